@@ -1,0 +1,84 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("opstrace_agent_delivery_"+name, help, append([]string{"destination"}, labels...), nil)
+}
+
+var (
+	descState       = desc("state", "1 for the state that the destination is in, 0 for the others.", "state")
+	descPending     = desc("backlog_samples", "Samples on disk that the destination has not acknowledged.")
+	descBytes       = desc("backlog_bytes", "Bytes of the WAL behind the destination's mark.")
+	descOldest      = desc("oldest_unsent_age_seconds", "Age of the oldest sample that the destination has not acknowledged; 0 when there is none.")
+	descRate        = desc("catch_up_samples_per_second", "Samples a second that are shipped from the backlog; 0 when live.")
+	descLastSuccess = desc("last_success_timestamp_seconds", "When the endpoint last acknowledged; 0 when never in this run.")
+	descAppended    = desc("appended_samples_total", "Samples (floats and native histograms) appended to the WAL since the destination came into being.")
+	descNot         = desc("not_appended_samples_total", "Samples refused before the WAL because the disk was full.")
+	descDelivered   = desc("delivered_samples_total", "Samples that the endpoint acknowledged or already had.")
+	descRefused     = desc("refused_samples_total", "Samples that the endpoint refused for good, by reason.", "reason")
+	descFiltered    = desc("filtered_samples_total", "Samples that the configuration keeps from the destination, by reason.", "reason")
+	descUncertain   = desc("uncertain_samples_total", "Samples of which the endpoint's answer does not tell what became of them, by reason.", "reason")
+	descEvicted     = desc("evicted_samples_total", "Samples deleted unsent to keep the storage budget.")
+	descDamaged     = desc("damaged_bytes_total", "Bytes of the WAL that could not be read, and so not be counted in samples.")
+)
+
+// collector exports the destinations' states and ledgers.
+type collector Delivery
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descState, descPending, descBytes, descOldest, descRate, descLastSuccess,
+		descAppended, descNot, descDelivered, descRefused, descFiltered, descUncertain, descEvicted, descDamaged,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range (*Delivery)(c).Status() {
+		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{s.Name}, labels...)...)
+		}
+		counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), append([]string{s.Name}, labels...)...)
+		}
+		for _, state := range []State{Behind, HandingOver, Live} {
+			v := 0.0
+			if s.State == state {
+				v = 1
+			}
+			gauge(descState, v, string(state))
+		}
+		age := 0.0
+		if s.OldestUnsent != nil {
+			age = max(0, time.Since(*s.OldestUnsent).Seconds())
+		}
+		success := 0.0
+		if s.LastSuccess != nil {
+			success = float64(s.LastSuccess.UnixMilli()) / 1000
+		}
+		gauge(descPending, float64(s.BacklogSamples))
+		gauge(descBytes, float64(s.BacklogBytes))
+		gauge(descOldest, age)
+		gauge(descRate, s.CatchUpRate)
+		gauge(descLastSuccess, success)
+		l := s.Ledger
+		counter(descAppended, l.Appended)
+		counter(descNot, l.NotAppended)
+		counter(descDelivered, l.Delivered)
+		counter(descEvicted, l.Evicted)
+		counter(descDamaged, l.DamagedBytes)
+		for d, m := range map[*prometheus.Desc]map[string]uint64{descRefused: l.Refused, descFiltered: l.Filtered, descUncertain: l.Uncertain} {
+			for reason, n := range m {
+				counter(d, n, reason)
+			}
+		}
+	}
+}

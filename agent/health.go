@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+)
+
+// gatherers of everything that this run registered.
+func (r *run) gatherers() prometheus.Gatherers {
+	queues, own := r.delivery.Collectors()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(own)
+	return prometheus.Gatherers{r.reg, queues, reg}
+}
+
+func (r *run) storageStatus() StorageStatus {
+	u := r.store.Usage()
+	return StorageStatus{
+		Bytes:        u.TotalBytes,
+		WALBytes:     u.WALBytes,
+		BacklogBytes: u.BacklogBytes,
+		MaxBytes:     u.MaxBytes,
+		FreeBytes:    u.FreeBytes,
+		MinFreeBytes: u.MinFreeBytes,
+		Refusing:     r.store.Refusing(),
+		ActiveSeries: r.activeSeries(),
+	}
+}
+
+// activeSeries is what upstream's WAL storage says of itself.
+func (r *run) activeSeries() uint64 {
+	families, err := r.reg.Gather()
+	if err != nil {
+		return 0
+	}
+	for _, f := range families {
+		if f.GetName() == "prometheus_agent_active_series" && len(f.GetMetric()) == 1 {
+			return uint64(f.GetMetric()[0].GetGauge().GetValue())
+		}
+	}
+	return 0
+}
+
+// alive is for the watchdog. The scrape loops are alive when they commit: the
+// fastest target's interval bounds how long nothing may come. Asking the scrape
+// manager for its targets also proves that its lock is free.
+func (r *run) alive(within time.Duration) error {
+	errs := []error{r.delivery.Alive(within)}
+	fastest := time.Duration(0)
+	asked := make(chan time.Duration, 1)
+	go func() {
+		var fastest time.Duration
+		for _, targets := range r.scrape.TargetsActive() {
+			for _, t := range targets {
+				d, err := model.ParseDuration(t.GetValue(model.ScrapeIntervalLabel))
+				if err == nil && (fastest == 0 || time.Duration(d) < fastest) {
+					fastest = time.Duration(d)
+				}
+			}
+		}
+		asked <- fastest
+	}()
+	select {
+	case fastest = <-asked:
+	case <-time.After(within):
+		errs = append(errs, errors.New("the scrape manager does not answer"))
+	}
+	last := r.delivery.LastCommit()
+	if last.IsZero() {
+		last = r.begun
+	}
+	if silent := time.Since(last); fastest > 0 && silent > within+3*fastest {
+		errs = append(errs, fmt.Errorf("no scrape has been committed for %s", silent.Round(time.Second)))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/go-kit/log"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+)
+
+// Options hold what cannot be reloaded. The zero value of a field means the
+// default that its comment names.
+type Options struct {
+	// StoragePath is the directory of wal/, backlog/ and delivery.json.
+	StoragePath string
+	// Logger receives upstream's log as well. Default: none.
+	Logger log.Logger
+	// LogLevel below which upstream does not even format its messages.
+	// Default: slog.LevelInfo. The Logger filters by its own level.
+	LogLevel slog.Leveler
+	// BacklogMaxBytes bounds wal/ and backlog/ together. Default: a tenth of
+	// the file system, at most 1 GiB.
+	BacklogMaxBytes int64
+	// MinFreeBytes is the floor under the file system's free space; below it
+	// the oldest data is evicted, and then appends are refused.
+	MinFreeBytes int64
+	// SyncInterval is how often the active segment and the marks are synced. A
+	// power cut loses at most this much. 0 means that only finished segments
+	// are synced.
+	SyncInterval time.Duration
+	// MaxCatchUpRate bounds the drain of a backlog, in samples a second, but
+	// never below twice the intake. 0 means unbounded.
+	MaxCatchUpRate float64
+	// MaxLiveLag is how long a live destination may go without acknowledging
+	// before it is taken behind. Default: 2 minutes.
+	MaxLiveLag time.Duration
+	// MinStay is how long a destination stays behind before it is handed over
+	// again. Default: 30 seconds.
+	MinStay time.Duration
+	// SegmentSize of the WAL in bytes, a multiple of 32 KiB. Default: follows
+	// from the budget, 1 to 8 MiB.
+	SegmentSize int
+	// TruncateInterval of upstream's WAL. Each truncation writes a checkpoint
+	// of all series. Default: 15 minutes.
+	TruncateInterval time.Duration
+	// MaxClockWait bounds how long to wait for a clock that lies before the
+	// newest time the storage directory has seen. Default: 2 minutes; negative: do not wait.
+	MaxClockWait time.Duration
+	// Features are upstream's experimental features that concern an agent.
+	Features Features
+}
+
+// Features name upstream's experimental features by their flag.
+type Features struct {
+	MetadataWALRecords bool // metadata-wal-records
+	TypeAndUnitLabels  bool // type-and-unit-labels
+	STStorage          bool // st-storage
+	STSynthesis        bool // st-synthesis
+	OpenMetrics2       bool // openmetrics2
+	ZstdScrape         bool // zstd-scrape
+}
+
+const (
+	defaultMaxLiveLag       = 2 * time.Minute
+	defaultMinStay          = 30 * time.Second
+	defaultTruncateInterval = 15 * time.Minute
+	defaultMaxClockWait     = 2 * time.Minute
+)
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = log.NewNopLogger()
+	}
+	if o.LogLevel == nil {
+		o.LogLevel = slog.LevelInfo
+	}
+	if o.MaxLiveLag == 0 {
+		o.MaxLiveLag = defaultMaxLiveLag
+	}
+	if o.MinStay == 0 {
+		o.MinStay = defaultMinStay
+	}
+	if o.TruncateInterval == 0 {
+		o.TruncateInterval = defaultTruncateInterval
+	}
+	if o.MaxClockWait == 0 {
+		o.MaxClockWait = defaultMaxClockWait
+	}
+	return o
+}
+
+// Status is the agent's state at one moment.
+type Status struct {
+	Ready   bool      `json:"ready"`
+	Started time.Time `json:"started"`
+	// Waiting says why scraping has not begun; empty once it has.
+	Waiting      string            `json:"waiting,omitempty"`
+	Storage      StorageStatus     `json:"storage"`
+	Destinations []delivery.Status `json:"destinations"`
+}
+
+// StorageStatus is what is on disk, in bytes.
+type StorageStatus struct {
+	// Bytes of wal/ and backlog/ together, each file counted once.
+	Bytes        int64 `json:"bytes"`
+	WALBytes     int64 `json:"walBytes"`
+	BacklogBytes int64 `json:"backlogBytes"`
+	MaxBytes     int64 `json:"maxBytes"`
+	FreeBytes    int64 `json:"freeBytes"`
+	MinFreeBytes int64 `json:"minFreeBytes"`
+	// Refusing: the disk is full, and appends are refused until there is room.
+	Refusing     bool   `json:"refusing"`
+	ActiveSeries uint64 `json:"activeSeries"`
+}

@@ -1,0 +1,42 @@
+package agent
+
+import (
+	"fmt"
+
+	config_util "github.com/prometheus/common/config"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+)
+
+// prepared is a configuration of which everything that can fail has been tried.
+type prepared struct {
+	cfg       *config.Config
+	delivery  *delivery.Prepared
+	discovery map[string]discovery.Configs
+}
+
+// prepare builds what cfg asks for and keeps what can be kept. Upstream builds
+// scrape clients in the background and only logs when that fails: they are
+// built once here, so that a missing certificate refuses the configuration.
+func prepare(cfg *config.Config) (*prepared, error) {
+	p := &prepared{cfg: cfg, discovery: map[string]discovery.Configs{}}
+	var err error
+	if p.delivery, err = delivery.Prepare(cfg); err != nil {
+		return nil, err
+	}
+	scrapes, err := cfg.GetScrapeConfigs()
+	if err != nil {
+		return nil, fmt.Errorf("scrape configuration: %w", err)
+	}
+	for _, s := range scrapes {
+		client, err := config_util.NewClientFromConfig(s.HTTPClientConfig, s.JobName)
+		if err != nil {
+			return nil, fmt.Errorf("scrape_config %q: %w", s.JobName, err)
+		}
+		client.CloseIdleConnections()
+		p.discovery[s.JobName] = s.ServiceDiscoveryConfigs
+	}
+	return p, nil
+}

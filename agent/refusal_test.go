@@ -1,0 +1,156 @@
+package agent_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+)
+
+// mendable are answers after which waiting helps.
+func mendable() map[string]agenttest.Answer {
+	location := http.Header{"Location": {"https://127.0.0.1:1/login"}}
+	return map[string]agenttest.Answer{
+		"401":   {Status: 401, Body: "bad authentication token\n"},
+		"403":   {Status: 403, Body: "forbidden\n"},
+		"404":   {Status: 404, Body: "not found\n"},
+		"302":   {Status: 302, Header: location},
+		"308":   {Status: 308, Header: location},
+		"409":   agenttest.EmptyRing(),
+		"503":   {Status: 503, Body: "429-to-503: ingestion rate limit (100000) exceeded\n"},
+		"511":   {Status: 511, Body: "<html>please log in</html>"},
+		"429":   {Status: 429, Body: "slow down\n", Header: http.Header{"Retry-After": {"1"}}},
+		"reset": {Reset: true},
+	}
+}
+
+// TestMendableRefusals: whatever the endpoint says for a while, or for exactly
+// one batch, nothing is lost and nothing overtaken.
+func TestMendableRefusals(t *testing.T) {
+	for name, answer := range mendable() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{})
+			one := r.targets.Add("one", agenttest.TargetOptions{Series: 20})
+			r.start()
+			r.awaitState("one", delivery.Live)
+			r.awaitScrapes(one, 5)
+
+			r.endpoint.RespondNext(answer) // exactly one batch
+			r.awaitScrapes(one, 10)
+			r.awaitState("one", delivery.Live)
+
+			r.endpoint.Respond(answer) // a while
+			r.awaitScrapes(one, 20)
+			r.eventually("the error to be shown", func() error {
+				if s := r.destination("one"); s.LastError == "" {
+					return fmt.Errorf("no error shown: %+v", s)
+				}
+				return nil
+			})
+			r.endpoint.Recover()
+			r.awaitScrapes(one, 5)
+			r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+			r.awaitState("one", delivery.Live)
+			r.targets.Remove(one)
+			r.awaitLedger("one", r.endpoint)
+		})
+	}
+}
+
+// TestUntrustedCertificate: a TLS error is mendable.
+func TestUntrustedCertificate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 5})
+	ca := writeFile(t, r.dir, "ca.pem", r.endpoint.CA())
+	r.writes = strings.Replace(r.writes, "insecure_skip_verify: true", "ca_file: "+ca, 1)
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.endpoint.SetTLS(agenttest.TLSUntrusted)
+	r.awaitScrapes(one, 25)
+	r.endpoint.SetTLS(agenttest.TLSTrusted)
+	r.awaitScrapes(one, 5)
+	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+}
+
+// TestTokenRotation: the token file is read again; a wrong one loses nothing.
+func TestTokenRotation(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 5})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitScrapes(one, 5)
+	r.endpoint.SetToken(agenttest.DefaultTenant, "new-token")
+	r.awaitScrapes(one, 20)
+	if s := r.destination("one"); !strings.Contains(s.LastError, "401") {
+		t.Errorf("the last error is %q", s.LastError)
+	}
+	writeFile(t, r.dir, "token", []byte("new-token\n"))
+	r.awaitScrapes(one, 5)
+	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+	if !strings.Contains(r.log.String(), "bad authentication token") {
+		t.Error("the log does not have the endpoint's words")
+	}
+}
+
+// TestOneBadSeries: a series that Cortex refuses costs itself only, and does
+// not send the destination back and forth.
+func TestOneBadSeries(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20, Wide: true})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	since := r.destination("one").Since
+	r.awaitScrapes(one, 25)
+	r.eventually("every scrape to arrive", func() error {
+		return r.endpoint.Snapshot().Scrapes(one, "", time.Now().Add(-2*settleMargin)).Err()
+	})
+	s := r.destination("one")
+	if s.State != delivery.Live || !s.Since.Equal(since) {
+		t.Errorf("the destination did not stay live: %+v", s)
+	}
+	if total(s.Ledger.Uncertain) == 0 {
+		t.Errorf("the ledger does not know of the refusals: %+v", s.Ledger)
+	}
+	for _, lost := range r.endpoint.Snapshot().Lost() {
+		if !strings.Contains(lost.Labels.String(), "agenttest_wide") {
+			t.Fatalf("%v was lost: %s", lost.Labels, lost.Reason)
+		}
+	}
+}
+
+// TestAllOrNothing: while behind, one bad sample does not cost the others of
+// its request at a receiver that rolls back.
+func TestAllOrNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20, Wide: true})
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.awaitState("one", delivery.Behind)
+	r.awaitScrapes(one, 20)
+	r.targets.Remove(one) // all of it is backlog
+	time.Sleep(2 * r.interval)
+	if err := r.endpoint.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("every scrape to arrive", func() error {
+		return r.endpoint.Snapshot().Scrapes(one, "", time.Now().Add(-settleMargin)).Err()
+	})
+	r.eventually("the ledger to add up", func() error {
+		l := r.destination("one").Ledger
+		if l.OnDisk != 0 || l.Delivered != uint64(r.endpoint.Snapshot().Accepted) {
+			return fmt.Errorf("%+v, the endpoint holds %d", l, r.endpoint.Snapshot().Accepted)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,399 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/prometheus/config"
+
+	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+)
+
+// The tests run the agent in a process of its own, so that it can be stopped,
+// killed and started again as in the field. The process is this test binary.
+const childEnv = "OPSTRACE_AGENT_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		if err := child(); err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// childConfig is what the child reads from its standard input.
+type childConfig struct {
+	Options    childOptions
+	ConfigFile string
+	AddrFile   string
+}
+
+// childOptions are the parts of agent.Options that tests set.
+type childOptions struct {
+	StoragePath                                                 string
+	BacklogMaxBytes, MinFreeBytes                               int64
+	SyncInterval, MaxLiveLag, MinStay, TruncateInterval, MaxClk time.Duration
+	SegmentSize                                                 int
+	MaxCatchUpRate                                              float64
+}
+
+func child() error {
+	var c childConfig
+	if err := json.NewDecoder(os.Stdin).Decode(&c); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	o := c.Options
+	a, err := agent.New(agent.Options{
+		StoragePath: o.StoragePath, BacklogMaxBytes: o.BacklogMaxBytes, MinFreeBytes: o.MinFreeBytes,
+		SyncInterval: o.SyncInterval, MaxLiveLag: o.MaxLiveLag, MinStay: o.MinStay,
+		TruncateInterval: o.TruncateInterval, MaxClockWait: o.MaxClk, SegmentSize: o.SegmentSize,
+		MaxCatchUpRate: o.MaxCatchUpRate, LogLevel: slog.LevelDebug,
+		Logger:         log.With(log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr)), "ts", log.DefaultTimestampUTC),
+	})
+	if err != nil {
+		return err
+	}
+	load := func() (*config.Config, error) {
+		b, err := os.ReadFile(c.ConfigFile)
+		if err != nil {
+			return nil, err
+		}
+		return config.Load(string(b), slog.New(slog.DiscardHandler))
+	}
+	cfg, err := load()
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(a.Status())
+	})
+	mux.HandleFunc("/reload", func(w http.ResponseWriter, _ *http.Request) {
+		cfg, err := load()
+		if err == nil {
+			err = a.Apply(cfg)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("/targets", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, a.ScrapeManager().TargetsActive()); for _, ts := range a.ScrapeManager().TargetsActive() { for _, t := range ts { fmt.Fprintln(w, t.LastError(), t.LastScrape()) } } })
+	mux.Handle("/metrics", promhttp.HandlerFor(a.Gatherer(), promhttp.HandlerOpts{}))
+	go func() { _ = http.Serve(l, mux) }()
+	if err := os.WriteFile(c.AddrFile, []byte(l.Addr().String()), 0o600); err != nil {
+		return err
+	}
+	return a.Run(ctx, cfg)
+}
+
+// rig is an endpoint, targets, and an agent between them.
+type rig struct {
+	t        testing.TB
+	dir      string
+	options  childOptions
+	endpoint *agenttest.Endpoint
+	targets  *agenttest.Targets
+	global   string // lines of the global section
+	writes   string // remote_write entries
+	interval time.Duration
+
+	cmd  *exec.Cmd
+	addr string
+	log  *bytes.Buffer
+	gone chan error
+}
+
+// newRig starts an endpoint and a place for targets.
+func newRig(t testing.TB, manners agenttest.Manners) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: t.TempDir(), interval: 200 * time.Millisecond, log: &bytes.Buffer{}}
+	var err error
+	if r.endpoint, err = agenttest.NewEndpoint(agenttest.Options{Manners: manners}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.endpoint.Close)
+	if r.targets, err = agenttest.NewTargets("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.targets.Close)
+	r.options = childOptions{
+		StoragePath: filepath.Join(r.dir, "data"), SyncInterval: 2 * time.Second,
+		MaxLiveLag: 3 * time.Second, MinStay: 500 * time.Millisecond, TruncateInterval: time.Hour, MaxClk: -1,
+		SegmentSize: 64 << 10,
+	}
+	r.writes = r.write("one", r.endpoint, "")
+	t.Cleanup(func() {
+		if r.cmd != nil {
+			_ = r.cmd.Process.Kill()
+			<-r.gone
+		}
+		if t.Failed() {
+			t.Logf("log of the agent:\n%s", r.log)
+		}
+	})
+	return r
+}
+
+// write is a remote_write entry as the Opstrace guide has it, but with short
+// back-offs. extra lines are indented by four spaces.
+func (r *rig) write(name string, e *agenttest.Endpoint, extra string) string {
+	token := filepath.Join(r.dir, "token")
+	if _, err := os.Stat(token); err != nil {
+		if err := os.WriteFile(token, []byte(agenttest.DefaultToken+"\n"), 0o600); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return fmt.Sprintf(`  - name: %s
+    url: %s
+    bearer_token_file: %s
+    tls_config: {insecure_skip_verify: true}
+    remote_timeout: 5s
+    queue_config: {batch_send_deadline: 300ms, min_backoff: 30ms, max_backoff: 200ms, max_samples_per_send: 500, capacity: 2500}
+    metadata_config: {send: false}
+%s`, name, e.URL(), token, extra)
+}
+
+func (r *rig) configFile() string { return filepath.Join(r.dir, "config.yml") }
+
+// configure writes the agent's configuration file.
+func (r *rig) configure() {
+	r.t.Helper()
+	c := fmt.Sprintf("global:\n  scrape_interval: %s\n  scrape_timeout: %s\n%s\nremote_write:\n%s\nscrape_configs:\n%s\n",
+		r.interval.String(), r.interval.String(), r.global, r.writes, r.targets.ScrapeConfig("fake", r.interval))
+	if err := os.WriteFile(r.configFile(), []byte(c), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// start starts the agent and waits until it is ready.
+func (r *rig) start() {
+	r.t.Helper()
+	r.configure()
+	addrFile := filepath.Join(r.dir, "addr")
+	_ = os.Remove(addrFile)
+	in, err := json.Marshal(childConfig{Options: r.options, ConfigFile: r.configFile(), AddrFile: addrFile})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd = exec.Command(os.Args[0])
+	r.cmd.Env = append(os.Environ(), childEnv+"=1")
+	r.cmd.Stdin = bytes.NewReader(in)
+	r.cmd.Stderr = r.log
+	r.cmd.Stdout = r.log
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.gone = make(chan error, 1)
+	go func(cmd *exec.Cmd, gone chan error) { gone <- cmd.Wait() }(r.cmd, r.gone)
+	r.eventually("the agent to be ready", func() error {
+		b, err := os.ReadFile(addrFile)
+		if err != nil {
+			return err
+		}
+		r.addr = string(b)
+		if !r.status().Ready {
+			return errors.New("not ready")
+		}
+		return nil
+	})
+}
+
+// stop sends SIGTERM and returns how long the process took to end.
+func (r *rig) stop() time.Duration {
+	r.t.Helper()
+	begun := time.Now()
+	_ = r.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-r.gone:
+		if err != nil {
+			r.t.Fatalf("the agent ended with %v\n%s", err, r.log)
+		}
+	case <-time.After(20 * time.Second):
+		_ = r.cmd.Process.Signal(syscall.SIGQUIT)
+		<-r.gone
+		r.t.Fatalf("the agent did not stop\n%s", r.log)
+	}
+	r.cmd = nil
+	return time.Since(begun)
+}
+
+func (r *rig) kill() {
+	r.t.Helper()
+	_ = r.cmd.Process.Kill()
+	<-r.gone
+	r.cmd = nil
+}
+
+func (r *rig) get(path string) ([]byte, int, error) {
+	resp, err := http.Get("http://" + r.addr + path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return b, resp.StatusCode, err
+}
+
+func (r *rig) status() agent.Status {
+	var s agent.Status
+	if b, _, err := r.get("/status"); err == nil {
+		_ = json.Unmarshal(b, &s)
+	}
+	return s
+}
+
+func (r *rig) destination(name string) delivery.Status {
+	for _, d := range r.status().Destinations {
+		if d.Name == name {
+			return d
+		}
+	}
+	return delivery.Status{}
+}
+
+// reload returns the error that the agent answers.
+func (r *rig) reload() error {
+	r.t.Helper()
+	r.configure()
+	b, code, err := r.get("/reload")
+	if err != nil {
+		return err
+	}
+	if code != http.StatusOK {
+		return errors.New(strings.TrimSpace(string(b)))
+	}
+	return nil
+}
+
+// patience bounds every wait of the tests; on a loaded machine it is long, and
+// no test passes by waiting for it.
+const patience = 60 * time.Second
+
+func (r *rig) eventually(what string, ok func() error) {
+	r.t.Helper()
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err = ok(); err == nil {
+			return
+		}
+		select {
+		case gone := <-r.gone:
+			r.gone <- gone
+			r.t.Fatalf("waiting for %s: the agent ended: %v\n%s", what, gone, r.log)
+		default:
+		}
+	}
+	r.t.Fatalf("waiting for %s: %v", what, err)
+}
+
+func (r *rig) awaitState(name string, want delivery.State) {
+	r.t.Helper()
+	r.eventually(fmt.Sprintf("%s to be %s", name, want), func() error {
+		if s := r.destination(name); s.State != want {
+			return fmt.Errorf("it is %q (last error %q)", s.State, s.LastError)
+		}
+		return nil
+	})
+}
+
+// awaitScrapes waits until a target has answered n more scrapes.
+func (r *rig) awaitScrapes(target *agenttest.Target, n int) {
+	r.t.Helper()
+	from := len(target.Answered())
+	r.eventually(fmt.Sprintf("%d scrapes", n), func() error {
+		if got := len(target.Answered()) - from; got < n {
+			return fmt.Errorf("%d so far", got)
+		}
+		return nil
+	})
+}
+
+// awaitAll waits until everything that targets answered before the given time
+// is stored at e, and checks that nothing was lost or overtaken there.
+func (r *rig) awaitAll(e *agenttest.Endpoint, before time.Time, targets ...*agenttest.Target) {
+	r.t.Helper()
+	r.eventually("every scrape to arrive", func() error {
+		s := e.Snapshot()
+		for _, target := range targets {
+			if err := s.Scrapes(target, "", before).Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	r.checkNothingLost(e)
+}
+
+func (r *rig) checkNothingLost(e *agenttest.Endpoint) {
+	r.t.Helper()
+	s := e.Snapshot()
+	if lost := s.Lost(); len(lost) > 0 {
+		r.t.Errorf("%d samples were refused or silently lost, for example %v at %d: %s", len(lost), lost[0].Labels, lost[0].Sample.T, lost[0].Reason)
+	}
+	if err := s.CheckInOrder(); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// awaitLedger stops scraping, waits until a destination's ledger adds up and
+// agrees with what the endpoint holds, and returns it.
+func (r *rig) awaitLedger(name string, e *agenttest.Endpoint) delivery.Ledger {
+	r.t.Helper()
+	for _, target := range r.targets.List() {
+		r.targets.Remove(target)
+	}
+	if err := r.reload(); err != nil { // with nothing to scrape
+		r.t.Fatal(err)
+	}
+	var l delivery.Ledger
+	r.eventually("the ledger to add up", func() error {
+		l = r.destination(name).Ledger
+		stored := uint64(e.Snapshot().Accepted)
+		switch sum := l.Delivered + total(l.Refused) + total(l.Filtered) + total(l.Uncertain) + l.Evicted + l.OnDisk; {
+		case l.Appended != sum:
+			return fmt.Errorf("appended %d, accounted for %d: %+v", l.Appended, sum, l)
+		case l.OnDisk != 0:
+			return fmt.Errorf("%d still on disk", l.OnDisk)
+		case l.Delivered != stored:
+			return fmt.Errorf("delivered %d, the endpoint holds %d: %+v", l.Delivered, stored, l)
+		}
+		return nil
+	})
+	return l
+}
+
+func total(m map[string]uint64) uint64 {
+	var n uint64
+	for _, c := range m {
+		n += c
+	}
+	return n
+}

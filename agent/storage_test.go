@@ -1,0 +1,156 @@
+package agent_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+)
+
+func writeFile(t *testing.T, dir, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestLongOutage: an outage over several truncations of the WAL, and a restart
+// in the middle of the drain, after segments have been unlinked.
+func TestLongOutage(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.options.TruncateInterval = 2 * time.Second
+	r.options.SegmentSize = 32 << 10
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 400, Churn: 20})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitScrapes(one, 10)
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitScrapes(one, 75) // 15 s: seven truncations
+	// The drain is slow enough to be interrupted.
+	r.endpoint.Respond(agenttest.Answer{Delay: 50 * time.Millisecond})
+	if err := r.endpoint.Up(); err != nil {
+		t.Fatal(err)
+	}
+	before := r.status().Storage.Bytes
+	r.eventually("a part of the backlog to be unlinked", func() error {
+		if now := r.status().Storage.Bytes; now > before-200<<10 {
+			return fmt.Errorf("%d of %d bytes are left", now, before)
+		}
+		return nil
+	})
+	cut := time.Now().Add(-settleMargin)
+	r.kill()
+	r.endpoint.Recover()
+	r.start()
+	r.eventually("every scrape to arrive", func() error {
+		return r.endpoint.Snapshot().Scrapes(one, "", cut).Err()
+	})
+	r.awaitState("one", delivery.Live)
+	r.checkNothingLost(r.endpoint)
+}
+
+// TestBudget: wal/ and backlog/ stay under the cap at every moment of an
+// endless outage, the newest data survive, and what was evicted is counted.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	const limit = 20 << 20
+	r := newRig(t, agenttest.Manners{})
+	r.options.BacklogMaxBytes = limit
+	r.options.SegmentSize = 0
+	r.interval = 100 * time.Millisecond
+	targets := []*agenttest.Target{}
+	for i := range 4 {
+		targets = append(targets, r.targets.Add(fmt.Sprintf("t%d", i), agenttest.TargetOptions{Series: 5000}))
+	}
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	over := int64(0)
+	r.eventually("eviction", func() error {
+		over = max(over, diskUsage(t, r.options.StoragePath))
+		if l := r.destination("one").Ledger; l.Evicted < 200_000 {
+			return fmt.Errorf("evicted %d", l.Evicted)
+		}
+		return nil
+	})
+	if over > limit {
+		t.Errorf("the storage took %d bytes, the budget is %d", over, limit)
+	}
+	cut := time.Now().Add(-settleMargin)
+	r.stop()
+	r.start()
+	for _, target := range targets {
+		r.targets.Remove(target)
+	}
+	if err := r.endpoint.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitState("one", delivery.Live)
+	l := r.awaitLedger("one", r.endpoint)
+	t.Logf("%d bytes at most; %+v", over, l)
+	for _, target := range targets {
+		s := r.endpoint.Snapshot().Scrapes(target, "", cut)
+		if len(s.Gaps()) > 0 && s.Gaps()[len(s.Gaps())-1] > int64(s.Answered)-3 {
+			t.Errorf("the newest scrapes of %s are missing: %v", target.Name, s.Gaps())
+		}
+	}
+	r.checkNothingLost(r.endpoint)
+}
+
+// diskUsage counts the bytes of wal/ and backlog/, each inode once.
+func diskUsage(t testing.TB, dir string) int64 {
+	t.Helper()
+	var sum int64
+	var seen []os.FileInfo
+	for _, sub := range []string{"wal", "backlog"} {
+		_ = filepath.Walk(filepath.Join(dir, sub), func(_ string, fi os.FileInfo, err error) error {
+			if err != nil || fi.IsDir() {
+				return nil
+			}
+			for _, other := range seen {
+				if os.SameFile(fi, other) {
+					return nil
+				}
+			}
+			seen = append(seen, fi)
+			sum += fi.Size()
+			return nil
+		})
+	}
+	return sum
+}
+
+// TestCrashLoop: starts that come to nothing do not fill the disk.
+func TestCrashLoop(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.kill()
+	first := entries(t, r.options.StoragePath)
+	for range 50 {
+		r.start()
+		r.kill()
+	}
+	if last := entries(t, r.options.StoragePath); last > first+3 {
+		t.Errorf("%d files and directories after one start, %d after 50 more", first, last)
+	}
+}
+
+func entries(t *testing.T, dir string) (n int) {
+	t.Helper()
+	_ = filepath.Walk(dir, func(string, os.FileInfo, error) error { n++; return nil })
+	return n
+}
