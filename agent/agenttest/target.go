@@ -186,6 +186,8 @@ func (f *families) encode(format expfmt.Format, ordinal int64, now time.Time) (*
 // Targets is one HTTP server with any number of targets at /t/<name>/metrics,
 // the first of them at /metrics too, and a list for http_sd_configs at /sd.
 type Targets struct {
+	closeOnce sync.Once
+
 	server   *http.Server
 	addr     string
 	closing  chan struct{}
@@ -298,7 +300,7 @@ func (s *Targets) ScrapeConfig(job string, interval time.Duration) string {
 
 // Close ends every connection.
 func (s *Targets) Close() {
-	close(s.closing)
+	s.closeOnce.Do(func() { close(s.closing) })
 	if err := s.server.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return
 	}

@@ -243,6 +243,7 @@ func (d *drain) dropOld(b *batch) []item {
 // It returns how many of them are done with: all, or none when the endpoint
 // wants smaller requests.
 func (d *drain) deliver(ctx context.Context, items []item, b *batch) (int, error) {
+	maybeThere := b.resent
 	for attempt := 0; ; attempt++ {
 		if err := d.d.throttle(ctx, len(items)); err != nil {
 			return 0, err
@@ -274,8 +275,9 @@ func (d *drain) deliver(ctx context.Context, items []item, b *batch) (int, error
 			b.tally.refuse("too_large", samplesOf(items))
 			return len(items), nil
 		case final(r.status):
-			return len(items), d.refused(ctx, items, b, r)
+			return len(items), d.refused(ctx, items, b, r, maybeThere)
 		}
+		maybeThere = maybeThere || mayHaveStored(r.status)
 		if !sleep(ctx, d.backoff(attempt, r.retryAfter)) {
 			return 0, ctx.Err()
 		}

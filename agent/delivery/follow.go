@@ -43,6 +43,9 @@ type follower struct {
 	notSentUpTo, sentIfAfter int64
 
 	wake chan struct{}
+	// maybeThere: an earlier attempt to send the present batch may have been
+	// stored. Used in the queue's goroutine only.
+	maybeThere bool
 
 	mtx         sync.Mutex
 	begun       bool

@@ -218,13 +218,21 @@ func (f *follower) after(ctx context.Context, o outcome) {
 	t := f.t
 	switch {
 	case o.err == "":
+		f.maybeThere = false
 		f.settled(o.items(), "")
 		t.succeeded()
 		return
 	case ctx.Err() != nil:
 		return // cut off by the stop of the queue: unanswered
 	case o.retried:
+		f.maybeThere = f.maybeThere || mayHaveStored(o.status)
 		t.failed(kindOf(o.status), o.err)
+		return
+	case final(o.status) && f.maybeThere && alreadyThere(o.err):
+		// An earlier attempt to send this very batch was stored.
+		f.maybeThere = false
+		f.settled(o.items(), "")
+		t.succeeded()
 		return
 	case final(o.status) && f.sendsAgain() && alreadyThere(o.err):
 		if t.mannerOf() == storesGood {
@@ -236,6 +244,7 @@ func (f *follower) after(ctx context.Context, o outcome) {
 		t.suspect = true
 		t.mtx.Unlock()
 	case final(o.status):
+		f.maybeThere = false
 		t.failed(kindOf(o.status), o.err)
 		f.settled(o.items(), reasonOf(&refusal{status: o.status, body: o.err}))
 		return

@@ -42,11 +42,16 @@ func reasonOf(r *refusal) string {
 	return "http_" + strconv.Itoa(r.status)
 }
 
+// mayHaveStored tells whether a request that got this answer may have been
+// stored all the same: no answer came, or one by a proxy that gave up waiting.
+func mayHaveStored(status int) bool { return status == 0 || status >= 500 }
+
 // refused decides what a final refusal of items means, and counts it in b.
-func (d *drain) refused(ctx context.Context, items []item, b *batch, r *refusal) error {
+// maybeThere: an earlier request may have stored them.
+func (d *drain) refused(ctx context.Context, items []item, b *batch, r *refusal, maybeThere bool) error {
 	n := samplesOf(items)
 	switch {
-	case b.resent && alreadyThere(r.body):
+	case maybeThere && alreadyThere(r.body):
 		d.learnFromResend(b, true)
 		b.tally.delivered += n
 		return nil

@@ -1,0 +1,197 @@
+package agent_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+)
+
+// backlogSegments lists the segments of the oldest generation, in order.
+func backlogSegments(t *testing.T, dir string) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(dir, "backlog", "*", "[0-9]*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sort.Strings(all)
+	var first []string
+	for _, path := range all {
+		if fi, err := os.Stat(path); err == nil && !fi.IsDir() && fi.Size() > 0 && (len(first) == 0 || filepath.Dir(path) == filepath.Dir(first[0])) {
+			first = append(first, path)
+		}
+	}
+	return first
+}
+
+// flip damages bytes in the middle of a file.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(b) / 2; i < len(b)/2+64 && i < len(b); i++ {
+		b[i] ^= 0xff
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamage: whatever is damaged on disk, the agent starts, says what it lost,
+// and delivers all the rest.
+func TestDamage(t *testing.T) {
+	const perSegment = 40 // scrapes in a segment, roughly: bounds what one may cost
+	cases := map[string]struct {
+		harm func(t *testing.T, dir string)
+		// loses is how many scrapes may be missing; said: the ledger must tell.
+		loses int
+		said  bool
+	}{
+		"last segment truncated": {func(t *testing.T, dir string) {
+			segments := backlogSegments(t, dir)
+			last := segments[len(segments)-1]
+			fi, err := os.Stat(last)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(last, fi.Size()-100); err != nil {
+				t.Fatal(err)
+			}
+		}, 2, false},
+		"middle segment flipped": {func(t *testing.T, dir string) {
+			segments := backlogSegments(t, dir)
+			flip(t, segments[len(segments)/2])
+		}, perSegment, true},
+		"segment removed": {func(t *testing.T, dir string) {
+			segments := backlogSegments(t, dir)
+			if err := os.Remove(segments[len(segments)/2]); err != nil {
+				t.Fatal(err)
+			}
+		}, perSegment, false},
+		"marks flipped": {func(t *testing.T, dir string) {
+			flip(t, filepath.Join(dir, "delivery.json"))
+		}, 0, false},
+		"marks removed": {func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "delivery.json")); err != nil {
+				t.Fatal(err)
+			}
+		}, 0, false},
+		"checkpoints flipped": {func(t *testing.T, dir string) {
+			files, _ := filepath.Glob(filepath.Join(dir, "backlog", "*", "checkpoint.*", "*"))
+			if len(files) == 0 {
+				t.Fatal("there is no checkpoint")
+			}
+			for _, f := range files {
+				flip(t, f)
+			}
+		}, 0, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{})
+			r.options.SegmentSize = 32 << 10
+			r.options.TruncateInterval = 2 * time.Second
+			one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
+			r.start()
+			r.awaitState("one", delivery.Live)
+			if err := r.endpoint.Down(); err != nil {
+				t.Fatal(err)
+			}
+			r.awaitScrapes(one, 60)
+			cut := time.Now().Add(-settleMargin)
+			r.kill()
+			r.start() // so that all of it is a finished generation
+			r.kill()
+			c.harm(t, r.options.StoragePath)
+			r.start()
+			if err := r.endpoint.Up(); err != nil {
+				t.Fatal(err)
+			}
+			r.awaitState("one", delivery.Live)
+			r.eventually("what is left to arrive", func() error {
+				s := r.endpoint.Snapshot().Scrapes(one, "", cut)
+				if len(s.Missing) > c.loses {
+					return fmt.Errorf("%d of %d missing: %v", len(s.Missing), s.Answered, s.Missing)
+				}
+				return nil
+			})
+			r.checkNothingLost(r.endpoint)
+			if l := r.destination("one").Ledger; c.said && l.DamagedBytes == 0 {
+				t.Errorf("the ledger does not know of the damage: %+v", l)
+			}
+		})
+	}
+}
+
+// TestFullDisk: on a full disk the agent stays up and refuses appends before
+// anything is damaged, and takes them up again by itself.
+func TestFullDisk(t *testing.T) {
+	r := newRig(t, agenttest.Manners{})
+	mount := r.options.StoragePath
+	if err := os.MkdirAll(mount, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=24m"); err != nil {
+		t.Skipf("cannot mount a small file system: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(mount, syscall.MNT_DETACH) })
+	r.options.MinFreeBytes = 6 << 20
+	r.options.BacklogMaxBytes = 18 << 20
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 1000})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitScrapes(one, 5)
+	// Somebody else fills the disk, below the floor.
+	free := r.status().Storage.FreeBytes
+	filler := writeFile(t, mount, "filler", make([]byte, free-3<<20))
+	r.eventually("appends to be refused", func() error {
+		if s := r.status(); !s.Storage.Refusing || s.Destinations[0].Ledger.NotAppended == 0 {
+			return fmt.Errorf("%+v", s.Storage)
+		}
+		return nil
+	})
+	r.awaitScrapes(one, 10)
+	if !r.status().Ready {
+		t.Error("the agent is not ready any more")
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	from := time.Time{}
+	r.eventually("appends to be taken up again", func() error {
+		if r.status().Storage.Refusing {
+			return errors.New("still refusing")
+		}
+		from = time.Now().Add(r.interval)
+		return nil
+	})
+	r.awaitScrapes(one, 10)
+	r.eventually("new scrapes to arrive", func() error {
+		s := r.endpoint.Snapshot().Scrapes(one, "", time.Now().Add(-settleMargin))
+		for _, missing := range s.Missing {
+			if at := one.Answered()[missing-1].At; at.After(from) {
+				return fmt.Errorf("scrape %d is missing", missing)
+			}
+		}
+		return nil
+	})
+	l := r.awaitLedger("one", r.endpoint)
+	if l.NotAppended == 0 || l.DamagedBytes > 0 {
+		t.Errorf("the ledger says %+v", l)
+	}
+	r.checkNothingLost(r.endpoint)
+	if strings.Contains(r.log.String(), "corrupt") {
+		t.Error("the WAL was damaged")
+	}
+}
