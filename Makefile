@@ -1,0 +1,90 @@
+# make help lists the targets.
+
+GO    ?= go
+BIN   ?= bin
+# Only the service discoveries that a VM or an edge device uses: static, file, http and dns.
+TAGS  ?= remove_all_sd,enable_dns_sd
+# Where make lint keeps the tools it builds.
+OPSTRACE_AGENT_TOOLS ?= $(HOME)/.cache/opstrace-agent-tools
+DEMO_FOR ?=
+
+STATICCHECK_VERSION   := v0.8.2
+GOLANGCI_LINT_VERSION := v2.15.0
+
+VERSION  ?= $(shell awk '/^\#\# [0-9]/ { print $$2; exit }' CHANGELOG.md)
+REVISION ?= $(shell git rev-parse --verify -q HEAD || echo unknown)
+BRANCH   ?= $(shell git symbolic-ref --short -q HEAD || echo unknown)
+
+version_pkg := github.com/prometheus/common/version
+# Upstream links cloud clients for signatures and tokens, which run at start if
+# ever: not inlining in them makes the binary 4 % smaller.
+COLD    := k8s.io sigs.k8s.io github.com/aws github.com/Azure github.com/AzureAD google.golang.org cloud.google.com github.com/googleapis github.com/fxamacker github.com/miekg golang.org/x/net
+GCFLAGS := $(foreach module,$(COLD),-gcflags=$(module)/...=-l)
+LDFLAGS := -s -w -X $(version_pkg).Version=$(VERSION) -X $(version_pkg).Revision=$(REVISION) -X $(version_pkg).Branch=$(BRANCH)
+
+# Set whole: what a machine has in GOFLAGS must not choose what is built.
+export GOFLAGS := -buildvcs=false -tags=$(TAGS)
+
+.DEFAULT_GOAL := build
+
+.PHONY: build
+build: ## bin/opstrace-agent, static
+	CGO_ENABLED=0 $(GO) build -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/opstrace-agent ./cmd/opstrace-agent
+
+.PHONY: full
+full: ## bin/opstrace-agent-full, with all service discoveries of Prometheus
+	CGO_ENABLED=0 GOFLAGS=-buildvcs=false $(GO) build -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/opstrace-agent-full ./cmd/opstrace-agent
+
+.PHONY: demo
+demo: build ## the agent and an Opstrace stand-in on loopback, until Ctrl-C; DEMO_FOR=20s ends it by itself
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/opstrace-sandbox ./cmd/opstrace-sandbox
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/demo ./.ci/demo
+	@$(BIN)/demo -agent=$(BIN)/opstrace-agent -sandbox=$(BIN)/opstrace-sandbox $(if $(DEMO_FOR),-for=$(DEMO_FOR))
+
+.PHONY: test
+test: vet ## go vet and all tests
+	$(GO) test -timeout=20m ./...
+
+.PHONY: vet
+vet:
+	$(GO) vet ./... ./.ci/demo
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted" >&2; exit 1; fi
+
+.PHONY: bench
+bench: ## benchmarks
+	$(GO) test -run='^$$' -bench=. -benchmem -timeout=60m ./...
+
+.PHONY: lint
+lint: vet staticcheck golangci-lint ## go vet, staticcheck and golangci-lint
+
+.PHONY: staticcheck
+staticcheck: $(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION)
+	$< ./... ./.ci/demo
+
+.PHONY: golangci-lint
+golangci-lint: $(OPSTRACE_AGENT_TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+	$< run ./...
+
+# $(call install,MODULE,NAME,VERSION) builds a tool once.
+define install
+	mkdir -p $(OPSTRACE_AGENT_TOOLS)
+	GOFLAGS=-buildvcs=false GOBIN=$(OPSTRACE_AGENT_TOOLS)/build $(GO) install $(1)@$(3)
+	mv $(OPSTRACE_AGENT_TOOLS)/build/$(2) $@
+endef
+
+$(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION):
+	$(call install,honnef.co/go/tools/cmd/staticcheck,staticcheck,$(STATICCHECK_VERSION))
+
+$(OPSTRACE_AGENT_TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,golangci-lint,$(GOLANGCI_LINT_VERSION))
+
+.PHONY: clean
+clean: ## removes what was built
+	rm -rf $(BIN) dist
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+-include packaging/packaging.mk

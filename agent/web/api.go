@@ -1,0 +1,81 @@
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/go-kit/log/level"
+
+	"github.com/opstrace/opstrace-agent/agent/redact"
+)
+
+// apiRoutes are below /api/v1, in Prometheus' shapes where Prometheus has one.
+func (s *Server) apiRoutes(mux *http.ServeMux) {
+	for path, f := range map[string]apiFunc{
+		"targets":               s.targets,
+		"targets/relabel_steps": s.relabelSteps,
+		"scrape_pools":          s.scrapePools,
+		"status/config":         s.statusConfig,
+		"status/flags":          s.statusFlags,
+		"status/buildinfo":      s.buildInfo,
+		"status/runtimeinfo":    s.runtimeInfo,
+		"status/delivery":       s.delivery,
+	} {
+		mux.Handle("GET /api/v1/"+path, s.api(f))
+	}
+}
+
+// apiFunc answers one request with data that can be encoded as JSON.
+type apiFunc func(*http.Request) (any, *apiError)
+
+// response is Prometheus' envelope.
+type response struct {
+	Status    string `json:"status"` // success or error
+	Data      any    `json:"data,omitempty"`
+	ErrorType string `json:"errorType,omitempty"`
+	Error     string `json:"error,omitempty"`
+}
+
+// apiError is an error with its HTTP status and Prometheus' name for its kind:
+// bad_data, internal, not_found or unavailable.
+type apiError struct {
+	code int
+	kind string
+	msg  string
+}
+
+var errNotReady = &apiError{http.StatusServiceUnavailable, "unavailable", "the agent is not scraping yet; /-/ready tells when"}
+
+func (s *Server) api(f apiFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		data, apiErr := f(r)
+		code, resp := http.StatusOK, response{Status: "success", Data: data}
+		if apiErr != nil {
+			code, resp = apiErr.code, response{Status: "error", ErrorType: apiErr.kind, Error: apiErr.msg}
+		}
+		// Encoded before the header is sent, so that a value without a JSON
+		// form becomes an error and not half an answer.
+		b, err := json.Marshal(resp)
+		if err != nil {
+			level.Error(s.logger).Log("msg", "Cannot encode an answer", "path", r.URL.Path, "err", err)
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(code)
+		if _, err := w.Write(b); err != nil {
+			level.Debug(s.logger).Log("msg", "Cannot send an answer", "path", r.URL.Path, "err", err)
+		}
+	})
+}
+
+// delivery shows storage, backlog and every destination. Unlike the targets it
+// is there before the agent is ready: it says what the agent waits for.
+func (s *Server) delivery(*http.Request) (any, *apiError) {
+	st := s.opts.Agent.Status()
+	for i := range st.Destinations {
+		st.Destinations[i].LastError = redact.Text(st.Destinations[i].LastError)
+	}
+	return st, nil
+}

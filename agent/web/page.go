@@ -1,0 +1,179 @@
+package web
+
+import (
+	"bytes"
+	"maps"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"time"
+
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/common/version"
+
+	"github.com/opstrace/opstrace-agent/agent"
+)
+
+// pageView is everything the page shows.
+type pageView struct {
+	Assets       string // path of the assets, relative to the page
+	Now          time.Time
+	Host         string
+	Version      string
+	Started      time.Time
+	Verdict      verdict
+	Status       agent.Status
+	Storage      storageView
+	Destinations []destinationView
+	In, Out      string // samples a second; In as one destination sees it
+	Targets      targetsView
+	Detail       *targetDetail
+	Config       string
+	ConfigError  string
+	Flags        []setting
+	Build        []setting
+	Runtime      []setting
+}
+
+type setting struct{ Name, Value string }
+
+// page answers /. It is whole without scripts; with them, it refreshes itself.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	q := parseQuery(r.URL.Query())
+	manager := s.opts.Agent.ScrapeManager()
+	set := currentTargets(manager)
+	v := s.view(time.Now(), s.opts.Agent.Status(), set, q)
+	if manager != nil {
+		v.Detail = explainTarget(set, q.Target, manager.ScrapePoolConfig)
+	}
+	s.render(w, v)
+}
+
+// render executes the template before the header is sent, so that an error
+// becomes one.
+func (s *Server) render(w http.ResponseWriter, v pageView) {
+	var body bytes.Buffer
+	if err := pageTemplate.Execute(&body, v); err != nil {
+		level.Error(s.logger).Log("msg", "Cannot build the status page", "err", err)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if _, err := body.WriteTo(w); err != nil {
+		level.Debug(s.logger).Log("msg", "Cannot send the status page", "err", err)
+	}
+}
+
+func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pageView {
+	v := pageView{
+		Assets:  "assets/" + assetVersion,
+		Now:     now,
+		Version: version.Version,
+		Started: s.born,
+		Status:  st,
+		Storage: viewStorage(st.Storage),
+		Targets: viewTargets(set, q),
+		Flags:   settings(s.flags()),
+		Build:   build(),
+	}
+	v.Host, _ = os.Hostname()
+	var in, out float64
+	v.In, v.Out = "–", "–"
+	for _, d := range st.Destinations {
+		dv := viewDestination(now, d, s.history.lastHour(d.Name))
+		v.Destinations = append(v.Destinations, dv)
+		if dv.Hour.In.Line != "" {
+			in, out = max(in, dv.Hour.In.Now), out+dv.Hour.Out.Now
+			v.In, v.Out = formatRate(in), formatRate(out)
+		}
+	}
+	slices.SortStableFunc(v.Destinations, func(a, b destinationView) int { return severity[b.Level] - severity[a.Level] })
+	v.Verdict = judge(st, v.Destinations, v.Targets.Total)
+	v.Runtime = s.runtime(now)
+	text, err := s.configText()
+	if err != nil {
+		v.ConfigError = err.Error()
+	}
+	v.Config = text
+	return v
+}
+
+// storageView is the storage with the widths of its gauge, in percent.
+type storageView struct {
+	agent.StorageStatus
+	Gauge *gauge // nil without a budget
+}
+
+// gauge shows all that is used, and in front of it the WAL's part.
+type gauge struct{ Used, WAL float64 }
+
+func viewStorage(st agent.StorageStatus) storageView {
+	v := storageView{StorageStatus: st}
+	if st.MaxBytes > 0 {
+		percent := func(n int64) float64 { return min(100, float64(n)/float64(st.MaxBytes)*100) }
+		v.Gauge = &gauge{percent(st.Bytes), percent(st.WALBytes)}
+	}
+	return v
+}
+
+func settings(m map[string]string) []setting {
+	list := make([]setting, 0, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		list = append(list, setting{name, m[name]})
+	}
+	return list
+}
+
+func build() []setting {
+	return []setting{
+		{"version", version.Version},
+		{"revision", version.GetRevision()},
+		{"branch", version.Branch},
+		{"built", version.BuildDate},
+		{"built by", version.BuildUser},
+		{"Go", version.GoVersion},
+		{"platform", version.GoOS + "/" + version.GoArch},
+	}
+}
+
+func (s *Server) runtime(now time.Time) []setting {
+	own := s.ownMetrics()
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/total:bytes"}}
+	metrics.Read(heap)
+	limit := "none"
+	if l := debug.SetMemoryLimit(-1); l < 1<<62 {
+		limit = formatBytes(l)
+	}
+	reload := "not yet"
+	switch {
+	case !own.reloaded.IsZero() && own.reloadSuccess:
+		reload = ago(now, own.reloaded)
+	case !own.reloaded.IsZero():
+		reload = "the last reload failed; the configuration of " + ago(now, own.reloaded) + " is in force"
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		cwd = "unknown"
+	}
+	list := []setting{
+		{"started", formatStamp(s.born) + " (" + ago(now, s.born) + ")"},
+		{"configuration loaded", reload},
+		{"heap in use", formatBytes(int64(heap[0].Value.Uint64()))},
+		{"memory of the Go runtime", formatBytes(int64(heap[1].Value.Uint64()))},
+		{"GOMEMLIMIT", limit},
+		{"GOMAXPROCS", formatCount(runtime.GOMAXPROCS(0))},
+		{"goroutines", formatCount(runtime.NumGoroutine())},
+		{"working directory", cwd},
+	}
+	if own.residentBytes > 0 {
+		list = slices.Insert(list, 2, setting{"resident memory", formatBytes(own.residentBytes)})
+	}
+	if own.cpuSeconds > 0 {
+		list = append(list, setting{"CPU time", formatDuration(time.Duration(own.cpuSeconds * float64(time.Second)))})
+	}
+	return list
+}

@@ -1,0 +1,177 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/redact"
+)
+
+// destinationView is one destination as the page shows it.
+type destinationView struct {
+	delivery.Status
+	Hour lastHour
+	// Kind is the state as a person would put it: live, behind or handing over;
+	// and failing or retrying when the last answer was an error.
+	Kind   string
+	Level  string        // good, warn or bad
+	For    time.Duration // in this state
+	Age    time.Duration // of the oldest unsent sample
+	ETA    string
+	Erring bool // the last answer was an error
+	Ledger []ledgerLine
+}
+
+// ledgerLine is one account of the ledger, with its parts by reason.
+type ledgerLine struct {
+	Name, Explain string
+	Level         string // "", warn or bad
+	Samples       uint64
+	Bytes         int64 // instead of samples where they cannot be counted
+	Reasons       []reason
+}
+
+type reason struct {
+	Name    string
+	Samples uint64
+}
+
+func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinationView {
+	v := destinationView{Status: d, Hour: hour, Kind: string(d.State), Level: "good", Ledger: viewLedger(d.Ledger)}
+	v.LastError = redact.Text(d.LastError)
+	v.Erring = d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))
+	v.For = max(0, now.Sub(d.Since))
+	if d.OldestUnsent != nil {
+		v.Age = max(0, now.Sub(*d.OldestUnsent))
+	}
+	switch {
+	case d.State == delivery.Behind && v.Erring:
+		v.Kind, v.Level = "failing", "bad"
+	case d.State == delivery.Behind:
+		v.Level = "warn"
+	case v.Erring:
+		v.Kind, v.Level = "retrying", "warn"
+	}
+	switch {
+	case d.State != delivery.Behind || v.Age < upToDate:
+	case v.Erring:
+		v.ETA = "when it answers again"
+	case d.ETASeconds < 0:
+		v.ETA = "never at this rate"
+	case d.ETASeconds > 0:
+		v.ETA = "in " + formatDuration(time.Duration(d.ETASeconds*float64(time.Second)))
+	}
+	return v
+}
+
+// HasLosses tells whether samples went where they should not.
+func (v destinationView) HasLosses() bool {
+	return slices.ContainsFunc(v.Ledger, func(l ledgerLine) bool { return l.Level != "" })
+}
+
+func viewLedger(l delivery.Ledger) []ledgerLine {
+	lines := []ledgerLine{
+		{Name: "appended", Explain: "scraped and written to disk", Samples: l.Appended},
+		{Name: "delivered", Explain: "acknowledged by the endpoint", Samples: l.Delivered},
+		{Name: "on disk", Explain: "not yet acknowledged", Samples: l.OnDisk},
+	}
+	for _, line := range []ledgerLine{
+		{Name: "filtered", Explain: "kept back by the configuration", Reasons: reasons(l.Filtered)},
+		{Name: "refused", Explain: "refused for good by the endpoint", Level: "bad", Reasons: reasons(l.Refused)},
+		{Name: "uncertain", Explain: "the answer does not tell what became of them", Level: "warn", Reasons: reasons(l.Uncertain)},
+		{Name: "evicted", Explain: "deleted unsent, because the storage budget was used up", Level: "bad", Samples: l.Evicted},
+		{Name: "not appended", Explain: "refused before the disk, because it was full", Level: "bad", Samples: l.NotAppended},
+		{Name: "damaged", Explain: "on disk, but unreadable", Level: "bad", Bytes: int64(l.DamagedBytes)},
+	} {
+		for _, r := range line.Reasons {
+			line.Samples += r.Samples
+		}
+		if line.Samples > 0 || line.Bytes > 0 {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// reasons with the largest first.
+func reasons(m map[string]uint64) []reason {
+	list := make([]reason, 0, len(m))
+	for name, n := range m {
+		list = append(list, reason{name, n})
+	}
+	slices.SortFunc(list, func(a, b reason) int {
+		return cmp.Or(cmp.Compare(b.Samples, a.Samples), strings.Compare(a.Name, b.Name))
+	})
+	return list
+}
+
+// upToDate is how old a sample may be that a destination does not have, while
+// it is behind, before that is worth a word: after an outage it stays behind for
+// a while although it has caught up.
+const upToDate = 10 * time.Second
+
+// verdict is the answer to the first question: does it work?
+type verdict struct {
+	Level string // good, warn or bad
+	Title string
+	Lines []string
+}
+
+var severity = map[string]int{"good": 0, "warn": 1, "bad": 2}
+
+// judge finds everything that needs a person; the worst becomes the title.
+func judge(st agent.Status, destinations []destinationView, n targetCounts) verdict {
+	type finding struct{ level, title, line string }
+	var found []finding
+	note := func(level, title, line string) { found = append(found, finding{level, title, line}) }
+	if !st.Ready {
+		note("warn", "Not scraping yet", "Waiting: "+cmp.Or(st.Waiting, "starting"))
+	}
+	if st.Storage.Refusing {
+		note("bad", "The disk is full", "New samples are refused until there is room.")
+	}
+	for _, d := range destinations {
+		switch {
+		case d.Kind == "failing":
+			note("bad", "Not delivering to "+d.Name, fmt.Sprintf("%s does not take samples: they are kept on disk, the oldest for %s.", d.Name, formatDuration(d.Age)))
+		case d.Kind == "retrying":
+			note("warn", "Trouble with "+d.Name, d.Name+" answered with an error; the agent tries again.")
+		case d.State == delivery.Behind && d.Age >= upToDate:
+			note("warn", "Catching up", fmt.Sprintf("%s gets the backlog of %s: done %s.", d.Name, formatDuration(d.Age), cmp.Or(d.ETA, "soon")))
+		}
+		if d.Hour.Lost > 0 {
+			note("warn", "Samples were lost", fmt.Sprintf("%s samples for %s were, or may have been, refused or deleted unsent in the last hour.", formatExact(d.Hour.Lost), d.Name))
+		}
+	}
+	if st.Ready && len(destinations) == 0 {
+		note("warn", "Nowhere to deliver to", "The configuration has no remote_write and no opstrace block.")
+	}
+	if n.Down > 0 {
+		note("warn", fmt.Sprintf("%d of %d targets down", n.Down, n.Active()), plural(n.Down, "target does", "targets do")+" not answer as it should.")
+	}
+	if st.Ready && n.Active() == 0 {
+		note("warn", "No targets", "Nothing is scraped: service discovery found no targets, or relabelling dropped all.")
+	}
+	if len(found) == 0 {
+		return verdict{"good", "All is well", []string{fmt.Sprintf("%s up to date, %s up.",
+			plural(len(destinations), "destination", "destinations"), plural(n.Up, "target", "targets"))}}
+	}
+	slices.SortStableFunc(found, func(a, b finding) int { return severity[b.level] - severity[a.level] })
+	v := verdict{Level: found[0].level, Title: found[0].title}
+	for _, f := range found {
+		v.Lines = append(v.Lines, f.line)
+	}
+	return v
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return formatCount(n) + " " + many
+}

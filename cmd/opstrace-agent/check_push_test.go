@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+)
+
+func newEndpoint(t *testing.T, o agenttest.Options) *agenttest.Endpoint {
+	t.Helper()
+	e, err := agenttest.NewEndpoint(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
+}
+
+// TestCheckPush has a destination that takes everything and one that refuses
+// the token, both by the file that run would read.
+func TestCheckPush(t *testing.T) {
+	e := newEndpoint(t, agenttest.Options{Tokens: map[string]string{"default": "good"}})
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "ca.pem"), string(e.CA()))
+	write(t, filepath.Join(dir, "good"), "good\n")
+	write(t, filepath.Join(dir, "bad"), "bad\n")
+	destination := func(name string) string {
+		return fmt.Sprintf(`
+- name: %s
+  url: %s?tenant=s3cret
+  bearer_token_file: %[1]s
+  tls_config: {ca_file: ca.pem}
+`, name, e.URL())
+	}
+	write(t, filepath.Join(dir, "opstrace-agent.yml"), "remote_write:"+destination("good")+destination("bad"))
+	stdout, stderr, code := runCommand(t, dir, "check", "push")
+	if code != exitFailed || stderr != "" {
+		t.Errorf("code %d, %q", code, stderr)
+	}
+	golden(t, "check_push.golden", stdout, dir, "DIR")
+
+	good := write(t, filepath.Join(dir, "good.yml"), "remote_write:"+destination("good"))
+	stdout, stderr, code = runCommand(t, "", "check", "push", good)
+	if code != 0 || stderr != "" {
+		t.Errorf("code %d, %q", code, stderr)
+	}
+	golden(t, "check_push_good.golden", stdout, dir, "DIR")
+
+	if s := e.Snapshot(); s.StoredSeries != 0 || len(s.Requests) != 3 {
+		t.Errorf("got %s", s)
+	}
+	if s := e.Snapshot(); s.Requests[0].Bytes != 1 {
+		t.Errorf("got %d bytes", s.Requests[0].Bytes)
+	}
+}
+
+func TestCheckPushNowhere(t *testing.T) {
+	file := write(t, filepath.Join(t.TempDir(), "c.yml"), "global: {}\n")
+	stdout, stderr, code := runCommand(t, "", "check", "push", file)
+	want := "error: " + file + " has no destination\nhint: add an opstrace: section; 'opstrace-agent init' writes one\n"
+	if code != exitUsage || stdout != "" || stderr != want {
+		t.Errorf("code %d, %q, %q", code, stdout, stderr)
+	}
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/go-kit/log"
+
+	"github.com/opstrace/opstrace-agent/agent/redact"
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/targetcheck"
+)
+
+// discoveryTimeout bounds one round of service discovery in check targets.
+const discoveryTimeout = 10 * time.Second
+
+func (c *cli) addCheckTargets(check *kingpin.CmdClause) {
+	clause := check.Command("targets", "Scrape every target once, and print what would be sent. Nothing is sent.")
+	file := c.configFileArg(clause)
+	c.command(clause, func() error { return c.checkTargets(*file) })
+}
+
+func (c *cli) checkTargets(file string) error {
+	cfg, err := loadConfig(file, log.NewNopLogger())
+	if err != nil {
+		return err
+	}
+	setUserAgents()
+	var now atomic.Value // what the line shows
+	now.Store("looking for targets")
+	line := startProgress(c.stderr, progressInterval, func() string { return now.Load().(string) })
+	report, err := targetcheck.Run(context.Background(), cfg, targetcheck.Options{
+		DiscoveryTimeout: discoveryTimeout,
+		Progress:         func(done, total int, what string) { now.Store(fmt.Sprintf("%d of %d %s", done, total, what)) },
+	})
+	line.stop()
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c.stdout, formatTargets(report)); err != nil {
+		return err
+	}
+	if report.Failed() {
+		return reportedError{errors.New("not every target can be scraped")}
+	}
+	return nil
+}
+
+func formatTargets(r *targetcheck.Report) string {
+	var b strings.Builder
+	for _, job := range r.Jobs {
+		fmt.Fprintf(&b, "%s: %s\n", human.Line(job.Name, 200), human.Count(len(job.Targets), "target"))
+		for _, f := range job.Failures {
+			fmt.Fprintf(&b, "  FAIL  %s\n", human.Line(redact.Text(f), 500))
+		}
+		for _, n := range job.Notes {
+			fmt.Fprintf(&b, "  note  %s\n", human.Line(n, 500))
+		}
+		if job.Dropped > 0 {
+			fmt.Fprintf(&b, "  note  relabel_configs drop %s\n", human.Count(job.Dropped, "target"))
+		}
+		for _, t := range job.Targets {
+			formatTarget(&b, r, t)
+		}
+	}
+	formatSum(&b, r)
+	return b.String()
+}
+
+func formatTarget(b *strings.Builder, r *targetcheck.Report, t *targetcheck.Target) {
+	state := "ok"
+	if t.Err != nil {
+		state = "FAIL"
+	}
+	fmt.Fprintf(b, "  %-4s  %s  %s\n", state, human.Line(redact.URL(t.URL), 200), human.Line(t.Labels.String(), 500))
+	if t.Err != nil {
+		fmt.Fprintf(b, "        %s\n", human.Line(redact.Text(t.Err.Error()), 500))
+	} else {
+		text := fmt.Sprintf("%s in %s", human.Count(t.Scraped, "sample"), human.Duration(t.Took))
+		if dropped := t.Scraped - t.Kept; dropped > 0 {
+			text += fmt.Sprintf(", %s dropped by metric_relabel_configs", human.Number(uint64(dropped)))
+		}
+		if t.NotTaken > 0 {
+			text += fmt.Sprintf(", %s not taken: repeated, or more than 10 minutes ahead", human.Number(uint64(t.NotTaken)))
+		}
+		fmt.Fprintf(b, "        %s\n", text)
+	}
+	for i, s := range t.Sends {
+		fmt.Fprintf(b, "        to %s: %s\n", human.Line(r.Destinations[i], 200), formatSend(s))
+	}
+}
+
+func formatSend(s targetcheck.Send) string {
+	text := fmt.Sprintf("%s, %s", human.Count(s.Samples, "sample"), human.Bytes(int64(s.Bytes)))
+	if s.Dropped > 0 {
+		text += fmt.Sprintf(", %s dropped by write_relabel_configs", human.Number(uint64(s.Dropped)))
+	}
+	if s.Histograms > 0 {
+		text += fmt.Sprintf(", %s left out for lack of send_native_histograms", human.Count(s.Histograms, "native histogram"))
+	}
+	return text
+}
+
+// formatSum is the last lines: all targets together.
+func formatSum(b *strings.Builder, r *targetcheck.Report) {
+	sums := make([]targetcheck.Send, len(r.Destinations))
+	targets, failed := 0, 0
+	for _, job := range r.Jobs {
+		for _, t := range job.Targets {
+			targets++
+			if t.Err != nil {
+				failed++
+			}
+			for i, s := range t.Sends {
+				sums[i].Samples += s.Samples
+				sums[i].Dropped += s.Dropped
+				sums[i].Histograms += s.Histograms
+				sums[i].Bytes += s.Bytes
+			}
+		}
+	}
+	fmt.Fprintf(b, "\n%s, %d failed\n", human.Count(targets, "target"), failed)
+	for i, name := range r.Destinations {
+		fmt.Fprintf(b, "one scrape of all, to %s: %s\n", human.Line(name, 200), formatSend(sums[i]))
+	}
+	if len(r.Destinations) == 0 {
+		b.WriteString("no destination: nothing would be sent\n")
+	}
+}

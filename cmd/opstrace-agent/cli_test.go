@@ -1,0 +1,204 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/prometheus/config"
+
+	"github.com/opstrace/opstrace-agent/agent"
+)
+
+// The exact words of what goes wrong on the command line, and the exit codes.
+func TestCommandLineErrors(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "good.yml"), "")
+	write(t, filepath.Join(dir, "bad.yml"), "global:\n  scrape_interval: 5\n")
+	write(t, filepath.Join(dir, "unknown.yml"), "global:\n\nscrape_config: []\n")
+	write(t, filepath.Join(dir, "rules.yml"), "rule_files: [a.yml]\n")
+	write(t, filepath.Join(dir, "token.yml"), "remote_write:\n- {name: far, url: 'http://127.0.0.1:1/', bearer_token_file: none}\n")
+	write(t, filepath.Join(dir, "web.yml"), "basic_auth_users: {a: plain}\n")
+	used, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer used.Close()
+
+	const lists = "hint: 'opstrace-agent --help' lists the commands and flags\n"
+	good := "--config.file=good.yml --web.listen-address=127.0.0.1:0 "
+	for _, tc := range []struct {
+		args string
+		code int
+		want string // DIR stands for the folder
+	}{
+		{"--bogus", 2, "error: unknown long flag '--bogus'\n" + lists},
+		{"bogus", 2, "error: unexpected bogus\n" + lists},
+		{"run bogus", 2, "error: unexpected bogus\n" + lists},
+		{"check", 2, "error: must select a subcommand of 'check'\n" + lists},
+		{"check config", 2, "error: required argument 'file' not provided\n" + lists},
+		{"--log.level=loud", 2, "error: enum value must be one of debug,info,warn,error, got 'loud'\n" + lists},
+		{"", 2, "error: DIR/opstrace-agent.yml: cannot read the configuration: no such file or directory\nhint: name the file with --config.file\n"},
+		{"--config.file=bad.yml", 2, "error: DIR/bad.yml:2: not a valid duration string: \"5\"\n"},
+		{"--config.file=unknown.yml", 2, "error: DIR/unknown.yml:3: field scrape_config not found in type config.plain\n"},
+		{"--config.file=rules.yml", 2, "error: DIR/rules.yml:1: field rule_files is not allowed in agent mode\n"},
+		{"check config bad.yml", 2, "error: bad.yml:2: not a valid duration string: \"5\"\n"},
+		{"check config token.yml", 2, "error: remote_write[far].authorization.credentials_file: open none: no such file or directory\nhint: create the file or correct the path: the agent would start, and fail where it needs it\n"},
+		{"--storage.tsdb.path=data", 2, "error: --storage.tsdb.path is not a flag of opstrace-agent\nhint: use --storage.agent.path for the directory and --storage.backlog.max-bytes for the bound\n"},
+		{"--agent --query.timeout=2m", 2, "error: --query.timeout is not a flag of opstrace-agent\nhint: remove it: it belongs to a Prometheus server, and an agent neither queries nor evaluates rules\n"},
+		{"--web.enable-remote-write-receiver", 2, "error: --web.enable-remote-write-receiver is not a flag of opstrace-agent\nhint: remove it, and send those samples to Opstrace directly: an agent scrapes, it does not receive\n"},
+		{good + "--auto-gomemlimit.ratio=2", 2, "error: --auto-gomemlimit.ratio=2 is not above 0 and at most 1\nhint: leave it out for 0.9\n"},
+		{good + "--storage.agent.wal-segment-size=1000B", 2, "error: --storage.agent.wal-segment-size=1000B is not a multiple of 32KiB\nhint: leave it out: it follows from --storage.backlog.max-bytes\n"},
+		{good + "--config.auto-reload-interval=0s", 2, "error: --config.auto-reload-interval=0s is shorter than a second\nhint: leave it out for 30s\n"},
+		{good + "--delivery.max-catch-up-rate=-1", 2, "error: --delivery.max-catch-up-rate cannot be negative\nhint: 0 means no bound\n"},
+		{good + "--web.max-connections=0", 2, "error: --web.max-connections must be at least 1\nhint: leave it out for 512\n"},
+		{good + "--web.external-url=host/agent", 2, "error: --web.external-url=host/agent is not an http or https URL\nhint: write it like https://host.example.org/agent\n"},
+		{good + "--enable-feature=zstd-scrape,bogus", 2, "error: unknown feature \"bogus\"\nhint: known features are extra-scrape-metrics, metadata-wal-records, openmetrics2, st-storage, st-synthesis, type-and-unit-labels, zstd-scrape\n"},
+		{good + "--enable-feature=promql-experimental-functions", 2, "error: feature \"promql-experimental-functions\" belongs to a Prometheus server\nhint: remove it: an agent neither queries nor evaluates rules nor receives\n"},
+		{good + "--enable-feature=created-timestamp-zero-ingestion", 2, "error: feature \"created-timestamp-zero-ingestion\" is not supported: after every restart it would send one old zero sample per counter, which the endpoint refuses as out of order\nhint: use st-storage, which sends start timestamps by remote write 2.0\n"},
+		{good + "--web.config.file=web.yml", 2, "error: web configuration file web.yml: crypto/bcrypt: hashedSecret too short to be a bcrypted password\nhint: the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/\n"},
+		{"--config.file=good.yml --web.listen-address=" + used.Addr().String(), 1, "error: cannot listen: listen tcp " + used.Addr().String() + ": bind: address already in use\n"},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			stdout, stderr, code := runCommand(t, dir, strings.Fields(tc.args)...)
+			want := strings.ReplaceAll(tc.want, "DIR", dir)
+			// The log comes before the error, and hints of the configuration's
+			// own are another package's to test.
+			_, got, _ := strings.Cut("\n"+stderr, "\nerror: ")
+			got = "error: " + got
+			if !strings.Contains(want, "\nhint: ") {
+				got, _, _ = strings.Cut(got, "hint: ")
+			}
+			if code != tc.code || got != want {
+				t.Errorf("code %d instead of %d\n got: %q\nwant: %q", code, tc.code, got, want)
+			}
+			if stdout != "" && !strings.HasPrefix(tc.args, "check config") {
+				t.Errorf("on standard output: %q", stdout)
+			}
+		})
+	}
+}
+
+func TestCheckConfig(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "token"), "s3cret")
+	write(t, filepath.Join(dir, "c.yml"), `
+opstrace: {cluster: c, tenant: t, token_file: token}
+scrape_configs:
+- job_name: a
+  static_configs: [{targets: [h]}]
+  basic_auth: {username: u, password: pl4in}
+- job_name: b
+  file_sd_configs: [{files: [later/*.yml]}]
+`)
+	stdout, stderr, code := runCommand(t, dir, "check", "config", "c.yml")
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "c.yml is valid: 2 scrape configs, 1 destination\nnote: ") || strings.Count(stdout, "\n") != 2 {
+		t.Errorf("code %d\n%q\n%q", code, stdout, stderr)
+	}
+	stdout, stderr, code = runCommand(t, dir, "check", "config", "--print", "c.yml")
+	if code != 0 || stderr != "" || strings.Contains(stdout, "s3cret") || strings.Contains(stdout, "pl4in") || strings.Contains(stdout, "opstrace:") {
+		t.Errorf("code %d\n%s\n%q", code, stdout, stderr)
+	}
+	if !strings.Contains(stdout, "https://cortex.t.c.opstrace.io/api/v1/push") {
+		t.Errorf("the block is not expanded:\n%s", stdout)
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	stdout, stderr, code := runCommand(t, "", "--help")
+	if code != 0 || stderr != "" {
+		t.Fatalf("code %d, %q", code, stderr)
+	}
+	for _, f := range visibleFlags() {
+		if !strings.Contains(strings.ReplaceAll(stdout, "[no-]", ""), "--"+f.Name) {
+			t.Errorf("--%s is not in the help", f.Name)
+		}
+	}
+	for _, hidden := range []string{"--agent\n", "--storage.tsdb", "--delivery.min-stay"} {
+		if strings.Contains(stdout, hidden) {
+			t.Errorf("%s is in the help", hidden)
+		}
+	}
+	for _, args := range []string{"version", "--version"} {
+		stdout, stderr, code := runCommand(t, "", args)
+		if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "opstrace-agent, version ") {
+			t.Errorf("%s: %d %q %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+func visibleFlags() []*kingpin.FlagModel {
+	var visible []*kingpin.FlagModel
+	for _, f := range newCLI(nil, nil).app.GetCommand("run").Model().Flags {
+		if !f.Hidden {
+			visible = append(visible, f)
+		}
+	}
+	return visible
+}
+
+// The README's tables must have every flag, with the default it has, every
+// feature and every command.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := visibleFlags()
+	for _, f := range flags {
+		value := " "
+		if len(f.Default) > 0 {
+			value = fmt.Sprintf(" `%s` ", strings.Join(f.Default, ","))
+		} else if f.IsBoolFlag() {
+			value = " `false` "
+		}
+		if row := fmt.Sprintf("\n| `--%s` |%s| ", f.Name, value); !strings.Contains(string(readme), row) {
+			t.Errorf("the README has no row %q", row)
+		}
+	}
+	if rows := strings.Count(string(readme), "\n| `--"); rows != len(flags) {
+		t.Errorf("the README has %d rows for %d flags", rows, len(flags))
+	}
+	for _, c := range newCLI(nil, nil).app.Model().FlattenedCommands() {
+		if c.FullCommand != "help" && !strings.Contains(string(readme), "\n| `"+c.FullCommand) {
+			t.Errorf("the README has no row for the command %s", c.FullCommand)
+		}
+	}
+	for _, name := range featureNames() {
+		if !strings.Contains(string(readme), fmt.Sprintf("\n| `%s` | ", name)) {
+			t.Errorf("the README has no row for the feature %s", name)
+		}
+	}
+}
+
+func TestFeatures(t *testing.T) {
+	defaults := config.DefaultConfig
+	defaultGlobal := config.DefaultGlobalConfig
+	defer func() { config.DefaultConfig, config.DefaultGlobalConfig = defaults, defaultGlobal }()
+
+	f := &runFlags{features: []string{"metadata-wal-records, st-storage", "auto-reload-config,native-histograms", "extra-scrape-metrics"}}
+	got, err := f.parseFeatures()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (agent.Features{MetadataWALRecords: true, STStorage: true}); got != want {
+		t.Errorf("%+v instead of %+v", got, want)
+	}
+	if !f.autoReload || len(f.notices) != 2 {
+		t.Errorf("auto-reload %v, notices %q", f.autoReload, f.notices)
+	}
+	cfg, err := config.Load("scrape_configs: [{job_name: a}]", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := cfg.ScrapeConfigs[0].ScrapeProtocols[0]; p != config.PrometheusProto {
+		t.Errorf("with st-storage %s is asked for first", p)
+	}
+	if e := cfg.ScrapeConfigs[0].ExtraScrapeMetrics; e == nil || !*e {
+		t.Error("extra-scrape-metrics changes nothing")
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/newconfig"
+	"github.com/opstrace/opstrace-agent/scrapeconfig"
+)
+
+type initFlags struct {
+	options newconfig.Options
+	from    string
+	output  string
+	force   bool
+}
+
+func (c *cli) addInit() {
+	clause := c.app.Command("init", "Write a configuration for a tenant, from nothing or from one of Prometheus.")
+	flags := &initFlags{}
+	clause.Flag("cluster", "Name of the cluster, or its domain if that is not below opstrace.io.").
+		Required().PlaceHolder("NAME").StringVar(&flags.options.Cluster)
+	clause.Flag("tenant", "Name of the tenant.").
+		Required().PlaceHolder("NAME").StringVar(&flags.options.Tenant)
+	clause.Flag("token-file", "File with the tenant's token. Not needed if the instance runs without authentication.").
+		PlaceHolder("FILE").StringVar(&flags.options.TokenFile)
+	clause.Flag("from", "Configuration of Prometheus to start from. What an agent cannot use is left out and listed.").
+		PlaceHolder("FILE").StringVar(&flags.from)
+	clause.Flag("output", "Where to write. Default: standard output.").
+		Short('o').PlaceHolder("FILE").StringVar(&flags.output)
+	clause.Flag("force", "Overwrite a file that exists.").BoolVar(&flags.force)
+	c.command(clause, func() error { return c.writeInitial(flags) })
+}
+
+func (c *cli) writeInitial(flags *initFlags) error {
+	if flags.options.TokenFile != "" {
+		// What is given is relative to here, what is written to the file's folder.
+		path, err := filepath.Abs(flags.options.TokenFile)
+		if err != nil {
+			return err
+		}
+		flags.options.TokenFile = path
+	}
+	r, err := flags.generate()
+	if err != nil {
+		return err
+	}
+	if err := c.writeConfig(flags, r.Text); err != nil {
+		return err
+	}
+	for _, line := range r.LeftOut {
+		fmt.Fprintf(c.stderr, "left out: %s\n", line)
+	}
+	for _, line := range r.Notes {
+		fmt.Fprintf(c.stderr, "note: %s\n", line)
+	}
+	if flags.options.TokenFile == "" {
+		fmt.Fprintln(c.stderr, "note: no --token-file: only an instance without authentication takes samples so")
+	}
+	if flags.output != "" {
+		fmt.Fprintf(c.stderr, "written: %s; now try '%s check push %[1]s'\n", flags.output, appName)
+	}
+	return nil
+}
+
+func (f *initFlags) generate() (*newconfig.Result, error) {
+	if f.from == "" {
+		return newconfig.New(f.options)
+	}
+	content, err := os.ReadFile(f.from)
+	if err != nil {
+		return nil, &scrapeconfig.Error{Msg: "cannot read the configuration: " + err.Error(), Hint: "name a file that can be read with --from", Err: err}
+	}
+	moved, err := f.moved()
+	if err != nil {
+		return nil, err
+	}
+	return newconfig.From(f.options, newconfig.Source{Content: content, Path: f.from, Moved: moved})
+}
+
+// moved tells whether relative paths in the source would change their meaning.
+func (f *initFlags) moved() (bool, error) {
+	if f.output == "" {
+		return true, nil
+	}
+	from, err := filepath.Abs(filepath.Dir(f.from))
+	if err != nil {
+		return false, err
+	}
+	to, err := filepath.Abs(filepath.Dir(f.output))
+	return from != to, err
+}
+
+func (c *cli) writeConfig(flags *initFlags, text []byte) error {
+	if flags.output == "" {
+		_, err := c.stdout.Write(text)
+		return err
+	}
+	mode := os.O_CREATE | os.O_WRONLY | os.O_EXCL
+	if flags.force {
+		mode = os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+	}
+	perm := fs.FileMode(0o644)
+	if info, err := os.Stat(flags.from); err == nil {
+		perm = info.Mode().Perm() // there may be passwords in it
+	}
+	f, err := os.OpenFile(flags.output, mode, perm)
+	if errors.Is(err, fs.ErrExist) {
+		return &usageError{flags.output + " exists", "name another file, or overwrite it with --force"}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,39 @@
+package human
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWords(t *testing.T) {
+	for _, tc := range []struct{ got, want string }{
+		{Duration(0), "0 ms"},
+		{Duration(1400 * time.Microsecond), "1 ms"},
+		{Duration(1999 * time.Millisecond), "1999 ms"},
+		{Duration(2 * time.Second), "2 s"},
+		{Duration(119 * time.Second), "119 s"},
+		{Duration(12*time.Minute + 31*time.Second), "13 m"},
+		{Duration(47 * time.Hour), "47 h"},
+		{Duration(90 * 24 * time.Hour), "90 d"},
+		{Bytes(1023), "1023 B"},
+		{Bytes(1536), "1.5 KiB"},
+		{Bytes(1 << 30), "1.0 GiB"},
+		{Bytes(1<<30 - 1), "1.0 GiB"},
+		{Bytes(1 << 52), "4096.0 TiB"},
+		{Number(0), "0"},
+		{Number(999), "999"},
+		{Number(1000), "1,000"},
+		{Number(1234567), "1,234,567"},
+		{Count(1, "target"), "1 target"},
+		{Count(0, "target"), "0 targets"},
+		{Count(1200, "target"), "1,200 targets"},
+		{Line("a\r\n  b\tc\n", 10), "a b c"},
+		{Line("\x1b[31mred\x07", 20), "�[31mred�"},
+		{Line("too long by far", 8), "too lon…"},
+		{Line("ümläute", 7), "ümläute"},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("got %q, want %q", tc.got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,301 @@
+package newconfig
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/prometheus/discovery"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/opstrace/opstrace-agent/scrapeconfig"
+)
+
+// serverSections are those that an agent has no use for, each with the reason.
+var serverSections = map[string]string{
+	"alerting":    "an agent sends no alerts",
+	"otlp":        "an agent receives nothing",
+	"remote_read": "an agent answers no queries",
+	"rule_files":  "rules are evaluated where the samples are queried",
+	"storage":     "an agent keeps samples only until they are delivered",
+}
+
+// From makes a configuration from one of Prometheus. Its errors are
+// *scrapeconfig.Error.
+func From(o Options, s Source) (*Result, error) {
+	block, err := o.block("")
+	if err != nil {
+		return nil, err
+	}
+	c := &conversion{source: s, authorized: o.TokenFile != ""}
+	if c.url, err = o.url(block); err != nil {
+		return nil, err
+	}
+	rest, err := c.cut(s.Content)
+	if err != nil {
+		// Not in block style: written anew, it is.
+		anew, formatErr := reformat(s.Content)
+		if formatErr != nil {
+			return nil, c.refuse(formatErr)
+		}
+		c.settings = ""
+		c.result = Result{Notes: []string{"it was written anew, to be taken apart: blank lines are gone"}}
+		if rest, err = c.cut(anew); err != nil {
+			return nil, c.refuse(err)
+		}
+	}
+	if c.hasBlock {
+		return nil, &scrapeconfig.Error{File: s.Path, Msg: "it has an opstrace section already", Hint: "run the agent with it as it is"}
+	}
+	if block, err = o.block(c.settings); err != nil {
+		return nil, err
+	}
+	if c.result.Text, err = c.complete(rest, block); err != nil {
+		return nil, c.refuse(err)
+	}
+	return finish(&c.result, s.Path)
+}
+
+// conversion turns one configuration into another.
+type conversion struct {
+	source     Source
+	url        string // of the new destination
+	authorized bool   // by a token file of its own
+	settings   string // that an old entry for this destination has; empty: there was none
+	hasBlock   bool
+	result     Result
+}
+
+func (c *conversion) refuse(err error) error {
+	return &scrapeconfig.Error{File: c.source.Path, Msg: err.Error(),
+		Hint: "check that Prometheus takes the file, with promtool check config", Err: err}
+}
+
+func (c *conversion) leaveOut(n *yaml.Node, what, why string) {
+	c.result.LeftOut = append(c.result.LeftOut, fmt.Sprintf("line %d: %s: %s", n.Line, what, why))
+}
+
+var errFlow = errors.New("a list in brackets has no lines of its own")
+
+// cut takes out what an agent cannot use.
+func (c *conversion) cut(content []byte) ([]byte, error) {
+	t, err := parse(content)
+	if err != nil {
+		return nil, err
+	}
+	if t.root == nil {
+		return t.rest(), nil
+	}
+	if c.source.Moved {
+		c.fixPaths(t, t.root)
+	}
+	end := len(t.lines) + 1
+	for i := 0; i < len(t.root.Content); i += 2 {
+		key, val := t.root.Content[i], t.root.Content[i+1]
+		if key.Value != "scrape_configs" && key.Value != "remote_write" || val.Kind != yaml.SequenceNode || len(val.Content) == 0 {
+			continue
+		}
+		if val.Style&yaml.FlowStyle != 0 {
+			return nil, errFlow
+		}
+		t.cutItems(val, t.keyEnd(t.root, i, end), func(item *yaml.Node, to int) bool {
+			if key.Value == "remote_write" {
+				return c.sameDestination(item)
+			}
+			return c.cutDiscoveries(t, item, to)
+		})
+	}
+	c.hasBlock = value(t.root, "opstrace") != nil
+	t.cutKeys(t.root, end, func(key, _ *yaml.Node) bool {
+		why, unwanted := serverSections[key.Value]
+		if unwanted {
+			c.leaveOut(key, key.Value, why)
+		}
+		return unwanted
+	})
+	slices.SortStableFunc(c.result.LeftOut, byLine)
+	return t.checked()
+}
+
+func byLine(a, b string) int { return lineOf(a) - lineOf(b) }
+
+func lineOf(s string) (n int) {
+	_, _ = fmt.Sscanf(s, "line %d:", &n)
+	return n
+}
+
+// cutDiscoveries takes the discoveries out of a job that this build does not
+// have. It tells whether no source of targets is left.
+func (c *conversion) cutDiscoveries(t *text, job *yaml.Node, end int) bool {
+	if job.Kind != yaml.MappingNode {
+		return false
+	}
+	name := "a job without a name"
+	if n := value(job, "job_name"); n != nil {
+		name = "job " + n.Value
+	}
+	missing := func(key *yaml.Node) bool {
+		sd, ok := strings.CutSuffix(key.Value, "_sd_configs")
+		return ok && !slices.Contains(discovery.RegisteredConfigNames(), sd)
+	}
+	var unwanted, left int
+	for i := 0; i < len(job.Content); i += 2 {
+		switch key := job.Content[i]; {
+		case missing(key):
+			unwanted++
+			c.leaveOut(key, name, fmt.Sprintf("%s is only in the full build, opstrace-agent-full", key.Value))
+		case strings.HasSuffix(key.Value, "_sd_configs"), key.Value == "static_configs", key.Value == "<<":
+			left++
+		}
+	}
+	if unwanted == 0 || left == 0 {
+		return unwanted > 0
+	}
+	t.cutKeys(job, end, func(key, _ *yaml.Node) bool { return missing(key) })
+	return false
+}
+
+// sameDestination tells whether an entry of remote_write goes where the new
+// section goes: the samples would be sent twice. The section gets its settings.
+func (c *conversion) sameDestination(rw *yaml.Node) bool {
+	url := value(rw, "url")
+	if url == nil {
+		return false
+	}
+	if url.Value == c.url && c.settings == "" && c.takeSettings(rw) == nil {
+		c.result.Notes = append(c.result.Notes, fmt.Sprintf("line %d: remote_write to %s has become the opstrace section", rw.Line, c.url))
+		return true
+	}
+	c.result.Notes = append(c.result.Notes, fmt.Sprintf("line %d: remote_write to another destination is kept: the agent sends there as well", rw.Line))
+	return false
+}
+
+// authorization are the fields for which the section's token_file stands.
+var authorization = []string{"authorization", "basic_auth", "bearer_token", "bearer_token_file", "oauth2"}
+
+func (c *conversion) takeSettings(rw *yaml.Node) error {
+	rest := &yaml.Node{Kind: yaml.MappingNode}
+	for i := 0; i < len(rw.Content); i += 2 {
+		key := rw.Content[i].Value
+		if key == "url" || c.authorized && slices.Contains(authorization, key) {
+			continue
+		}
+		rest.Content = append(rest.Content, rw.Content[i], rw.Content[i+1])
+	}
+	if len(rest.Content) == 0 {
+		return nil
+	}
+	text, err := encode(rest)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		c.settings += "  " + line
+	}
+	return nil
+}
+
+// fixPaths makes relative paths absolute.
+func (c *conversion) fixPaths(t *text, n *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		for _, item := range n.Content {
+			c.fixPaths(t, item)
+		}
+		return
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		key, val := n.Content[i].Value, n.Content[i+1]
+		switch {
+		case val.Kind == yaml.ScalarNode && strings.HasSuffix(key, "_file"):
+			c.fixPath(t, val)
+		case val.Kind == yaml.SequenceNode && (key == "files" || key == "scrape_config_files"):
+			for _, item := range val.Content {
+				if item.Kind == yaml.ScalarNode {
+					c.fixPath(t, item)
+				}
+			}
+		default:
+			c.fixPaths(t, val)
+		}
+	}
+}
+
+func (c *conversion) fixPath(t *text, n *yaml.Node) {
+	if n.Value == "" || filepath.IsAbs(n.Value) {
+		return
+	}
+	path, err := absolute(n.Value, filepath.Dir(c.source.Path))
+	if err == nil && t.replace(n, path) {
+		n.Value = path
+		return
+	}
+	c.result.Notes = append(c.result.Notes, fmt.Sprintf("line %d: %s is relative to the folder of the new file", n.Line, n.Value))
+}
+
+// replace writes another value over a scalar on one line.
+func (t *text) replace(n *yaml.Node, with string) bool {
+	line := []rune(t.lines[n.Line-1])
+	old := n.Value
+	switch {
+	case n.Style&yaml.SingleQuotedStyle != 0:
+		old = "'" + old + "'"
+	case n.Style&yaml.DoubleQuotedStyle != 0:
+		old = `"` + old + `"`
+	}
+	tail, ok := strings.CutPrefix(string(line[n.Column-1:]), old)
+	if !ok {
+		return false
+	}
+	written, err := scalar(with)
+	if err != nil || strings.Contains(written, "\n") {
+		return false
+	}
+	if strings.ContainsAny(written, "[]{},") && !strings.ContainsAny(written[:1], `'"`) {
+		written = "'" + strings.ReplaceAll(with, "'", "''") + "'" // it may stand in a list like [a, b]
+	}
+	t.lines[n.Line-1] = string(line[:n.Column-1]) + written + tail
+	return true
+}
+
+// complete adds the new sections.
+func (c *conversion) complete(rest []byte, block string) ([]byte, error) {
+	t, err := parse(rest)
+	if err != nil {
+		return nil, err
+	}
+	c.addSelf(t)
+	first := len(t.lines) + 1
+	if t.root != nil && len(t.root.Content) > 0 {
+		first = t.head(t.root.Content[0].Line, 1)
+	}
+	t.insert(first, block, "\n")
+	return t.rest(), nil
+}
+
+// addSelf adds the job that scrapes the agent, as the first of all.
+func (c *conversion) addSelf(t *text) {
+	jobs := value(t.root, "scrape_configs")
+	if jobs == nil {
+		t.lines = append(t.lines, "\n", "scrape_configs:\n")
+		t.insert(len(t.lines)+1, selfJob("  ")[:4]...)
+		return
+	}
+	if jobs.Kind == yaml.SequenceNode && len(jobs.Content) > 0 {
+		for _, job := range jobs.Content {
+			if n := value(job, "job_name"); n != nil && n.Value == selfName {
+				return
+			}
+		}
+		line := t.head(t.dash(jobs, jobs.Content[0]), jobs.Column)
+		t.insert(line, selfJob(strings.Repeat(" ", jobs.Column-1))...)
+		return
+	}
+	for i := 0; i < len(t.root.Content); i += 2 {
+		if key := t.root.Content[i]; key.Value == "scrape_configs" {
+			t.lines[key.Line-1] = "scrape_configs:\n" // it may have been an empty list
+			t.insert(key.Line+1, selfJob("  ")...)
+		}
+	}
+}

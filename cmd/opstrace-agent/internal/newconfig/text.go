@@ -1,0 +1,245 @@
+package newconfig
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// text is a YAML document in block style, as lines and as nodes. Parts are cut
+// out of both; that the two still agree proves that nothing else was touched.
+type text struct {
+	lines []string // with their line breaks
+	root  *yaml.Node
+	gone  []bool // by line
+}
+
+// parse returns nil for a document without content.
+func parse(content []byte) (*text, error) {
+	doc := &yaml.Node{}
+	if err := yaml.Unmarshal(content, doc); err != nil {
+		return nil, err
+	}
+	t := &text{lines: strings.SplitAfter(string(content), "\n")}
+	if last := len(t.lines) - 1; t.lines[last] == "" {
+		t.lines = t.lines[:last]
+	} else {
+		t.lines[last] += "\n"
+	}
+	t.gone = make([]bool, len(t.lines))
+	if doc.Kind == 0 || doc.Content[0].Tag == "!!null" {
+		return t, nil
+	}
+	if doc.Content[0].Kind != yaml.MappingNode {
+		return nil, errors.New("it is not a mapping")
+	}
+	t.root = doc.Content[0]
+	return t, nil
+}
+
+// reformat writes a document anew in block style, for one that cannot be cut by
+// lines, such as JSON. It keeps comments and order, but not blank lines.
+func reformat(content []byte) ([]byte, error) {
+	doc := &yaml.Node{}
+	if err := yaml.Unmarshal(content, doc); err != nil {
+		return nil, err
+	}
+	walk(doc, func(n *yaml.Node) {
+		if n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode {
+			n.Style &^= yaml.FlowStyle
+		}
+	})
+	return encode(doc)
+}
+
+func encode(n *yaml.Node) ([]byte, error) {
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	err := e.Encode(n)
+	return b.Bytes(), err
+}
+
+func walk(n *yaml.Node, visit func(*yaml.Node)) {
+	visit(n)
+	for _, c := range n.Content {
+		walk(c, visit)
+	}
+}
+
+// value returns the value of a key, nil if there is none.
+func value(mapping *yaml.Node, key string) *yaml.Node {
+	if mapping == nil || mapping.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == key {
+			return mapping.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// All lines and columns below are counted from 1, as in yaml.Node; an end is
+// the line behind the last one.
+
+// head is the first line of what begins in a line: of the comment right above
+// it, at the same indentation.
+func (t *text) head(line, column int) int {
+	for line > 1 {
+		above := t.lines[line-2]
+		if len(above)-len(strings.TrimLeft(above, " ")) != column-1 || !strings.HasPrefix(above[column-1:], "#") {
+			break
+		}
+		line--
+	}
+	return line
+}
+
+// dash is the line of an item's dash, which may stand above the item.
+func (t *text) dash(sequence, item *yaml.Node) int {
+	line := item.Line
+	for line > sequence.Line && !t.hasDash(line, sequence.Column) {
+		line--
+	}
+	return line
+}
+
+func (t *text) hasDash(line, column int) bool {
+	l := t.lines[line-1]
+	return len(l) >= column && l[column-1] == '-' && strings.TrimSpace(l[:column-1]) == ""
+}
+
+// cutKeys removes keys from a mapping that ends at a line.
+func (t *text) cutKeys(mapping *yaml.Node, end int, unwanted func(key, value *yaml.Node) bool) {
+	var kept []*yaml.Node
+	for i := 0; i < len(mapping.Content); i += 2 {
+		key, val := mapping.Content[i], mapping.Content[i+1]
+		if !unwanted(key, val) {
+			kept = append(kept, key, val)
+			continue
+		}
+		from, to := t.head(key.Line, key.Column), t.keyEnd(mapping, i, end)
+		if len(kept) == 0 && i+2 < len(mapping.Content) && t.shared(key) {
+			// The next key takes its place behind the dash.
+			t.moveDash(key, mapping.Content[i+2])
+			from = key.Line
+		}
+		t.drop(from, to)
+	}
+	mapping.Content = kept
+}
+
+// keyEnd is where the key i of a mapping that ends at a line ends.
+func (t *text) keyEnd(mapping *yaml.Node, i, end int) int {
+	if i+2 < len(mapping.Content) {
+		next := mapping.Content[i+2]
+		return t.head(next.Line, next.Column)
+	}
+	return end
+}
+
+// shared tells whether a key stands behind a dash.
+func (t *text) shared(key *yaml.Node) bool {
+	return strings.TrimSpace(t.lines[key.Line-1][:key.Column-1]) == "-"
+}
+
+func (t *text) moveDash(from, to *yaml.Node) {
+	l := t.lines[to.Line-1]
+	t.lines[to.Line-1] = t.lines[from.Line-1][:from.Column-1] + l[to.Column-1:]
+}
+
+// cutItems removes items from a sequence that ends at a line.
+func (t *text) cutItems(sequence *yaml.Node, end int, unwanted func(item *yaml.Node, end int) bool) {
+	var kept []*yaml.Node
+	for i, item := range sequence.Content {
+		to := end
+		if i+1 < len(sequence.Content) {
+			to = t.head(t.dash(sequence, sequence.Content[i+1]), sequence.Column)
+		}
+		if !unwanted(item, to) {
+			kept = append(kept, item)
+			continue
+		}
+		t.drop(t.head(t.dash(sequence, item), sequence.Column), to)
+	}
+	sequence.Content = kept
+}
+
+// drop leaves the blank lines at the end, which set the next part off.
+func (t *text) drop(from, to int) {
+	for to > from && strings.TrimSpace(t.lines[to-2]) == "" {
+		to--
+	}
+	for line := from; line < to; line++ {
+		t.gone[line-1] = true
+	}
+}
+
+// rest is what is left, without the blank lines that a cut leaves double.
+func (t *text) rest() []byte {
+	var b bytes.Buffer
+	blank, cut := true, false
+	for i, line := range t.lines {
+		if t.gone[i] {
+			cut = true
+			continue
+		}
+		isBlank := strings.TrimSpace(line) == ""
+		if !(isBlank && blank && cut) {
+			b.WriteString(line)
+		}
+		blank, cut = isBlank, cut && isBlank
+	}
+	if cut {
+		return append(bytes.TrimRight(b.Bytes(), "\n"), '\n')
+	}
+	return b.Bytes()
+}
+
+// checked returns the rest, or an error if lines and nodes disagree.
+func (t *text) checked() ([]byte, error) {
+	rest := t.rest()
+	var got, want any
+	if err := yaml.Unmarshal(rest, &got); err != nil {
+		return nil, fmt.Errorf("cannot be taken apart by lines: %w", err)
+	}
+	if t.root != nil {
+		if err := t.root.Decode(&want); err != nil {
+			return nil, err
+		}
+	}
+	if !reflect.DeepEqual(normal(got), normal(want)) {
+		return nil, errors.New("cannot be taken apart by lines")
+	}
+	return rest, nil
+}
+
+// normal makes the ways to say that a section has no content the same: without
+// its items a list has no lines, and so no value.
+func normal(v any) any {
+	sections, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	for k, section := range sections {
+		if list, ok := section.([]any); ok && len(list) == 0 {
+			sections[k] = nil
+		}
+	}
+	if len(sections) == 0 {
+		return nil
+	}
+	return sections
+}
+
+// insert puts lines before a line.
+func (t *text) insert(line int, lines ...string) {
+	t.lines = slices.Insert(t.lines, line-1, lines...)
+	t.gone = make([]bool, len(t.lines))
+}

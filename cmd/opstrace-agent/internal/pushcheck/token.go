@@ -1,0 +1,150 @@
+package pushcheck
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+)
+
+// token is what authorizes the requests.
+type token struct {
+	file    string // empty: it is in the configuration
+	tenant  string // the tenant whose token it says it is; empty: it does not say
+	expires time.Time
+}
+
+// readToken looks at what the agent would read for every request.
+func (c *check) readToken() bool {
+	http := &c.rw.HTTPClientConfig
+	switch {
+	case http.Authorization != nil && http.Authorization.CredentialsFile != "":
+		return c.readFile(http.Authorization.CredentialsFile, true)
+	case http.Authorization != nil:
+		c.describeToken("", string(http.Authorization.Credentials))
+	case http.BasicAuth != nil && http.BasicAuth.PasswordFile != "":
+		return c.readFile(http.BasicAuth.PasswordFile, false)
+	case http.OAuth2 != nil && http.OAuth2.ClientSecretFile != "":
+		return c.readFile(http.OAuth2.ClientSecretFile, false)
+	case http.BasicAuth == nil && http.OAuth2 == nil &&
+		c.rw.SigV4Config == nil && c.rw.AzureADConfig == nil && c.rw.GoogleIAMConfig == nil:
+		c.anonymous = true
+		c.note(StepToken, "none is configured", "right only for an instance without authentication; otherwise set token_file")
+	}
+	return true
+}
+
+func (c *check) readFile(path string, bearer bool) bool {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("it is a directory")}
+	}
+	var content []byte
+	if err == nil {
+		content, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return c.fail(StepToken, err.Error(), fileHint(err))
+	}
+	secret := strings.TrimSpace(string(content))
+	switch {
+	case secret == "":
+		return c.fail(StepToken, path+" is empty", "write the token into it; it is read again for every request")
+	case bearer && strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return c.fail(StepToken, path+" holds more than a token", "it must hold the token alone, on one line")
+	}
+	if info.Mode().Perm()&0o004 != 0 {
+		c.note(StepToken, path+" can be read by everybody on this host", "chmod o-r "+path)
+	}
+	if !bearer {
+		c.ok(StepToken, path+" is readable", 0)
+		return true
+	}
+	c.describeToken(path, secret)
+	return true
+}
+
+func fileHint(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "put the token there, or name the right file in token_file"
+	case errors.Is(err, fs.ErrPermission):
+		return "let the user that runs the agent read it, and run this check as that user"
+	}
+	return "name a file that holds the token"
+}
+
+// describeToken tells what a token says of itself. Its signature is not
+// verified: only the endpoint can. A token that says nothing may be good too.
+func (c *check) describeToken(file, secret string) {
+	c.token = &token{file: file}
+	name := file
+	if name == "" {
+		name = "in the configuration"
+	}
+	var claims jwt.RegisteredClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(secret, &claims); err != nil {
+		hint := "right for another receiver than Opstrace"
+		if c.hostTenant() != "" {
+			hint = "a token of Opstrace begins with eyJ and has two dots: check that this is the right one, and whole"
+		}
+		c.note(StepToken, name+", not one of Opstrace's", hint)
+		return
+	}
+	text := name
+	if tenant, ok := strings.CutPrefix(claims.Subject, "tenant-"); ok {
+		c.token.tenant = tenant
+		text += ", for tenant " + human.Line(tenant, 64)
+	}
+	if claims.ExpiresAt == nil {
+		c.ok(StepToken, text, 0)
+		return
+	}
+	c.token.expires = claims.ExpiresAt.Time
+	left := time.Until(c.token.expires)
+	day := c.token.expires.UTC().Format(time.DateOnly)
+	switch {
+	case left <= 0:
+		c.note(StepToken, fmt.Sprintf("%s, expired on %s", text, day), c.newToken())
+	case left < soon:
+		c.note(StepToken, fmt.Sprintf("%s, expires in %s", text, human.Duration(left)), c.newToken())
+	default:
+		c.ok(StepToken, fmt.Sprintf("%s, expires on %s", text, day), 0)
+	}
+}
+
+// noteReadable warns of a token that leaves this host unencrypted.
+func (c *check) noteReadable() {
+	host := c.rw.URL.Hostname()
+	if c.rw.URL.Scheme != "http" || c.token == nil || host == "localhost" || net.ParseIP(host).IsLoopback() {
+		return
+	}
+	c.note(StepTLS, "none: the token can be read on the way", "write https:// in the url")
+}
+
+// soon is how long before its end a token or a certificate is worth a note.
+const soon = 14 * 24 * time.Hour
+
+func (c *check) newToken() string {
+	if c.token.file == "" {
+		return "make a new token and put it into the configuration"
+	}
+	return "make a new token and put it into " + c.token.file + "; it is read again for every request"
+}
+
+// hostTenant is the tenant in the name of an Opstrace endpoint, which is
+// cortex.<tenant>.<cluster's domain>; empty for another endpoint.
+func (c *check) hostTenant() string {
+	labels := strings.Split(c.rw.URL.Hostname(), ".")
+	if len(labels) < 4 || labels[0] != "cortex" {
+		return ""
+	}
+	return labels[1]
+}

@@ -1,0 +1,165 @@
+package pushcheck
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+)
+
+func TestUnreadableToken(t *testing.T) {
+	e := open(t, agenttest.Manners{})
+	folder := filepath.Join(t.TempDir(), "token")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, file, want string
+	}{
+		{"missing", filepath.Join(t.TempDir(), "missing"),
+			"FAIL token: stat missing: no such file or directory | put the token there, or name the right file in token_file"},
+		{"empty", writeFile(t, "\n \n", 0o600),
+			"FAIL token: token is empty | write the token into it; it is read again for every request"},
+		{"two lines", writeFile(t, "eyJhbGciOi\nJSUzI1NiJ9\n", 0o600),
+			"FAIL token: token holds more than a token | it must hold the token alone, on one line"},
+		{"folder", folder,
+			"FAIL token: read token: it is a directory | name a file that holds the token"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			steps, good := run(t, destination(t, e.URL(), "bearer_token_file: "+tc.file))
+			expect(t, steps, good, tc.want)
+		})
+	}
+	if s := e.Snapshot(); len(s.Requests) != 0 {
+		t.Errorf("%d requests were sent", len(s.Requests))
+	}
+}
+
+func TestForbiddenToken(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root can read everything")
+	}
+	file := writeFile(t, "token", 0)
+	steps, good := run(t, destination(t, open(t, agenttest.Manners{}).URL(), "bearer_token_file: "+file))
+	expect(t, steps, good, "FAIL token: open token: permission denied | let the user that runs the agent read it, and run this check as that user")
+}
+
+func TestTokenNotes(t *testing.T) {
+	accepted := []string{connected, inTime, goodAuth, "ok write: an empty write is accepted: HTTP 200 OK"}
+	for _, tc := range []struct {
+		name, token string
+		mode        os.FileMode
+		want        []string
+	}{
+		{"world-readable", newJWT("default", nextYear), 0o644,
+			[]string{"note token: token can be read by everybody on this host | chmod o-r token", goodToken}},
+		{"expires soon", newJWT("default", time.Now().Add(73*time.Hour)), 0o600,
+			[]string{"note token: token, for tenant default, expires in 3 d | make a new token and put it into token; it is read again for every request"}},
+		{"another kind", "secret", 0o600,
+			[]string{"note token: token, not one of Opstrace's | right for another receiver than Opstrace"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := newEndpoint(t, agenttest.Options{PlainHTTP: true, Tokens: map[string]string{"default": tc.token}})
+			steps, good := run(t, destination(t, e.URL(), "bearer_token_file: "+writeFile(t, tc.token, tc.mode)))
+			expect(t, steps, good, append(tc.want, accepted...)...)
+		})
+	}
+}
+
+func TestOtherSecrets(t *testing.T) {
+	e := open(t, agenttest.Manners{})
+	e.Respond(agenttest.Answer{Status: 204})
+	accepted := []string{connected, inTime, "ok write: an empty write is accepted: HTTP 204 No Content"}
+
+	steps, good := run(t, destination(t, e.URL(), "basic_auth: {username: u, password_file: "+writeFile(t, "two words", 0o600)+"}"))
+	expect(t, steps, good, append([]string{"ok token: token is readable"}, accepted...)...)
+
+	e.Respond(agenttest.Answer{Status: 401, Body: "no"})
+	steps, good = run(t, destination(t, e.URL(), "basic_auth: {username: u, password: p}"))
+	expect(t, steps, good, connected, inTime,
+		"FAIL auth: HTTP 401 Unauthorized: no | check the user or client and its password or secret")
+	e.Respond(agenttest.Answer{Status: 204})
+	steps, good = run(t, destination(t, e.URL(), "authorization: {credentials: "+newJWT("default", nextYear)+"}"))
+	expect(t, steps, good, "ok token: in the configuration, for tenant default, expires on DATE",
+		accepted[0], accepted[1], goodAuth, accepted[2])
+}
+
+func TestUnauthorized(t *testing.T) {
+	known := newJWT("default", nextYear)
+	old := newJWT("default", time.Now().Add(-72*time.Hour))
+	for _, tc := range []struct {
+		name, token string
+		want        []string
+	}{
+		{"foreign", newJWT("default", nextYear.Add(time.Hour)), []string{
+			goodToken, connected, inTime,
+			"FAIL auth: HTTP 401 Unauthorized: bad authentication token | check that the token is whole, and of this tenant and cluster; for a tenant made minutes ago, try again"}},
+		{"expired", old, []string{
+			"note token: token, for tenant default, expired on DATE | make a new token and put it into token; it is read again for every request",
+			connected, inTime,
+			"FAIL auth: HTTP 401 Unauthorized: bad authentication token | the token expired on DATE: make a new token and put it into token; it is read again for every request"}},
+		{"none", "", []string{
+			noToken, connected, inTime,
+			"FAIL auth: HTTP 401 Unauthorized: Authorization header missing | the endpoint asks for a token: set token_file"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			e := newEndpoint(t, agenttest.Options{PlainHTTP: true, Tokens: map[string]string{"default": known}})
+			var settings []string
+			if tc.token != "" {
+				settings = []string{"bearer_token_file: " + writeFile(t, tc.token, 0o600)}
+			}
+			steps, good := run(t, destination(t, e.URL(), settings...))
+			expect(t, steps, good, tc.want...)
+		})
+	}
+}
+
+// TestWrongTenant goes through a name server that knows the endpoint's name.
+func TestWrongTenant(t *testing.T) {
+	names := newNameServer(t)
+	e := newEndpoint(t, agenttest.Options{PlainHTTP: true, Tokens: map[string]string{"default": newJWT("default", nextYear)}})
+	names.add("cortex.default.testcluster.opstrace.io")
+	const noTLS = "note tls: none: the token can be read on the way | write https:// in the url"
+
+	url := "http://cortex.default.testcluster.opstrace.io:" + port(t, e.URL()) + agenttest.PushPath
+	steps, good := run(t, destination(t, url, "bearer_token_file: "+writeFile(t, newJWT("system", nextYear), 0o600)))
+	expect(t, steps, good,
+		"ok token: token, for tenant system, expires on DATE",
+		noTLS,
+		"ok dns: cortex.default.testcluster.opstrace.io is 127.0.0.1",
+		connected, inTime,
+		`FAIL tenant: HTTP 401 Unauthorized: bad authentication token | the token is that of tenant "system", and the url that of tenant "default": change one of them`)
+
+	steps, good = run(t, destination(t, url, "bearer_token_file: "+writeFile(t, "half.token", 0o600)))
+	expect(t, steps, good,
+		"note token: token, not one of Opstrace's | a token of Opstrace begins with eyJ and has two dots: check that this is the right one, and whole",
+		noTLS,
+		"ok dns: cortex.default.testcluster.opstrace.io is 127.0.0.1",
+		connected, inTime,
+		"FAIL auth: HTTP 401 Unauthorized: bad authentication token | check that the token is whole, and of this tenant and cluster; for a tenant made minutes ago, try again")
+
+	steps, good = run(t, destination(t, url, "bearer_token_file: "+writeFile(t, newJWT("default", nextYear), 0o600)))
+	expect(t, steps, good, goodToken, noTLS,
+		"ok dns: cortex.default.testcluster.opstrace.io is 127.0.0.1",
+		connected, inTime, goodAuth,
+		"ok tenant: default is there",
+		"ok write: an empty write is accepted: HTTP 200 OK")
+}
+
+// TestRequestThatCannotBeSent has what the client reads only when it sends.
+func TestRequestThatCannotBeSent(t *testing.T) {
+	e := open(t, agenttest.Manners{})
+	steps, good := run(t, destination(t, e.URL(), "http_headers: {X-Token: {files: ["+filepath.Join(t.TempDir(), "missing")+"]}}"))
+	expect(t, steps, good, noToken,
+		"FAIL token: unable to read headers file missing: open missing: no such file or directory | the agent could not send a single request so")
+
+	steps, good = run(t, destination(t, e.URL(), "oauth2: {client_id: me, client_secret: secret, token_url: '"+e.URL()+"'}"))
+	expect(t, steps, good,
+		`FAIL token: oauth2: cannot fetch token: 400 Bad Request Response: snappy: corrupt input | the server at token_url refuses client_id and client_secret, or is not there`)
+
+	steps, good = run(t, destination(t, e.URL(), "tls_config: {ca_file: "+filepath.Join(t.TempDir(), "missing")+"}"))
+	expect(t, steps, good, noToken,
+		"FAIL write: unable to read CA cert: unable to read file missing: open missing: no such file or directory | the agent would refuse this configuration too")
+}

@@ -1,0 +1,150 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+)
+
+// maxWords is how many characters of somebody else's words are shown.
+const maxWords = 300
+
+// maxFailing is how many targets are listed that are down.
+const maxFailing = 20
+
+// Print writes the view for a person. It has nothing to say about an agent that
+// is unreachable.
+func (v *View) Print(w io.Writer, now time.Time) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, up for %s\n", v.Health, human.Duration(now.Sub(v.Started)))
+	for _, p := range v.Problems {
+		fmt.Fprintf(&b, "  %s\n", human.Line(p, 2*maxWords))
+	}
+	for _, d := range v.Destinations {
+		printDestination(&b, d, now)
+	}
+	s := v.Storage
+	b.WriteString("\nstorage\n")
+	line(&b, "on disk", fmt.Sprintf("%s of at most %s", human.Bytes(s.Bytes), human.Bytes(s.MaxBytes)))
+	line(&b, "free", fmt.Sprintf("%s, of which %s are left alone", human.Bytes(s.FreeBytes), human.Bytes(s.MinFreeBytes)))
+	line(&b, "series", human.Number(s.ActiveSeries))
+	if v.Targets != nil {
+		v.Targets.print(&b, now)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func line(b *strings.Builder, name, text string) {
+	fmt.Fprintf(b, "  %-13s %s\n", name, text)
+}
+
+func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
+	fmt.Fprintf(b, "\n%s: %s for %s\n", human.Line(d.Name, maxWords), d.State, human.Duration(now.Sub(d.Since)))
+	line(b, "url", human.Line(d.URL, maxWords))
+	if d.BacklogSamples > 0 {
+		text := fmt.Sprintf("%s samples, %s", human.Number(d.BacklogSamples), human.Bytes(d.BacklogBytes))
+		if d.OldestUnsent != nil {
+			text += ", the oldest from " + ago(*d.OldestUnsent, now)
+		}
+		line(b, "to send", text)
+	}
+	switch {
+	case d.ETASeconds > 0:
+		line(b, "done in", fmt.Sprintf("%s, at %s samples a second",
+			human.Duration(time.Duration(d.ETASeconds*float64(time.Second))), human.Number(uint64(d.CatchUpRate))))
+	case d.ETASeconds < 0:
+		line(b, "done in", "unknown: the backlog does not get smaller")
+	}
+	if d.LastSuccess != nil {
+		line(b, "last success", ago(*d.LastSuccess, now))
+	}
+	if d.LastErrorAt != nil {
+		line(b, "last error", fmt.Sprintf("%s: %s", ago(*d.LastErrorAt, now), human.Line(d.LastError, maxWords)))
+	}
+	printLedger(b, d.Ledger)
+}
+
+// printLedger leaves out what is zero.
+func printLedger(b *strings.Builder, l delivery.Ledger) {
+	for _, term := range []struct {
+		name     string
+		samples  uint64
+		byReason map[string]uint64
+	}{
+		{"appended", l.Appended, nil},
+		{"delivered", l.Delivered, nil},
+		{"on disk", l.OnDisk, nil},
+		{"refused", total(l.Refused), l.Refused},
+		{"filtered", total(l.Filtered), l.Filtered},
+		{"uncertain", total(l.Uncertain), l.Uncertain},
+		{"evicted", l.Evicted, nil},
+		{"not appended", l.NotAppended, nil},
+	} {
+		if term.samples == 0 {
+			continue
+		}
+		text := human.Number(term.samples) + " samples"
+		if term.samples == 1 {
+			text = "1 sample"
+		}
+		if len(term.byReason) > 0 {
+			text += " (" + reasons(term.byReason) + ")"
+		}
+		line(b, term.name, text)
+	}
+	if l.DamagedBytes > 0 {
+		line(b, "damaged", human.Bytes(int64(l.DamagedBytes)))
+	}
+}
+
+// reasons are the largest first.
+func reasons(byReason map[string]uint64) string {
+	names := slices.Sorted(maps.Keys(byReason))
+	slices.SortStableFunc(names, func(a, b string) int {
+		switch x, y := byReason[a], byReason[b]; {
+		case x > y:
+			return -1
+		case x < y:
+			return 1
+		}
+		return 0
+	})
+	var parts []string
+	for _, n := range names {
+		parts = append(parts, fmt.Sprintf("%s: %s", human.Line(n, maxWords), human.Number(byReason[n])))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (t *Targets) print(b *strings.Builder, now time.Time) {
+	parts := []string{fmt.Sprintf("%d up", t.Up)}
+	if t.Down > 0 {
+		parts = append(parts, fmt.Sprintf("%d down", t.Down))
+	}
+	if t.Unknown > 0 {
+		parts = append(parts, fmt.Sprintf("%d not scraped yet", t.Unknown))
+	}
+	fmt.Fprintf(b, "\ntargets: %s\n", strings.Join(parts, ", "))
+	for i, f := range t.Failing {
+		if i == maxFailing {
+			fmt.Fprintf(b, "  and %d more\n", len(t.Failing)-maxFailing)
+			break
+		}
+		fmt.Fprintf(b, "  %s  %s\n    %s: %s\n", human.Line(f.ScrapePool, maxWords), human.Line(f.ScrapeURL, maxWords),
+			ago(f.LastScrape, now), human.Line(f.LastError, maxWords))
+	}
+}
+
+func ago(t, now time.Time) string {
+	if d := now.Sub(t); d >= 2*time.Second {
+		return human.Duration(d) + " ago"
+	}
+	return "just now"
+}

@@ -1,0 +1,110 @@
+package targetcheck
+
+import (
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage"
+)
+
+// tally is the appender of one scrape.
+type tally struct {
+	round   *round
+	target  *scrape.Target
+	refs    storage.SeriesRef
+	builder *labels.Builder
+	batches []*batch // by destination
+	// appended counts all, taken only those before the scrape's own.
+	appended, taken int
+	scraped, kept   int
+}
+
+func newTally(r *round, t *scrape.Target) *tally {
+	a := &tally{round: r, target: t, builder: labels.NewBuilder(labels.EmptyLabels())}
+	for _, rw := range r.cfg.RemoteWriteConfigs {
+		a.batches = append(a.batches, newBatch(rw))
+	}
+	return a
+}
+
+// A scrape reports about itself after everything else: up, its duration, and
+// then these two, whose names a target may use as well.
+const (
+	scrapedMetric = "scrape_samples_scraped"
+	keptMetric    = "scrape_samples_post_metric_relabeling"
+	reportsBefore = 2
+)
+
+// Append counts a sample for every destination as upstream's queue would treat
+// it.
+func (a *tally) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AOptions) (storage.SeriesRef, error) {
+	switch ls.Get(model.MetricNameLabel) {
+	case scrapedMetric:
+		a.scraped, a.taken = int(v), a.appended-reportsBefore
+	case keptMetric:
+		a.kept = int(v)
+	}
+	a.appended++
+	for _, b := range a.batches {
+		lset, keep := relabelFor(a.builder, ls, a.round.cfg.GlobalConfig.ExternalLabels, b.rw)
+		if !keep {
+			b.send.Dropped++
+			continue
+		}
+		if err := b.add(sample{lset, t, v, h, fh, opts.Exemplars}); err != nil {
+			return 0, err
+		}
+	}
+	a.refs++ // Two series with one reference would confuse the scrape's cache.
+	return a.refs, nil
+}
+
+// relabelFor adds the external labels and applies write_relabel_configs, as
+// upstream's QueueManager.StoreSeries does.
+func relabelFor(b *labels.Builder, ls, external labels.Labels, rw *config.RemoteWriteConfig) (labels.Labels, bool) {
+	b.Reset(ls)
+	external.Range(func(l labels.Label) {
+		if b.Get(l.Name) == "" {
+			b.Set(l.Name, l.Value)
+		}
+	})
+	keep := relabel.ProcessBuilder(b, rw.WriteRelabelConfigs...)
+	return b.Labels(), keep
+}
+
+// Commit ends a scrape. Its outcome has been reported to the target before.
+func (a *tally) Commit() error {
+	result := &Target{
+		Err:     a.target.LastError(),
+		Took:    a.target.LastScrapeDuration(),
+		Scraped: a.scraped,
+		Kept:    a.kept,
+	}
+	if result.Err == nil {
+		result.NotTaken = a.kept - a.taken
+	}
+	for _, b := range a.batches {
+		if err := b.flush(); err != nil {
+			return err
+		}
+		result.Sends = append(result.Sends, b.send)
+	}
+	a.round.finish(a.target, result)
+	return nil
+}
+
+func (a *tally) Rollback() error { return nil }
+
+// sample is one sample of a series as it would be sent.
+type sample struct {
+	labels    labels.Labels
+	t         int64
+	v         float64
+	h         *histogram.Histogram
+	fh        *histogram.FloatHistogram
+	exemplars []exemplar.Exemplar
+}

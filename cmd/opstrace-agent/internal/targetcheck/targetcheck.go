@@ -1,0 +1,164 @@
+// Package targetcheck discovers, relabels and scrapes every target of a
+// configuration once, with the code that the agent runs, and counts what would
+// be sent to each destination. Nothing is stored and nothing is sent.
+package targetcheck
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	commonconfig "github.com/prometheus/common/config"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/scrape"
+)
+
+// Options of a check. All fields must be set.
+type Options struct {
+	// DiscoveryTimeout is how long a discovery may take to answer.
+	DiscoveryTimeout time.Duration
+	// Progress is called as things get done, from several goroutines: "jobs"
+	// while targets are looked for, "targets" while they are scraped.
+	Progress func(done, total int, what string)
+}
+
+// Report is what was found, in the order of the configuration.
+type Report struct {
+	Jobs         []*Job
+	Destinations []string // names, in the order of Target.Sends
+}
+
+// Job is one scrape config.
+type Job struct {
+	Name string
+	// Failures are discoveries that do not answer and targets that cannot be
+	// made into one.
+	Failures []string
+	// Notes are what may be meant so.
+	Notes []string
+	// Dropped is how many targets relabel_configs dropped.
+	Dropped int
+	// Targets by URL.
+	Targets []*Target
+
+	groups []*targetgroup.Group
+}
+
+// Target is one target after one scrape. Samples are floats and native
+// histograms.
+type Target struct {
+	URL    string
+	Labels labels.Labels // that its series get
+	Err    error         // nil if the scrape succeeded
+	Took   time.Duration
+	// Scraped samples; Kept by metric_relabel_configs; NotTaken were repeated
+	// within the scrape, or more than ten minutes ahead.
+	Scraped, Kept, NotTaken int
+	Sends                   []Send // by destination
+}
+
+// Send is what a target means for a destination. It counts the samples about
+// the scrape too, such as up, which are sent even if the scrape failed.
+type Send struct {
+	Samples    int
+	Dropped    int // by write_relabel_configs
+	Histograms int // native ones, left out for lack of send_native_histograms
+	Bytes      int // compressed
+}
+
+// Failed tells whether anything did not work.
+func (r *Report) Failed() bool {
+	return slices.ContainsFunc(r.Jobs, func(j *Job) bool {
+		return len(j.Failures) > 0 || slices.ContainsFunc(j.Targets, func(t *Target) bool { return t.Err != nil })
+	})
+}
+
+// Run checks a configuration as scrapeconfig.LoadFile returns it. Its errors
+// are about the whole; what is about a job or a target is in the report.
+func Run(ctx context.Context, cfg *config.Config, o Options) (*Report, error) {
+	configs, err := cfg.GetScrapeConfigs()
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{}
+	for _, rw := range cfg.RemoteWriteConfigs {
+		r.Destinations = append(r.Destinations, rw.Name)
+	}
+	var looking sync.WaitGroup
+	found := counter{what: "jobs", total: len(configs), progress: o.Progress}
+	for _, c := range configs {
+		job := &Job{Name: c.JobName}
+		r.Jobs = append(r.Jobs, job)
+		looking.Go(func() {
+			job.discover(ctx, c, o.DiscoveryTimeout)
+			found.add()
+		})
+	}
+	looking.Wait()
+
+	s := newRound(cfg, o.Progress)
+	for i, c := range configs {
+		s.add(r.Jobs[i], c)
+	}
+	if err := s.scrape(ctx); err != nil {
+		return nil, err
+	}
+	for _, job := range r.Jobs {
+		slices.SortFunc(job.Targets, func(a, b *Target) int {
+			return cmp.Or(cmp.Compare(a.URL, b.URL), labels.Compare(a.Labels, b.Labels))
+		})
+	}
+	return r, nil
+}
+
+// counter tells how much is done.
+type counter struct {
+	what     string
+	total    int
+	progress func(done, total int, what string)
+
+	mu   sync.Mutex
+	done int
+}
+
+func (c *counter) add() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done++
+	c.progress(c.done, c.total, c.what)
+}
+
+// expand makes targets of what was discovered, to know how many there will be
+// and what is wrong with the others. It returns the longest scrape timeout.
+func (j *Job) expand(c *config.ScrapeConfig) (count int, timeout time.Duration) {
+	builder := labels.NewBuilder(labels.EmptyLabels())
+	seen := map[string]bool{}
+	for _, group := range j.groups {
+		targets, failures := scrape.TargetsFromGroup(group, c, nil, builder)
+		for _, err := range failures {
+			j.Failures = append(j.Failures, "cannot make a target: "+err.Error())
+		}
+		for _, t := range targets {
+			if t.Labels(builder).IsEmpty() {
+				j.Dropped++
+				continue
+			}
+			key := t.URL().String() + t.Labels(builder).String()
+			if seen[key] {
+				continue // upstream scrapes it once
+			}
+			seen[key] = true
+			timeout = max(timeout, timeoutOf(t))
+		}
+	}
+	if _, err := commonconfig.NewClientFromConfig(c.HTTPClientConfig, c.JobName); err != nil {
+		j.Failures = append(j.Failures, fmt.Sprintf("cannot be scraped: %s", err))
+		return 0, 0
+	}
+	return len(seen), timeout
+}

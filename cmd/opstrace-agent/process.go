@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/go-kit/log/level"
+	"github.com/oklog/run"
+	"github.com/prometheus/prometheus/config"
+
+	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/web"
+)
+
+// stopDeadline is when a stop that hangs ends by force. Nothing is lost by it:
+// what has been committed is on disk, and the next start sends it.
+const stopDeadline = 5 * time.Second
+
+// process is everything that runs, in one group: signals, reloads, the admin
+// face, messages to systemd, and the agent.
+type process struct {
+	flags   *runFlags
+	logger  *processLog
+	agent   *agent.Agent
+	web     *web.Server
+	metrics *processMetrics
+	systemd systemd
+
+	reloads chan reloadRequest
+	hup     chan os.Signal
+	stop    chan os.Signal
+}
+
+func newProcess(flags *runFlags, logger *processLog, a *agent.Agent) *process {
+	p := &process{
+		flags:   flags,
+		logger:  logger,
+		agent:   a,
+		metrics: newProcessMetrics(),
+		systemd: systemd{agent: a, logger: logger},
+		reloads: make(chan reloadRequest),
+		hup:     make(chan os.Signal, 1),
+		stop:    make(chan os.Signal, 2), // the second one must not be missed
+	}
+	// Before anything slow, or a SIGHUP during the start would end the process.
+	signal.Notify(p.hup, syscall.SIGHUP)
+	signal.Notify(p.stop, os.Interrupt, syscall.SIGTERM)
+	return p
+}
+
+// run returns when everything has stopped; after a second signal, or when
+// stopping takes too long, at once.
+func (p *process) run(cfg *config.Config) error {
+	defer signal.Stop(p.hup)
+	defer signal.Stop(p.stop)
+	p.applyRuntime(cfg)
+	p.metrics.reloaded(nil)
+
+	var g run.Group
+	stopping := make(chan struct{})
+	p.add(&g, func(ctx context.Context) error {
+		defer close(stopping)
+		select {
+		case sig := <-p.stop:
+			level.Info(p.logger).Log("msg", "Stopping", "signal", sig)
+		case <-ctx.Done():
+		}
+		p.systemd.notifyStopping()
+		return nil
+	})
+	p.add(&g, p.reloadLoop)
+	p.add(&g, p.systemd.loop)
+	p.add(&g, p.web.Run)
+	p.add(&g, func(ctx context.Context) error {
+		if err := p.agent.Run(ctx, cfg); err != nil {
+			return fmt.Errorf("agent: %w", err)
+		}
+		return nil
+	})
+
+	done := make(chan error, 1)
+	go func() { done <- g.Run() }()
+	select {
+	case err := <-done:
+		return err
+	case <-stopping:
+	}
+	select {
+	case err := <-done:
+		return err
+	case sig := <-p.stop:
+		return fmt.Errorf("ended by a second signal (%s) before everything had stopped", sig)
+	case <-time.After(stopDeadline):
+		return fmt.Errorf("ended by force: not everything had stopped after %s", stopDeadline)
+	}
+}
+
+// add adds an actor that runs until its context ends. The first actor that
+// returns ends all the others.
+func (p *process) add(g *run.Group, actor func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	g.Add(func() error {
+		if err := actor(ctx); !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	}, func(error) { cancel() })
+}

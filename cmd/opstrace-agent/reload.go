@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/prometheus/config"
+)
+
+// readyPoll is how often to look whether the agent is ready.
+const readyPoll = 100 * time.Millisecond
+
+// reloadRequest is one wish for a reload; the outcome goes to answer, which has
+// room for it.
+type reloadRequest struct{ answer chan error }
+
+// requestReload is how the admin face asks. It waits for the outcome, or until
+// the one who asked has gone.
+func (p *process) requestReload(ctx context.Context) error {
+	req := reloadRequest{make(chan error, 1)}
+	select {
+	case p.reloads <- req:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-req.answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reloadLoop is the one place where a configuration is replaced, so that two
+// sources never reload at the same time. It begins when the agent is ready:
+// earlier wishes wait, because there is nothing yet to apply a configuration to.
+func (p *process) reloadLoop(ctx context.Context) error {
+	var tick <-chan time.Time
+	if p.flags.autoReload {
+		ticker := time.NewTicker(time.Duration(p.flags.autoReloadInterval))
+		defer ticker.Stop()
+		tick = ticker.C
+		level.Info(p.logger).Log("msg", "Reloading when the configuration file changes", "interval", p.flags.autoReloadInterval)
+	}
+	inForce := p.checksum()
+	if err := p.awaitReady(ctx); err != nil {
+		return err
+	}
+	for {
+		var source string
+		var answer chan<- error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.hup:
+			source = "SIGHUP"
+		case req := <-p.reloads:
+			source, answer = "HTTP", req.answer
+		case <-tick:
+			// A file that was refused is tried again each time: what was wrong
+			// may have been another file that it names.
+			if p.checksum() == inForce {
+				continue
+			}
+			source = "changed file"
+		}
+		// Before the file is read, so that a change in between is seen next time.
+		checksum := p.checksum()
+		err := p.reload(source)
+		if err == nil {
+			inForce = checksum
+		}
+		if answer != nil {
+			answer <- err
+		}
+	}
+}
+
+func (p *process) awaitReady(ctx context.Context) error {
+	ticker := time.NewTicker(readyPoll)
+	defer ticker.Stop()
+	for !p.agent.Ready() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
+
+// checksum covers the configuration file and the scrape_config_files it names,
+// if anybody compares it. A file that cannot be read gives "", which differs
+// from what is in force.
+func (p *process) checksum() string {
+	if !p.flags.autoReload {
+		return ""
+	}
+	sum, err := config.GenerateChecksum(p.flags.configFile)
+	if err != nil {
+		level.Warn(p.logger).Log("msg", "Cannot look for a changed configuration", "err", err)
+	}
+	return sum
+}
+
+// reload reads the file and applies it as a whole. After an error the old
+// configuration keeps running as it was.
+func (p *process) reload(source string) error {
+	start := time.Now()
+	p.systemd.notifyReloading()
+	defer p.systemd.notifyReady()
+
+	err := p.replaceConfig()
+	p.metrics.reloaded(err)
+	if err != nil {
+		keyvals := []any{"msg", "Cannot reload the configuration; the old one keeps running", "source", source, "err", err}
+		if hint := hintOf(err); hint != "" {
+			keyvals = append(keyvals, "hint", hint)
+		}
+		level.Error(p.logger).Log(keyvals...)
+		return withHint(err)
+	}
+	level.Info(p.logger).Log("msg", "Configuration reloaded", "source", source, "duration", time.Since(start))
+	return nil
+}
+
+func (p *process) replaceConfig() error {
+	cfg, err := loadConfig(p.flags.configFile, p.logger)
+	if err != nil {
+		return err
+	}
+	if err := p.agent.Apply(cfg); err != nil {
+		return err
+	}
+	p.applyRuntime(cfg)
+	return nil
+}
+
+// withHint puts the hint into the text, for those who get nothing but a text.
+func withHint(err error) error {
+	if hint := hintOf(err); hint != "" {
+		return errors.New(err.Error() + "\nhint: " + hint)
+	}
+	return err
+}
+
+// applyRuntime applies the configuration's runtime section.
+func (p *process) applyRuntime(cfg *config.Config) {
+	p.logger.setLevel(string(cfg.Runtime.LogLevel))
+	if old := debug.SetGCPercent(cfg.Runtime.GoGC); old != cfg.Runtime.GoGC {
+		level.Debug(p.logger).Log("msg", "GOGC changed", "old", old, "new", cfg.Runtime.GoGC)
+	}
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/go-kit/log"
+)
+
+// reloadTimeout is longer than a reload takes with every endpoint dead.
+const reloadTimeout = 30 * time.Second
+
+// errNoAnswer: the agent cannot be asked over HTTP, only by a signal.
+var errNoAnswer = errors.New("the agent does not answer over HTTP")
+
+func (c *cli) addReload() {
+	clause := c.app.Command("reload", "Make a running agent read its configuration again, and wait for its answer.")
+	pid := clause.Flag("pid", "Process to send SIGHUP to where its address does not take a reload.").Int()
+	flags := clause.Arg("run-flags", "Flags that the agent runs with, after --: they tell its address and its file.").Strings()
+	c.command(clause, func() error {
+		target, err := parseReloadTarget(*flags)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), reloadTimeout)
+		defer cancel()
+		if err := target.post(ctx); !errors.Is(err, errNoAnswer) || *pid == 0 {
+			return err
+		}
+		return c.reloadBySignal(*pid, target.configFile)
+	})
+}
+
+// reloadBySignal checks the file itself, because a signal has no answer.
+func (c *cli) reloadBySignal(pid int, configFile string) error {
+	if _, err := loadConfig(configFile, log.NewNopLogger()); err != nil {
+		return err
+	}
+	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("cannot signal process %d: %w", pid, err)
+	}
+	_, err := fmt.Fprintln(c.stdout, "The file is good, and the agent has been signalled; its log tells the rest.")
+	return err
+}
+
+// reloadTarget is what the command line of a running agent says about where to
+// ask it.
+type reloadTarget struct {
+	url        string // empty if the agent does not take a plain request
+	configFile string
+}
+
+func parseReloadTarget(flags []string) (reloadTarget, error) {
+	app := newCLI(io.Discard, io.Discard).app
+	parsed, err := app.ParseContext(flags)
+	if err != nil {
+		return reloadTarget{}, asUsageError(err)
+	}
+	// values returns at least one, which is empty where there is none.
+	values := func(name string) (given []string) {
+		for _, e := range parsed.Elements {
+			if f, ok := e.Clause.(*kingpin.FlagClause); ok && f.Model().Name == name && e.Value != nil {
+				given = append(given, *e.Value)
+			}
+		}
+		if given == nil {
+			given = app.GetCommand("run").GetFlag(name).Model().Default
+		}
+		return append(given, "")
+	}
+	t := reloadTarget{configFile: values("config.file")[0]}
+	if values("web.config.file")[0] != "" {
+		return t, nil // TLS, or a password that is not ours to know
+	}
+	prefix := values("web.route-prefix")[0]
+	if external, err := url.Parse(values("web.external-url")[0]); err == nil && prefix == "" {
+		prefix = external.Path
+	}
+	t.url = (&url.URL{Scheme: "http", Host: pickAddress(values("web.listen-address")), Path: "/"}).
+		JoinPath(prefix, "-", "reload").String()
+	return t, nil
+}
+
+// pickAddress prefers a loopback address: only there a reload needs no flag.
+func pickAddress(addresses []string) string {
+	for _, a := range addresses {
+		host, _, err := net.SplitHostPort(a)
+		if err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback()) {
+			return a
+		}
+	}
+	if strings.HasPrefix(addresses[0], ":") {
+		return "localhost" + addresses[0]
+	}
+	return addresses[0]
+}
+
+// post returns errNoAnswer where the agent's listener does not take a reload,
+// and the agent's own words where the reload failed.
+func (t reloadTarget) post(ctx context.Context) error {
+	if t.url == "" {
+		return fmt.Errorf("%w: --web.config.file is set", errNoAnswer)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url, nil)
+	if err != nil {
+		return fmt.Errorf("cannot ask the agent: %w", err)
+	}
+	// No proxy from the environment: the agent is on this host.
+	client := http.Client{Transport: &http.Transport{}}
+	resp, err := client.Do(req)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the agent has not answered within %s", reloadTimeout)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("cannot read the agent's answer: %w", err)
+	}
+	words := strings.TrimSpace(string(body))
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusInternalServerError:
+		return errors.New(words)
+	default:
+		return fmt.Errorf("%w: %s: %s", errNoAnswer, resp.Status, words)
+	}
+}

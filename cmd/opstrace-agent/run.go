@@ -1,0 +1,170 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage/remote"
+
+	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/web"
+	"github.com/opstrace/opstrace-agent/scrapeconfig"
+)
+
+// addRun adds the command that is meant when none is named.
+func (c *cli) addRun() {
+	clause := c.app.Command("run", "Scrape and deliver until stopped.").Default()
+	flags := &runFlags{}
+	flags.register(clause)
+	c.command(clause, func() error { return c.run(flags) })
+}
+
+func (c *cli) run(flags *runFlags) error {
+	if err := flags.validate(); err != nil {
+		return err
+	}
+	features, err := flags.parseFeatures()
+	if err != nil {
+		return err
+	}
+	webOptions, err := flags.web.options()
+	if err != nil {
+		return err
+	}
+
+	logger := newProcessLog(c.stderr, flags.logForm, flags.logLevel)
+	slog.SetDefault(logger.slog())
+	for _, n := range flags.notices {
+		level.Warn(logger).Log("msg", "Flag ignored", "reason", n)
+	}
+	setGlobals(flags)
+
+	cfg, err := loadConfig(flags.configFile, logger)
+	if err != nil {
+		return err
+	}
+	level.Info(logger).Log("msg", "Starting "+appName, "version", version.Info(), "build", version.BuildContext())
+	setResources(flags, logger)
+
+	a, err := agent.New(flags.agentOptions(features, logger))
+	if err != nil {
+		return err
+	}
+	p := newProcess(flags, logger, a)
+	webOptions.Logger = logger
+	webOptions.Agent = a
+	webOptions.Gatherer = p.gatherer()
+	webOptions.Reload = p.requestReload
+	if p.web, err = web.New(webOptions); err != nil {
+		return &usageError{err.Error(), "the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/"}
+	}
+	if err := p.web.Listen(); err != nil {
+		return err
+	}
+	if err := p.run(cfg); err != nil {
+		level.Error(logger).Log("msg", "Stopped", "err", err)
+		return reportedError{err}
+	}
+	level.Info(logger).Log("msg", "Stopped")
+	return nil
+}
+
+// loadConfig reads the configuration file. The error names the whole path:
+// which directory a process runs in is rarely what one thinks.
+func loadConfig(path string, logger log.Logger) (*config.Config, error) {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	return scrapeconfig.LoadFile(path, logger)
+}
+
+func (f *runFlags) agentOptions(features agent.Features, logger log.Logger) agent.Options {
+	maxClockWait := time.Duration(f.maxClockWait)
+	if maxClockWait == 0 {
+		maxClockWait = -1
+	}
+	return agent.Options{
+		StoragePath:      f.storagePath,
+		Logger:           logger,
+		BacklogMaxBytes:  int64(f.backlogMaxBytes),
+		MinFreeBytes:     int64(f.minFreeBytes),
+		SyncInterval:     time.Duration(f.syncInterval),
+		MaxCatchUpRate:   f.maxCatchUpRate,
+		MaxLiveLag:       time.Duration(f.maxLiveLag),
+		MinStay:          time.Duration(f.minStay),
+		SegmentSize:      int(f.segmentSize),
+		TruncateInterval: time.Duration(f.truncateInterval),
+		MaxClockWait:     maxClockWait,
+		Features:         features,
+	}
+}
+
+func (f *webFlags) options() (web.Options, error) {
+	o := web.Options{
+		ListenAddresses: f.listenAddresses,
+		ConfigFile:      f.configFile,
+		RoutePrefix:     f.routePrefix,
+		EnableLifecycle: f.enableLifecycle,
+		EnablePprof:     f.enablePprof,
+		ReadTimeout:     time.Duration(f.readTimeout),
+		MaxConnections:  f.maxConnections,
+	}
+	if f.externalURL == "" {
+		return o, nil
+	}
+	u, err := url.Parse(f.externalURL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return o, &usageError{fmt.Sprintf("--web.external-url=%s is not an http or https URL", f.externalURL), "write it like https://host.example.org/agent"}
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	o.ExternalURL = u
+	if o.RoutePrefix == "" {
+		o.RoutePrefix = u.Path
+	}
+	return o, nil
+}
+
+// setGlobals sets what upstream keeps in package variables.
+func setGlobals(flags *runFlags) {
+	remote.UserAgent = version.ComponentUserAgent(appName)
+	scrape.UserAgent = version.ComponentUserAgent(appName)
+	// The level for a configuration file without runtime.log_level.
+	config.DefaultRuntimeConfig.LogLevel = config.LogLevel(flags.logLevel)
+	config.DefaultConfig.Runtime = config.DefaultRuntimeConfig
+}
+
+// setResources tells the Go runtime what it may use.
+func setResources(flags *runFlags, logger *processLog) {
+	if !flags.autoGOMAXPROCS {
+		// The runtime follows the container's quota by itself.
+		runtime.GOMAXPROCS(runtime.NumCPU())
+	}
+	if !flags.autoGOMEMLIMIT {
+		return
+	}
+	_, err := memlimit.SetGoMemLimitWithOpts(
+		memlimit.WithRatio(flags.memlimitRatio),
+		memlimit.WithRefreshInterval(time.Duration(flags.memlimitRefresh)),
+		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)),
+	)
+	if err != nil {
+		level.Warn(logger).Log("msg", "Cannot set GOMEMLIMIT", "err", err)
+		return
+	}
+	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
+		level.Info(logger).Log("msg", "Memory limit", "GOMEMLIMIT", formatBytes(limit))
+	}
+}

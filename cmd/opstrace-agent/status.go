@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	commonconfig "github.com/prometheus/common/config"
+
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/status"
+)
+
+// statusTimeout is short enough for a monitoring system that runs the command.
+const statusTimeout = 10 * time.Second
+
+type statusFlags struct {
+	url            string
+	httpConfigFile string
+	json           bool
+}
+
+func (c *cli) addStatus() {
+	clause := c.app.Command("status", "Show how a running agent is. Exit code 0: all is well; 1: something needs a look; 2: it cannot be asked.")
+	flags := &statusFlags{}
+	listen := c.app.GetCommand("run").GetFlag("web.listen-address").Model().Default[0]
+	clause.Flag("url", "Where the agent answers.").
+		Default("http://" + listen).StringVar(&flags.url)
+	clause.Flag("http.config.file", "File with password or TLS settings for that address, in promtool's format.").
+		PlaceHolder("FILE").StringVar(&flags.httpConfigFile)
+	clause.Flag("json", "Print JSON.").BoolVar(&flags.json)
+	c.command(clause, func() error { return c.status(flags, time.Now) })
+}
+
+func (c *cli) status(flags *statusFlags, now func() time.Time) error {
+	base, err := url.Parse(flags.url)
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return &usageError{fmt.Sprintf("--url=%s is not an http or https URL", flags.url), "write it like http://127.0.0.1:9095"}
+	}
+	client, err := flags.client()
+	if err != nil {
+		return &usageError{err.Error(), "its format is that of promtool's --http.config.file"}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	view, askErr := status.Ask(ctx, client, base, now)
+	if flags.json {
+		text, err := json.MarshalIndent(view, "", "  ")
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(c.stdout, "%s\n", text); err != nil {
+			return err
+		}
+	}
+	if unreachable := (*status.UnreachableError)(nil); errors.As(askErr, &unreachable) {
+		return &usageError{unreachable.Msg, unreachable.Hint} // its exit code is the one meant here
+	}
+	if !flags.json {
+		if err := view.Print(c.stdout, now()); err != nil {
+			return err
+		}
+	}
+	if view.Health != status.Healthy {
+		return reportedError{fmt.Errorf("the agent is %s", view.Health)}
+	}
+	return nil
+}
+
+// client asks without a proxy, unless the file says so: most often the agent is
+// on this host.
+func (f *statusFlags) client() (*http.Client, error) {
+	settings := &commonconfig.DefaultHTTPClientConfig
+	if f.httpConfigFile != "" {
+		var err error
+		if settings, _, err = commonconfig.LoadHTTPConfigFile(f.httpConfigFile); err != nil {
+			return nil, err
+		}
+	}
+	return commonconfig.NewClientFromConfig(*settings, "status")
+}
