@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func child() error {
 		SyncInterval: o.SyncInterval, MaxLiveLag: o.MaxLiveLag, MinStay: o.MinStay,
 		TruncateInterval: o.TruncateInterval, MaxClockWait: o.MaxClk, SegmentSize: o.SegmentSize,
 		MaxCatchUpRate: o.MaxCatchUpRate, LogLevel: slog.LevelDebug,
-		Logger:         log.With(log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr)), "ts", log.DefaultTimestampUTC),
+		Logger: log.With(log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr)), "ts", log.DefaultTimestampUTC),
 	})
 	if err != nil {
 		return err
@@ -105,7 +106,14 @@ func child() error {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
-	mux.HandleFunc("/targets", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, a.ScrapeManager().TargetsActive()); for _, ts := range a.ScrapeManager().TargetsActive() { for _, t := range ts { fmt.Fprintln(w, t.LastError(), t.LastScrape()) } } })
+	mux.HandleFunc("/targets", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, a.ScrapeManager().TargetsActive())
+		for _, ts := range a.ScrapeManager().TargetsActive() {
+			for _, t := range ts {
+				fmt.Fprintln(w, t.LastError(), t.LastScrape())
+			}
+		}
+	})
 	mux.Handle("/metrics", promhttp.HandlerFor(a.Gatherer(), promhttp.HandlerOpts{}))
 	go func() { _ = http.Serve(l, mux) }()
 	if err := os.WriteFile(c.AddrFile, []byte(l.Addr().String()), 0o600); err != nil {
@@ -127,14 +135,14 @@ type rig struct {
 
 	cmd  *exec.Cmd
 	addr string
-	log  *bytes.Buffer
+	log  *syncBuffer
 	gone chan error
 }
 
 // newRig starts an endpoint and a place for targets.
 func newRig(t testing.TB, manners agenttest.Manners) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), interval: 200 * time.Millisecond, log: &bytes.Buffer{}}
+	r := &rig{t: t, dir: t.TempDir(), interval: 200 * time.Millisecond, log: &syncBuffer{}}
 	var err error
 	if r.endpoint, err = agenttest.NewEndpoint(agenttest.Options{Manners: manners}); err != nil {
 		t.Fatal(err)
@@ -388,6 +396,24 @@ func (r *rig) awaitLedger(name string, e *agenttest.Endpoint) delivery.Ledger {
 		return nil
 	})
 	return l
+}
+
+// syncBuffer is written by the agent's process and read by the test.
+type syncBuffer struct {
+	mtx sync.Mutex
+	b   bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	return s.b.String()
 }
 
 func total(m map[string]uint64) uint64 {

@@ -42,7 +42,7 @@ func TestLongOutage(t *testing.T) {
 	}
 	before := r.status().Storage.Bytes
 	r.eventually("a part of the backlog to be unlinked", func() error {
-		if now := r.status().Storage.Bytes; now > before-200<<10 {
+		if now := r.status().Storage.Bytes; now > before*2/3 {
 			return fmt.Errorf("%d of %d bytes are left", now, before)
 		}
 		return nil

@@ -1,8 +1,10 @@
 package backlog
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -108,16 +110,20 @@ func (s *Store) nextGeneration(numbers []int) int {
 }
 
 // adoptSegments gives every segment of wal/ a name in the newest generation. If
-// another file has that name already, somebody else has written to wal/ since (a
-// plain Prometheus agent that repaired it, say): then the rest of wal/ becomes a
-// generation of its own.
+// a file with other content has that name already, somebody else has written to
+// wal/ since (a plain Prometheus agent that repaired it, say): then the rest of
+// wal/ becomes a generation of its own.
 func (s *Store) adoptSegments(numbers, segments []int) ([]int, error) {
 	for _, i := range segments {
 		from := filepath.Join(s.walDir, segmentName(i))
-		if s.adopted(numbers, i, from) {
+		done, err := s.adopted(numbers, i, from)
+		if err != nil {
+			return nil, err
+		}
+		if done {
 			continue
 		}
-		err := s.adoptFile(from, filepath.Join(s.numberDir(numbers[len(numbers)-1]), segmentName(i)))
+		err = s.adoptFile(from, filepath.Join(s.numberDir(numbers[len(numbers)-1]), segmentName(i)))
 		if errors.Is(err, fs.ErrExist) {
 			if numbers, err = s.addGenerationDir(numbers); err != nil {
 				return nil, err
@@ -132,26 +138,75 @@ func (s *Store) adoptSegments(numbers, segments []int) ([]int, error) {
 	return numbers, nil
 }
 
-// adopted says whether one of the last two generations has the file already: two,
-// because an interrupted adoptSegments may have begun a second one.
-func (s *Store) adopted(numbers []int, i int, path string) bool {
+// adopted says whether a segment of wal/ is in the backlog already: in the newest
+// generation or, after an interrupted adoptSegments that had begun another one, in
+// the one before.
+func (s *Store) adopted(numbers []int, i int, path string) (bool, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
-		return false
+		return false, err
 	}
-	for _, n := range numbers[max(0, len(numbers)-2):] {
-		if other, err := os.Stat(filepath.Join(s.numberDir(n), segmentName(i))); err == nil && os.SameFile(fi, other) {
-			return true
+	for k, n := range slices.Backward(numbers) {
+		other := filepath.Join(s.numberDir(n), segmentName(i))
+		ofi, err := os.Stat(other)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return false, err
+		case os.SameFile(fi, ofi):
+			return true, nil
+		case k == len(numbers)-1:
+			// A directory that was copied without its hard links has the same
+			// content twice, as far as the shorter file goes.
+			same, err := equalUpTo(path, other, min(fi.Size(), ofi.Size()))
+			if same && err == nil && fi.Size() > ofi.Size() {
+				err = os.Rename(path, other)
+			}
+			if same || err != nil {
+				return same, err
+			}
+		}
+		if k == len(numbers)-2 {
+			break
 		}
 	}
-	return false
+	return false, nil
+}
+
+// equalUpTo compares the first n bytes of two files.
+func equalUpTo(a, b string, n int64) (bool, error) {
+	fa, err := os.Open(a)
+	if err != nil {
+		return false, err
+	}
+	defer fa.Close()
+	fb, err := os.Open(b)
+	if err != nil {
+		return false, err
+	}
+	defer fb.Close()
+	bufA, bufB := make([]byte, 64<<10), make([]byte, 64<<10)
+	for n > 0 {
+		k := min(n, int64(len(bufA)))
+		if _, err := io.ReadFull(fa, bufA[:k]); err != nil {
+			return false, err
+		}
+		if _, err := io.ReadFull(fb, bufB[:k]); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(bufA[:k], bufB[:k]) {
+			return false, nil
+		}
+		n -= k
+	}
+	return true, nil
 }
 
 func (s *Store) adoptFile(from, to string) error {
 	if s.hardLinks {
 		return s.opts.link(from, to)
 	}
-	if _, err := os.Lstat(to); err == nil {
+	if exists(to) {
 		return fs.ErrExist
 	}
 	return os.Rename(from, to)
@@ -160,7 +215,7 @@ func (s *Store) adoptFile(from, to string) error {
 // adoptCheckpoint gives a checkpoint of wal/ a name in a generation directory.
 func (s *Store) adoptCheckpoint(dir string, i int) error {
 	from, to := filepath.Join(s.walDir, checkpointName(i)), filepath.Join(dir, checkpointName(i))
-	if _, err := os.Lstat(to); err == nil {
+	if exists(to) {
 		return nil
 	}
 	if s.hardLinks {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -78,9 +77,12 @@ func TestGenerationNumbersNeverComeBack(t *testing.T) {
 
 func TestAdoptPlainPrometheusAgent(t *testing.T) {
 	dir := t.TempDir()
-	r := openRun(t, dir, runOptions{truncate: 5 * time.Millisecond})
+	r := openRun(t, dir, runOptions{})
 	for ts := int64(0); r.firstInWAL() < 3; ts++ {
 		r.append(0, 50, ts)
+		if ts%20 == 0 {
+			r.truncate()
+		}
 	}
 	// A plain agent has neither backlog/ nor lock.
 	first := r.firstInWAL()
@@ -104,9 +106,12 @@ func TestAdoptPlainPrometheusAgent(t *testing.T) {
 // Adoption is interrupted at each of its steps, and completed by the next start.
 func TestAdoptInterrupted(t *testing.T) {
 	dir := t.TempDir()
-	r := openRun(t, dir, runOptions{truncate: 5 * time.Millisecond})
+	r := openRun(t, dir, runOptions{})
 	for ts := int64(0); r.firstInWAL() < 3; ts++ {
 		r.append(0, 50, ts)
+		if ts%20 == 0 {
+			r.truncate()
+		}
 	}
 	require.NoError(t, r.s.Sweep())
 	dir = r.kill()
@@ -173,6 +178,28 @@ func TestAdoptForeignWAL(t *testing.T) {
 	require.Equal(t, 3, s.Generation())
 	c := newConsumer(t, s, Position{}).drain()
 	c.requireAll(append(model, other.model...))
+}
+
+// A directory that was copied without its hard links is delivered once.
+func TestAdoptCopiedDirectory(t *testing.T) {
+	for _, longer := range []string{"wal", "backlog/00000001"} {
+		r := openRun(t, t.TempDir(), runOptions{})
+		for ts := int64(0); r.s.End().Segment < 2; ts++ {
+			r.append(0, 50, ts)
+		}
+		dir := filepath.Join(t.TempDir(), "copy")
+		require.NoError(t, os.CopyFS(dir, os.DirFS(r.dir)))
+		r.close()
+		for _, sub := range []string{"wal", "backlog/00000001"} {
+			if sub != longer {
+				require.NoError(t, os.Truncate(filepath.Join(dir, sub, segmentName(2)), 100))
+			}
+		}
+		s := openStore(t, dir, Options{})
+		c := newConsumer(t, s, Position{}).drain()
+		c.requireAll(r.model)
+		require.Equal(t, []Kind{Generation}, c.kinds())
+	}
 }
 
 func TestLock(t *testing.T) {

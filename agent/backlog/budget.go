@@ -89,11 +89,15 @@ func (s *Store) checkpointBytes() int64 {
 	return max(n+n/4, minCheckpoint)
 }
 
-// reserve is the part of the cap that is kept free for what may be written before
-// the next look at it: the rest of a segment, a checkpoint of upstream's, and a
-// checkpoint or rescued series of ours.
-func (s *Store) reserve() int64 {
-	return min(s.opts.SegmentSize+2*s.checkpointBytes(), s.opts.MaxBytes/2)
+// limits returns the sizes that the cap is made of. Above evict, data are evicted;
+// above refuse, it is not safe to go on writing. Between evict and refuse lies one
+// segment: a new one brings about a sweep. Between refuse and the cap lie another
+// one, written before anybody looks, the series rescued from segments, which may
+// take as much for a moment, a checkpoint of upstream's, and one of ours.
+func (s *Store) limits() (evict, refuse int64) {
+	quarter := s.opts.MaxBytes / 4
+	refuse = s.opts.MaxBytes - min(2*(s.opts.SegmentSize+s.checkpointBytes()), quarter)
+	return refuse - min(s.opts.SegmentSize, quarter), refuse
 }
 
 // floor is the free space below which data are evicted. A checkpoint must always
@@ -118,6 +122,7 @@ func (s *Store) measure() error {
 		return err
 	}
 	floor := s.floor()
+	_, refuse := s.limits()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := Usage{WALBytes: wal, MaxBytes: s.opts.MaxBytes, FreeBytes: free, MinFreeBytes: floor}
@@ -127,7 +132,7 @@ func (s *Store) measure() error {
 		segments += len(g.segments)
 	}
 	u.TotalBytes = u.BacklogBytes + stray
-	s.usage = u
+	s.usage, s.grown, s.refuseAbove = u, 0, refuse
 	m := s.metrics
 	m.bytes.Set(float64(u.BacklogBytes))
 	m.walBytes.Set(float64(u.WALBytes))
@@ -168,18 +173,19 @@ func (s *Store) enforce() error {
 // excess returns by how much the cap or the floor is broken.
 func (s *Store) excess() int64 {
 	u := s.Usage()
-	return max(u.TotalBytes-(u.MaxBytes-s.reserve()), u.MinFreeBytes-(u.FreeBytes+s.credit()))
+	limit, _ := s.limits()
+	return max(u.TotalBytes-limit, u.MinFreeBytes-(u.FreeBytes+s.credit()))
 }
 
 // decide sets whether appends are refused. stuck says that the budget is exceeded
 // and that nothing could be evicted.
 func (s *Store) decide(stuck bool) {
 	u := s.Usage()
+	low, high := s.limits()
 	was := s.refusing.Load()
-	capped := u.TotalBytes > u.MaxBytes-s.reserve()/2
-	refuse := stuck && (capped || u.FreeBytes < u.MinFreeBytes)
+	refuse := stuck && (u.TotalBytes > high || u.FreeBytes < u.MinFreeBytes)
 	if was { // MinFreeBytes is the raised one
-		refuse = u.TotalBytes > u.MaxBytes-s.reserve() || u.FreeBytes < u.MinFreeBytes
+		refuse = u.TotalBytes > low || u.FreeBytes < u.MinFreeBytes
 	}
 	// Something else fills the disk faster than data are evicted.
 	refuse = refuse || u.FreeBytes < u.MinFreeBytes/2
@@ -191,6 +197,16 @@ func (s *Store) decide(stuck bool) {
 	case !refuse && was:
 		s.metrics.refusing.Set(0)
 		level.Info(s.logger).Log("msg", "Appends are accepted again", "total_bytes", u.TotalBytes, "free_bytes", u.FreeBytes)
+	}
+}
+
+// guard refuses appends at once when a finished segment eats up the room that the
+// last sweep left: the sweeps cannot keep up, and the next one may come too
+// late for the cap. It decides anew. Callers hold mu.
+func (s *Store) guard(segmentBytes int64) {
+	s.grown += segmentBytes
+	if s.usage.TotalBytes+s.grown > s.refuseAbove && !s.refusing.Swap(true) {
+		s.metrics.refusing.Set(1)
 	}
 }
 
@@ -220,7 +236,7 @@ func (s *Store) evictable(bytes int64) (batch, bool) {
 	}
 	if b.inWAL {
 		// Each step costs a checkpoint; a few at once keep that cheap.
-		bytes = max(bytes, 4*checkpoint)
+		bytes = max(bytes, min(4*checkpoint, s.opts.MaxBytes/8))
 	}
 	for _, seg := range left {
 		if b.bytes >= min(bytes, evictAtOnce) || seg.inWAL != b.inWAL || seg.inWAL && seg.index >= live {
@@ -268,10 +284,13 @@ func (s *Store) evict(b batch) error {
 		s.metrics.evictedBytes.Add(float64(b.bytes))
 		s.opts.OnEvict(b.to)
 	}
-	before := s.Usage().FreeBytes
 	s.mu.Lock()
 	s.evicted = maxPosition(s.evicted, b.to)
 	s.mu.Unlock()
+	before, err := freeBytes(s.opts.Dir)
+	if err != nil {
+		return err
+	}
 	if b.whole {
 		err = s.removeGeneration(b.g)
 	} else if err = s.unlinkSegments(b.g, b.segments); err == nil {

@@ -150,7 +150,7 @@ func TestMissingSegment(t *testing.T) {
 		require.Equal(t, []Kind{Missing, Generation}, c.kinds())
 		require.Equal(t, Position{1, gone + 1, 0}, c.events[0].End)
 		require.EqualValues(t, -1, c.events[0].Lost)
-		require.Len(t, c.samples, len(concat(by...))-len(by[gone]))
+		require.Equal(t, len(concat(by...))-len(by[gone]), len(c.samples))
 	}
 }
 
@@ -163,7 +163,7 @@ func TestSegmentRemovedUnderTheReader(t *testing.T) {
 	require.NoError(t, os.Remove(segmentFile(dir, 1, 2)))
 	c.drain()
 	require.Equal(t, []Kind{Missing, Generation}, c.kinds())
-	require.Len(t, c.samples, len(concat(by...))-len(by[2]))
+	require.Equal(t, len(concat(by...))-len(by[2]), len(c.samples))
 }
 
 func TestDamageInTheActiveSegment(t *testing.T) {

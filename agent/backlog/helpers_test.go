@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -30,14 +31,14 @@ const page = 32 << 10
 
 // run is one run of a process: a store, and the real agent.DB on top of it.
 type run struct {
-	t   testing.TB
-	dir string
-	s   *Store
-	rs  *remote.Storage
-	db  *agent.DB
+	t    testing.TB
+	dir  string
+	s    *Store
+	rs   *remote.Storage
+	db   *agent.DB
+	gate *gate
 	// model is what was committed, in order.
 	model []sample
-	refs  map[int]bool
 }
 
 type sample struct {
@@ -51,11 +52,10 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 type runOptions struct {
 	Options
-	segment  int           // bytes; a page if 0
-	truncate time.Duration // never if 0
-	keep     time.Duration // how long a series lives without samples; for ever if 0
-	classic  bool          // checkpoints by re-reading the WAL
-	snappy   bool
+	segment int           // bytes; a page if 0
+	keep    time.Duration // how long a series lives without samples; for ever if 0
+	classic bool          // checkpoints by re-reading the WAL
+	snappy  bool
 }
 
 func openStore(t testing.TB, dir string, o Options) *Store {
@@ -92,14 +92,12 @@ func openRun(t testing.TB, dir string, o runOptions) *run {
 	opts.CheckpointFromInMemorySeries = !o.classic
 	opts.MinWALTime = 1
 	opts.MaxWALTime = math.MaxInt64 / 4
-	opts.TruncateFrequency = time.Hour
-	if o.truncate > 0 {
-		opts.TruncateFrequency = o.truncate
-	}
+	opts.TruncateFrequency = time.Millisecond
 	if o.keep > 0 {
 		opts.MaxWALTime = o.keep.Milliseconds()
 	}
-	db, err := agent.Open(discard(), reg, r.rs, dir, opts)
+	r.gate = newGate()
+	db, err := agent.Open(slog.New(r.gate), reg, r.rs, dir, opts)
 	require.NoError(t, err)
 	r.db = db
 	return r
@@ -108,19 +106,71 @@ func openRun(t testing.TB, dir string, o runOptions) *run {
 // close stops the run in an orderly manner.
 func (r *run) close() {
 	r.t.Helper()
+	close(r.gate.stop)
 	require.NoError(r.t, r.db.Close())
 	require.NoError(r.t, r.rs.Close())
 	require.NoError(r.t, r.s.Close())
+}
+
+// gate is the logger of an agent.DB. It holds the DB back whenever it wants to
+// truncate, because there is no other way to say when it does.
+type gate struct {
+	slog.Handler
+	arrived, permit, stop chan struct{}
+	waiting               bool
+}
+
+func newGate() *gate {
+	return &gate{slog.DiscardHandler, make(chan struct{}), make(chan struct{}), make(chan struct{}), false}
+}
+
+func (g *gate) Enabled(context.Context, slog.Level) bool { return true }
+
+func (g *gate) Handle(_ context.Context, rec slog.Record) error {
+	if rec.Message != "truncating the WAL" {
+		return nil
+	}
+	for _, c := range []func() bool{
+		func() bool {
+			select {
+			case g.arrived <- struct{}{}:
+				return true
+			case <-g.stop:
+				return false
+			}
+		},
+		func() bool {
+			select {
+			case <-g.permit:
+				return true
+			case <-g.stop:
+				return false
+			}
+		},
+	} {
+		if !c() {
+			runtime.Goexit() // DB.Close would wait for the truncation, and that for the lock of Close
+		}
+	}
+	return nil
+}
+
+// truncate has the DB truncate its WAL once.
+func (r *run) truncate() {
+	if !r.gate.waiting {
+		<-r.gate.arrived
+	}
+	r.gate.permit <- struct{}{}
+	<-r.gate.arrived
+	r.gate.waiting = true
 }
 
 // kill returns a directory that looks as if the process had been killed now.
 func (r *run) kill() string {
 	r.t.Helper()
 	dir := filepath.Join(r.t.TempDir(), "copy")
-	await(r.t, "a copy without a truncation in between", func() bool {
-		require.NoError(r.t, os.RemoveAll(dir))
-		return exec.Command("cp", "-a", r.dir, dir).Run() == nil // keeps hard links
-	})
+	out, err := exec.Command("cp", "-a", r.dir, dir).CombinedOutput() // keeps hard links
+	require.NoError(r.t, err, string(out))
 	r.close()
 	return dir
 }
@@ -154,12 +204,6 @@ func (r *run) append(from, to int, ts int64) {
 	require.NoError(r.t, app.Commit())
 	r.s.Notify()
 	r.model = append(append(r.model, floats...), hists...)
-}
-
-// await polls a condition that the DB brings about by itself.
-func await(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	require.Eventually(t, cond, 20*time.Second, time.Millisecond, what)
 }
 
 func (r *run) firstInWAL() int {
@@ -290,7 +334,7 @@ func (c *consumer) kinds() (kinds []Kind) {
 func (c *consumer) requireAll(want []sample) {
 	c.t.Helper()
 	require.Zero(c.t, c.unknown, "samples of unknown series")
-	require.Len(c.t, c.samples, len(want))
+	require.Equal(c.t, len(want), len(c.samples))
 	for i := range want {
 		require.Equal(c.t, want[i], c.samples[i], "sample %d", i)
 	}

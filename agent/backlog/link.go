@@ -38,6 +38,7 @@ func (s *Store) addSegment(g *generation, i int) {
 	if n := len(g.segments); n > 0 {
 		// Upstream creates a segment after the last write to the one before.
 		s.refreshSize(g, &g.segments[n-1])
+		s.guard(g.segments[n-1].size)
 	}
 	seg := segment{index: i, inWAL: true}
 	s.linkSegment(g, &seg)

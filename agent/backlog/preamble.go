@@ -59,8 +59,7 @@ func (r *Reader) readPreamble() (*Record, error) {
 	for {
 		data, err := r.cur.next()
 		if err == nil {
-			r.failures = 0
-			if t := recordType(data); true {
+			if t := recordType(data); isContext(t) {
 				return &Record{Pos: r.pos, End: r.pos, Context: true, Type: t, Data: data}, nil
 			}
 			continue // never a sample: upstream invents those of a checkpoint

@@ -42,10 +42,9 @@ func TestEverySampleOnce(t *testing.T) {
 
 func everySampleOnce(t *testing.T, rnd *rand.Rand) {
 	o := runOptions{
-		segment:  page * (1 + rnd.IntN(2)),
-		truncate: 20 * time.Millisecond,
-		snappy:   rnd.IntN(2) == 0,
-		classic:  rnd.IntN(3) == 0,
+		segment: page * (1 + rnd.IntN(2)),
+		snappy:  rnd.IntN(2) == 0,
+		classic: rnd.IntN(3) == 0,
 	}
 	ts := time.Now().UnixMilli()
 	if rnd.IntN(2) == 0 {
@@ -80,11 +79,8 @@ func everySampleOnce(t *testing.T, rnd *rand.Rand) {
 				m.persist()
 			}
 			require.NoError(t, r.s.Release(minPosition(mirrors[0].mark, mirrors[1].mark)))
-		case n < 97:
-			first := r.firstInWAL()
-			if r.s.End().Segment > first+3 {
-				await(t, "a truncation", func() bool { return r.firstInWAL() > first })
-			}
+		case n < 98:
+			r.truncate()
 		default:
 			model := r.model
 			if rnd.IntN(2) == 0 {

@@ -303,10 +303,10 @@ func (r *Reader) readSegment() (*Record, error) {
 		if err != nil {
 			return r.endOfSegment(err)
 		}
-		r.failures = 0
 		t := recordType(data)
 		end := Position{Generation: r.gen.number, Segment: r.seg, Offset: r.cur.end}
 		if end.Compare(r.pos) > 0 {
+			r.failures = 0 // not before: a reopened segment begins with what was read already
 			rec := &Record{Pos: r.pos, End: end, Type: t, Data: data}
 			r.pos = end
 			return rec, nil

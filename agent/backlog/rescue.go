@@ -108,7 +108,7 @@ func (s *Store) rescue(g *generation, going []int, f int) error {
 		return nil
 	}
 	dir := g.seriesPath(upTo)
-	merge := top.upTo >= 0 && top.size <= mergeBelow
+	merge := top.upTo >= 0 && top.size <= min(mergeBelow, s.opts.SegmentSize) // the budget reckons with a segment
 	if len(sources) == 0 && top.upTo >= 0 {
 		if err := fileutil.Rename(g.seriesPath(top.upTo), dir); err != nil {
 			return fmt.Errorf("cannot rename rescued series: %w", err)
@@ -156,15 +156,15 @@ func (s *Store) writeContext(dir string, sources []string) (err error) {
 	if time.Since(s.rescueFailed) < rescuePause {
 		return errRescuePaused
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
 	defer func() {
 		if err != nil {
 			s.rescueFailed = time.Now()
 			os.RemoveAll(dir)
 		}
 	}()
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
 	w, err := wlog.NewSize(nil, nil, dir, wlog.DefaultSegmentSize, compression.Snappy)
 	if err != nil {
 		return err
@@ -293,10 +293,11 @@ func (s *Store) publish(k int) error {
 		} // upstream was faster
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	c := g.addCheckpoint(checkpoint{index: k})
 	c.size, c.linked, c.inWAL, c.state = dirBytes(inWAL), s.hardLinks, true, sound
-	return nil
+	s.mu.Unlock()
+	// Upstream would do so with its next truncation, which may be many of ours away.
+	return wlog.DeleteCheckpoints(s.walDir, k)
 }
 
 // publishSources lists the files with all series that segments of wal/ behind k may

@@ -104,6 +104,8 @@ type Store struct {
 	released    Position      // nobody needs anything before it
 	evicted     Position      // eviction has gone up to here in this run
 	usage       Usage
+	grown       int64               // bytes of segments finished since usage was taken
+	refuseAbove int64               // what they may add up to before the next sweep
 	noted       map[string]struct{} // damaged files, counted once
 	changed     chan struct{}       // nil: nobody waits
 }

@@ -80,8 +80,17 @@ func (f *follower) begin(again int, from backlog.Position) {
 }
 
 // follow returns the reason for which the destination must go behind, or nil
-// when ctx ends.
+// when ctx ends. After a reason nothing is read on: the mark must not pass what
+// was read and neither written down as expected nor sent.
 func (f *follower) follow(ctx context.Context) error {
+	err := f.followOn(ctx)
+	if err != nil {
+		f.stop(err)
+	}
+	return err
+}
+
+func (f *follower) followOn(ctx context.Context) error {
 	lastCheck := time.Now()
 	lastSegment := -1
 	for ctx.Err() == nil {

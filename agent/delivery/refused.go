@@ -21,8 +21,17 @@ const (
 	allOrNothing
 )
 
-// splitBudget bounds the requests that one refused batch may cost.
-const splitBudget = 64
+// hopeless is after how many requests in vain, for parts of one refused batch,
+// an endpoint is taken to refuse everything.
+const hopeless = 32
+
+// splitting counts what finding the refused samples of one batch has cost.
+type splitting struct {
+	asked int
+	taken bool // a part of the batch has been acknowledged
+}
+
+func (s *splitting) inVain() bool { return !s.taken && s.asked >= hopeless }
 
 func kindOf(status int) string {
 	if status == 0 {
@@ -68,8 +77,7 @@ func (d *drain) refused(ctx context.Context, items []item, b *batch, r *refusal,
 		b.tally.doubt(reasonOf(r), n)
 		return nil
 	}
-	budget := splitBudget
-	return d.split(ctx, items, b, r, &budget)
+	return d.split(ctx, items, b, r, &splitting{})
 }
 
 // learnManner finds out what an endpoint does with the good samples of a
@@ -135,15 +143,15 @@ func olderOfPair(items []item) (item, bool) {
 // split sends the two halves of a refused request by themselves, down to the
 // samples that are refused. An endpoint that finds everything out of its window
 // is asked once more, for one new sample, and then no more.
-func (d *drain) split(ctx context.Context, items []item, b *batch, r *refusal, budget *int) error {
-	if len(items) == 1 || *budget <= 0 {
+func (d *drain) split(ctx context.Context, items []item, b *batch, r *refusal, s *splitting) error {
+	if len(items) == 1 || s.inVain() {
 		b.tally.refuse(reasonOf(r), samplesOf(items))
 		return nil
 	}
-	if outOfWindow(r.body) && *budget == splitBudget {
+	if outOfWindow(r.body) && s.asked == 0 {
 		if rest, ok := newestAlone(items); ok {
 			last := len(rest) - 1
-			again, err := d.try(ctx, rest[last:], b, budget)
+			again, err := d.try(ctx, rest[last:], b, s)
 			if err != nil {
 				return err
 			}
@@ -158,14 +166,14 @@ func (d *drain) split(ctx context.Context, items []item, b *batch, r *refusal, b
 		if len(half) == 0 {
 			continue
 		}
-		again, err := d.try(ctx, half, b, budget)
+		again, err := d.try(ctx, half, b, s)
 		if err != nil {
 			return err
 		}
 		if again == nil {
 			continue
 		}
-		if err := d.split(ctx, half, b, again, budget); err != nil {
+		if err := d.split(ctx, half, b, again, s); err != nil {
 			return err
 		}
 	}
@@ -196,11 +204,11 @@ func newestAlone(items []item) ([]item, bool) {
 
 // try sends a part of a refused request until it is acknowledged (nil) or
 // refused for good.
-func (d *drain) try(ctx context.Context, items []item, b *batch, budget *int) (*refusal, error) {
+func (d *drain) try(ctx context.Context, items []item, b *batch, s *splitting) (*refusal, error) {
 	for attempt := 0; ; attempt++ {
-		*budget--
 		err := d.send(ctx, items, attempt)
 		if err == nil {
+			s.asked, s.taken = s.asked+1, true
 			b.tally.delivered += samplesOf(items)
 			return nil, nil
 		}
@@ -212,9 +220,9 @@ func (d *drain) try(ctx context.Context, items []item, b *batch, budget *int) (*
 			return nil, err
 		}
 		if final(r.status) || r.status == http.StatusRequestEntityTooLarge {
+			s.asked++
 			return r, nil
 		}
-		*budget++ // not an answer to this request
 		d.failed(kindOf(r.status), r.Error())
 		if !sleep(ctx, d.backoff(attempt, r.retryAfter)) {
 			return nil, ctx.Err()
