@@ -44,6 +44,9 @@ type Options struct {
 	// TruncateInterval of upstream's WAL. Each truncation writes a checkpoint
 	// of all series. Default: 15 minutes.
 	TruncateInterval time.Duration
+	// DiscoveryReloadInterval is how often upstream looks at what discovery
+	// found. Default: upstream's 5 seconds.
+	DiscoveryReloadInterval time.Duration
 	// MaxClockWait bounds how long to wait for a clock that lies before the
 	// newest time the storage directory has seen. Default: 2 minutes; negative: do not wait.
 	MaxClockWait time.Duration

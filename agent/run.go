@@ -13,6 +13,7 @@ import (
 	oklog "github.com/oklog/run"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/scrape"
 	agentdb "github.com/prometheus/prometheus/tsdb/agent"
@@ -101,7 +102,7 @@ func (r *run) openStorage(ctx context.Context) (saved delivery.Saved, err error)
 		MinFreeBytes:  o.MinFreeBytes,
 		SyncInterval:  o.SyncInterval,
 		SegmentSize:   int64(segmentSize),
-		Logger:        log.With(o.Logger, "component", "backlog"),
+		Logger:        o.Logger,
 		Registerer:    r.reg,
 		OnEvict:       func(to backlog.Position) { r.delivery.Evict(to) },
 		LiveSegment:   func() int { return r.delivery.LiveSegment() },
@@ -207,6 +208,7 @@ func (r *run) openScraping() error {
 		EnableTypeAndUnitLabels:  f.TypeAndUnitLabels,
 		EnableOpenMetrics2:       f.OpenMetrics2,
 		EnableZstdScrape:         f.ZstdScrape,
+		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
 		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
 	}, r.agent.slogger.With("component", "scrape"), logging.NewJSONFileLogger, nil, r.delivery.Appendable(r.db), r.reg)
 	if err != nil {

@@ -1,0 +1,255 @@
+package agent_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/config"
+
+	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+)
+
+// rewriteMarks changes a field of what delivery.json holds.
+func rewriteMarks(t *testing.T, dir, field string, value any) {
+	t.Helper()
+	path := filepath.Join(dir, "delivery.json")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env struct {
+		Version  int             `json:"version"`
+		Checksum string          `json:"checksum"`
+		State    json.RawMessage `json:"state"`
+	}
+	if err := json.Unmarshal(b, &env); err != nil {
+		t.Fatal(err)
+	}
+	state := map[string]json.RawMessage{}
+	if err := json.Unmarshal(env.State, &state); err != nil {
+		t.Fatal(err)
+	}
+	if state[field], err = json.Marshal(value); err != nil {
+		t.Fatal(err)
+	}
+	if env.State, err = json.Marshal(state); err != nil {
+		t.Fatal(err)
+	}
+	env.Checksum = fmt.Sprintf("%08x", crc32.Checksum(env.State, crc32.MakeTable(crc32.Castagnoli)))
+	if b, err = json.Marshal(env); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStopBeforeTheFirstApply: an agent that is stopped while it waits for the
+// clock knows no destinations yet, and must not forget what they still lack.
+func TestStopBeforeTheFirstApply(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitScrapes(one, 10)
+	r.stop()
+	cut := time.Now().Add(-settleMargin)
+	rewriteMarks(t, r.options.StoragePath, "written", time.Now().Add(time.Hour).UnixMilli())
+
+	a, err := agent.New(agent.Options{StoragePath: r.options.StoragePath, MaxClockWait: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(r.configFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(string(content), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx, cfg) }()
+	for deadline := time.Now().Add(patience); !strings.Contains(a.Status().Waiting, "clock"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the agent does not wait for the clock: %q", a.Status().Waiting)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+
+	r.start()
+	if err := r.endpoint.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitAll(r.endpoint, cut, one)
+	r.awaitLedger("one", r.endpoint)
+}
+
+// TestReloadKeepsBacklogs: while a reload stops one destination after the
+// other, what those still lack must not be released.
+func TestReloadKeepsBacklogs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.options.SegmentSize = 32 << 10
+	r.options.TruncateInterval = 2 * time.Second
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 300})
+	const hanging = 4
+	endpoints := []*agenttest.Endpoint{r.endpoint}
+	for i := range hanging {
+		e, err := agenttest.NewEndpoint(agenttest.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(e.Close)
+		endpoints = append(endpoints, e)
+		r.writes += r.write(fmt.Sprintf("hanging%d", i), e, "")
+	}
+	for _, e := range endpoints[1:] {
+		e.Respond(agenttest.Answer{Delay: time.Hour})
+	}
+	r.start()
+	r.awaitState("one", delivery.Live)
+	for i := range hanging {
+		r.awaitState(fmt.Sprintf("hanging%d", i), delivery.Behind)
+	}
+	r.awaitScrapes(one, 40) // some segments
+	cut := time.Now().Add(-settleMargin)
+	r.global = "  external_labels: {site: b}"
+	begun := time.Now()
+	if err := r.reload(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("the reload took %s", took)
+	}
+	for _, e := range endpoints {
+		e.Recover()
+	}
+	for _, e := range endpoints {
+		r.awaitAll(e, cut, one)
+	}
+}
+
+// TestReloadAfter413: a reload that changes nothing must not take back the
+// batch size that a 413 has taught: upstream would begin a new queue unseen.
+func TestReloadAfter413(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitScrapes(one, 5)
+	r.endpoint.RespondNext(agenttest.NginxError(413))
+	r.awaitState("one", delivery.Behind)
+	r.awaitState("one", delivery.Live)
+	for range 3 {
+		// Upstream's queue has read some scrapes and cannot flush them.
+		r.endpoint.Respond(agenttest.Answer{Delay: time.Hour})
+		r.awaitScrapes(one, 5)
+		if err := r.reload(); err != nil {
+			t.Fatal(err)
+		}
+		r.endpoint.Recover()
+		r.awaitScrapes(one, 5)
+	}
+	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+	if n := strings.Count(r.log.String(), "Starting WAL watcher"); n != 2 {
+		t.Errorf("upstream has started %d queues, expected one before and one after the 413", n)
+	}
+	r.awaitLedger("one", r.endpoint)
+}
+
+// TestVanishedCertificate: a destination's CA file that is gone for a while
+// must not disturb upstream's other queues, nor bring the process down.
+func TestVanishedCertificate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	other, err := agenttest.NewEndpoint(agenttest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(other.Close)
+	ca := writeFile(t, r.dir, "ca.pem", other.CA())
+	r.writes += strings.Replace(r.write("two", other, ""), "insecure_skip_verify: true", "ca_file: "+ca, 1)
+	third, err := agenttest.NewEndpoint(agenttest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(third.Close)
+	r.writes += r.write("three", third, "")
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20})
+	r.start()
+	for _, name := range []string{"one", "two", "three"} {
+		r.awaitState(name, delivery.Live)
+	}
+	if err := os.Remove(ca); err != nil {
+		t.Fatal(err)
+	}
+	for range 6 { // upstream's order of queues is random
+		r.endpoint.RespondNext(agenttest.EmptyRing())
+		r.awaitState("one", delivery.Behind)
+		r.awaitScrapes(one, 5)
+	}
+	writeFile(t, r.dir, "ca.pem", other.CA())
+	for _, name := range []string{"one", "two", "three"} {
+		r.awaitState(name, delivery.Live)
+	}
+	r.awaitScrapes(one, 5)
+	for _, e := range []*agenttest.Endpoint{r.endpoint, other, third} {
+		r.awaitAll(e, time.Now().Add(-2*settleMargin), one)
+	}
+}
+
+// TestRelabelledAway: what write relabelling drops is counted once, and moves
+// the mark and frees segments although nothing is ever sent.
+func TestRelabelledAway(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.options.SegmentSize = 32 << 10
+	r.options.MinStay = time.Hour // stays behind once it has been live
+	r.writes += "    write_relabel_configs: [{source_labels: [__name__], regex: agenttest_gauge, action: drop}]\n"
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 400})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.endpoint.RespondNext(agenttest.EmptyRing())
+	r.awaitState("one", delivery.Behind)
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitScrapes(one, 150)
+	if err := r.endpoint.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the ledger to add up", func() error {
+		l := r.destination("one").Ledger
+		if sum := l.Delivered + total(l.Refused) + total(l.Filtered) + total(l.Uncertain) + l.Evicted; sum > l.Appended || l.OnDisk > 2000 {
+			return fmt.Errorf("appended %d, accounted for %d: %+v", l.Appended, sum, l)
+		}
+		if l.Filtered["relabelled"] == 0 {
+			return errors.New("nothing was filtered")
+		}
+		return nil
+	})
+	l := r.awaitLedger("one", r.endpoint)
+	t.Logf("%+v", l)
+}
