@@ -167,6 +167,7 @@ func BenchmarkOutage(b *testing.B) {
 		r := benchRig(b)
 		r.interval = 2 * time.Second
 		r.options.MaxLiveLag = 5 * time.Second
+		r.env = []string{"GOMEMLIMIT=60MiB"}
 		target := r.targets.Add("live", agenttest.TargetOptions{Series: 5000})
 		r.start()
 		r.awaitState("one", delivery.Live)

@@ -134,10 +134,9 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestFullDisk: on a full disk the agent stays up and refuses appends before
-// anything is damaged, and takes them up again by itself.
-func TestFullDisk(t *testing.T) {
-	r := newRig(t, agenttest.Manners{})
+// smallDisk mounts a file system of 24 MiB where the agent keeps its data.
+func smallDisk(t *testing.T, r *rig) string {
+	t.Helper()
 	mount := r.options.StoragePath
 	if err := os.MkdirAll(mount, 0o755); err != nil {
 		t.Fatal(err)
@@ -146,6 +145,63 @@ func TestFullDisk(t *testing.T) {
 		t.Skipf("cannot mount a small file system: %v", err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(mount, syscall.MNT_DETACH) })
+	return mount
+}
+
+// TestSuddenlyFull: when the disk fills up faster than anybody can look, a
+// commit fails in the middle. The agent opens its storage anew by itself, and
+// nothing is sent twice with another value.
+func TestSuddenlyFull(t *testing.T) {
+	r := newRig(t, agenttest.Manners{})
+	mount := smallDisk(t, r)
+	r.options.MinFreeBytes = 1
+	r.options.BacklogMaxBytes = 18 << 20
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 1000})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitScrapes(one, 5)
+	f, err := os.Create(filepath.Join(mount, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil { // to the last byte
+		_, err = f.Write(make([]byte, 4096))
+	}
+	f.Close()
+	r.eventually("a commit to fail", func() error {
+		if !strings.Contains(r.log.String(), "opening the storage anew") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if err := os.Remove(f.Name()); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the agent to be ready again", func() error {
+		if s := r.status(); !s.Ready || s.Storage.Refusing {
+			return fmt.Errorf("%+v", s.Storage)
+		}
+		return nil
+	})
+	from := time.Now().Add(r.interval)
+	r.awaitScrapes(one, 10)
+	r.awaitState("one", delivery.Live)
+	r.eventually("new scrapes to arrive", func() error {
+		for _, missing := range r.endpoint.Snapshot().Scrapes(one, "", time.Now().Add(-settleMargin)).Missing {
+			if at := one.Answered()[missing-1].At; at.After(from) {
+				return fmt.Errorf("scrape %d is missing", missing)
+			}
+		}
+		return nil
+	})
+	r.checkNothingLost(r.endpoint)
+}
+
+// TestFullDisk: on a full disk the agent stays up and refuses appends before
+// anything is damaged, and takes them up again by itself.
+func TestFullDisk(t *testing.T) {
+	r := newRig(t, agenttest.Manners{})
+	mount := smallDisk(t, r)
 	r.options.MinFreeBytes = 6 << 20
 	r.options.BacklogMaxBytes = 18 << 20
 	one := r.targets.Add("one", agenttest.TargetOptions{Series: 1000})

@@ -132,6 +132,7 @@ type rig struct {
 	global   string // lines of the global section
 	writes   string // remote_write entries
 	interval time.Duration
+	env      []string // of the agent's process
 
 	cmd  *exec.Cmd
 	addr string
@@ -212,7 +213,7 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	r.cmd = exec.Command(os.Args[0])
-	r.cmd.Env = append(os.Environ(), childEnv+"=1")
+	r.cmd.Env = append(os.Environ(), append(r.env, childEnv+"=1")...)
 	r.cmd.Stdin = bytes.NewReader(in)
 	r.cmd.Stderr = r.log
 	r.cmd.Stdout = r.log
