@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
@@ -182,6 +183,66 @@ func BenchmarkOutage(b *testing.B) {
 		b.ReportMetric(during, "MiB-during")
 		b.ReportMetric(100*(during/before-1), "%-growth")
 		r.stop()
+	}
+}
+
+// BenchmarkOneDead measures how long the samples of a healthy destination take
+// from scrape to endpoint, before and while another destination dies, goes
+// behind and stays so.
+func BenchmarkOneDead(b *testing.B) {
+	for b.Loop() {
+		r := benchRig(b)
+		r.interval = 200 * time.Millisecond
+		r.options.MaxLiveLag = 3 * time.Second
+		healthy, err := agenttest.NewEndpoint(agenttest.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(healthy.Close)
+		r.writes += r.write("healthy", healthy, "")
+		target := r.targets.Add("live", agenttest.TargetOptions{Series: 100})
+		r.start()
+		r.awaitState("one", delivery.Live)
+		r.awaitState("healthy", delivery.Live)
+		r.awaitScrapes(target, 30)
+		died := time.Now()
+		if err := r.endpoint.Down(); err != nil {
+			b.Fatal(err)
+		}
+		r.awaitState("one", delivery.Behind)
+		r.awaitScrapes(target, 30)
+		before, during := 0.0, 0.0
+		for _, series := range healthy.Snapshot().Series(labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, agenttest.ScrapesMetric)) {
+			for _, sample := range series.Samples {
+				delay := sample.At.Sub(time.UnixMilli(sample.T)).Seconds()
+				if sample.At.Before(died) {
+					before = max(before, delay)
+				} else {
+					during = max(during, delay)
+				}
+			}
+		}
+		b.ReportMetric(before, "s-worst-before")
+		b.ReportMetric(during, "s-worst-while-dead")
+		r.stop()
+	}
+}
+
+// BenchmarkFootprint measures resident memory when live.
+func BenchmarkFootprint(b *testing.B) {
+	for _, series := range []int{1000, 10_000} {
+		b.Run(strconv.Itoa(series), func(b *testing.B) {
+			for b.Loop() {
+				r := benchRig(b)
+				r.interval = 5 * time.Second
+				target := r.targets.Add("live", agenttest.TargetOptions{Series: series})
+				r.start()
+				r.awaitState("one", delivery.Live)
+				r.awaitScrapes(target, 4)
+				b.ReportMetric(r.resident(15*time.Second), "MiB")
+				r.stop()
+			}
+		})
 	}
 }
 
