@@ -1,0 +1,38 @@
+# Packages, archives, and the tests that need a booted system or another architecture.
+# ARCHES and FORMATS choose: make packages ARCHES="amd64 arm64" FORMATS="deb rpm"
+
+ARCHES  ?= amd64 arm64 armv7 armv6 386 riscv64 mipsle
+FORMATS ?= deb rpm apk archlinux
+DIST    ?= dist
+
+.PHONY: release packages tarballs sbom checksums
+release packages tarballs sbom checksums: export ARCHES := $(ARCHES)
+release packages tarballs sbom checksums: export FORMATS := $(FORMATS)
+release packages tarballs sbom checksums: export DIST := $(DIST)
+
+release: ## dist/: packages, archives, bills of materials, checksums; the same commit gives the same bytes
+	packaging/release.sh binaries packages tarballs sbom notes checksums
+
+packages: ## deb, rpm, apk, archlinux
+	packaging/release.sh binaries packages
+
+tarballs: ## archives with install.sh, for hosts without a package manager
+	packaging/release.sh binaries tarballs
+
+sbom: ## CycloneDX, from what the linker wrote into each binary
+	packaging/release.sh binaries sbom
+
+checksums: ## sha256sums.txt of what is in dist/
+	packaging/release.sh checksums
+
+.PHONY: test-systemd
+test-systemd: ## the package in booted Debian trees, and what can happen to a service there (needs root)
+	packaging/systemd-test/run.sh
+
+.PHONY: test-arch
+test-arch: ## scrape, deliver, restart, catch up, on the other architectures, emulated
+	packaging/arch-test/run.sh
+
+.PHONY: test-release
+test-release: ## releases the last commit twice, in different folders, and compares the bytes
+	packaging/reproducible.sh

@@ -1,0 +1,144 @@
+# package.sh: what the packages do to a host: install, upgrade, removal, purge, by dpkg, rpm and install.sh.
+. /harness/lib.sh
+installs() {
+  dpkg -i /harness/old.deb || return
+  is_active && [ "$(systemctl is-enabled $unit)" = enabled ] && id opstrace-agent
+}
+
+systemd=$(systemctl --version | awk '{ print $2; exit }')
+systemd=${systemd%%.*}
+
+# What this systemd does not know must be what the unit says that it does not know, and nothing else may be amiss.
+verifies() {
+  local ignored=''
+  [ "$systemd" -ge 248 ] || ignored+='ExecPaths NoExecPaths PrivateIPC '
+  [ "$systemd" -ge 254 ] || ignored+='RestartMaxDelaySec RestartSteps '
+  systemd-analyze verify $unit > /tmp/verify 2>&1
+  ! grep -v 'Unknown key' /tmp/verify || return
+  [ "$(grep -o "'[A-Z][A-Za-z]*'" /tmp/verify | tr -d "'" | grep -v '^Service$' | sort | tr '\n' ' ')" = "$ignored" ] || say "$(cat /tmp/verify)"
+}
+
+exposure() {
+  systemd-analyze security --offline=true --no-pager --threshold=12 /usr/lib/systemd/system/$unit > /tmp/exposure || { cat /tmp/exposure; return 1; }
+  tail -n 1 /tmp/exposure
+}
+
+manual() { man 8 opstrace-agent | col -b | grep -q 'THE SERVICE'; }
+
+modes() {
+  local f
+  [ "$(stat -c '%U:%G %a' $state)" = 'opstrace-agent:opstrace-agent 750' ] || say "state: $(stat -c '%U:%G %a' $state)" || return
+  [ "$(stat -c '%U:%G %a' $config)" = 'root:root 644' ] || say "config: $(stat -c '%U:%G %a' $config)" || return
+  for f in $(dpkg -L opstrace-agent); do [ "$(stat -c %U:%G "$f")" = root:root ] || say "$f" || return; done
+}
+
+sees_only_itself() {
+  local pid
+  pid=$(main_pid)
+  # From inside: nobody else's processes, no home, nothing to execute, nothing to write to but the state.
+  nsenter -t "$pid" -m sh -c 'ls /home /root' 2> /tmp/seen | grep . && say "homes are visible" && return 1
+  ! nsenter -t "$pid" -m touch /etc/x /usr/x /tmp/../x 2> /dev/null || say "may write outside of its state"
+}
+
+upgrades() {
+  local pid
+  pid=$(main_pid)
+  echo '# mine' >> $config
+  echo 'ARGS="--log.level=debug"' > /etc/default/opstrace-agent
+  echo kept > $state/marker
+  dpkg -i /harness/new.deb || return
+  other_process "$pid" || say "not restarted" || return
+  grep -q '# mine' $config && grep -q log.level=debug /etc/default/opstrace-agent && [ "$(cat $state/marker)" = kept ] || say "something was replaced" || return
+  ! find /etc -name '*.dpkg-*' | grep . || say "dpkg asked" || return
+  dpkg -s opstrace-agent | grep -q "^Version: $(cat /harness/new.version)-1"
+}
+
+disabled_stays_disabled() {
+  systemctl disable --now $unit && dpkg -i /harness/old.deb && [ "$(systemctl is-enabled $unit)" = disabled ] && [ "$(show ActiveState)" = inactive ] || return
+  systemctl mask $unit && dpkg -i /harness/new.deb && [ "$(systemctl is-enabled $unit)" = masked ] && [ "$(show ActiveState)" = inactive ] || return
+  systemctl unmask $unit && systemctl enable --now $unit && is_active
+}
+
+removal_stops() {
+  dpkg -r opstrace-agent && [ "$(show ActiveState)" = inactive ] && [ -e $config ] && [ -d $state ] && ! pgrep -x opstrace-agent
+}
+
+reinstall_starts() { dpkg -i /harness/new.deb && is_active && grep -q '# mine' $config; }
+
+leftovers() {
+  # Not the journal, and not what man(1) has kept of a page it showed.
+  find / -xdev \( -path /harness -o -path /proc -o -path /sys -o -path /var/log -o -path /var/cache/man \) -prune -o -name '*opstrace*' -print
+  getent passwd opstrace-agent
+  getent group opstrace-agent
+  systemctl list-unit-files --no-legend '*opstrace*'
+}
+
+purge_leaves_nothing() {
+  echo secret > /etc/opstrace-agent/token
+  dpkg -P opstrace-agent || return
+  [ -z "$(leftovers)" ] || say "$(leftovers)"
+}
+
+rpm_installs() {
+  mkdir -p /etc/systemd/system-preset
+  echo "enable $unit" > /etc/systemd/system-preset/00-test.preset
+  # Debian's rpm knows nothing of what dpkg has installed.
+  rpm -i --nodeps /harness/old.rpm || return
+  [ "$(systemctl is-enabled $unit)" = enabled ] && id opstrace-agent && systemctl start $unit && is_active
+}
+
+rpm_upgrades() {
+  local pid
+  pid=$(main_pid)
+  echo '# mine' >> $config
+  rpm -U --nodeps /harness/new.rpm && other_process "$pid" && grep -q '# mine' $config && rpm -V --nodeps opstrace-agent | grep -q "c $config" &&
+    [ "$(rpm -q --qf '%{VERSION}' opstrace-agent)" = "$(cat /harness/new.version)" ]
+}
+
+rpm_removes() {
+  rpm -e --nodeps opstrace-agent && [ "$(show ActiveState)" = inactive ] && [ ! -e /usr/bin/opstrace-agent ] && [ -e $config.rpmsave ] && [ -d $state ] || return
+  rm -rf $state /etc/opstrace-agent /etc/default/opstrace-agent* /etc/systemd/system-preset/00-test.preset
+  userdel opstrace-agent
+  [ -z "$(leftovers | grep -v rpm)" ] || say "$(leftovers)"
+}
+
+archive_installs() {
+  mkdir /tmp/archive && tar -C /tmp/archive --strip-components=1 -xf /harness/new.tar.gz && /tmp/archive/install.sh && is_active || return
+  [ "$(readlink "/proc/$(main_pid)/exe")" = /usr/local/bin/opstrace-agent ] && systemctl reload $unit
+}
+
+archive_upgrades() {
+  local pid
+  pid=$(main_pid)
+  echo '# mine' >> $config
+  /tmp/archive/install.sh && other_process "$pid" && grep -q '# mine' $config
+}
+
+archive_purges() {
+  /tmp/archive/install.sh --purge && rm -rf /tmp/archive && [ -z "$(leftovers)" ] || say "$(leftovers)"
+}
+
+check "dpkg installs, enables and starts" installs
+check "systemd-analyze verify is clean (systemd $systemd)" verifies
+if [ "$systemd" -ge 250 ]; then
+  check "systemd-analyze security at 1.2 or less" exposure
+else
+  skip "systemd-analyze security at 1.2 or less" "systemd $systemd cannot tell offline"
+fi
+check "the manual page can be read" manual
+check "owners and modes" modes
+check "the sandbox holds" sees_only_itself
+check "an upgrade restarts, and keeps configuration and state" upgrades
+check "disabled stays disabled, masked stays masked" disabled_stays_disabled
+check "removal stops, and keeps configuration and state" removal_stops
+check "installed again, it starts with the old configuration" reinstall_starts
+check "purge leaves nothing" purge_leaves_nothing
+if command -v rpm > /dev/null; then
+  check "rpm installs and follows the preset" rpm_installs
+  check "rpm upgrades: restart, configuration kept" rpm_upgrades
+  check "rpm removes" rpm_removes
+fi
+check "install.sh installs and starts" archive_installs
+check "install.sh upgrades: restart, configuration kept" archive_upgrades
+check "install.sh --purge leaves nothing" archive_purges
+finish

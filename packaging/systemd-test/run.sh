@@ -1,0 +1,125 @@
+#!/bin/bash
+# run.sh: installs the packages in booted Debian trees, and tries what can happen to a service there. A line per check.
+# Exit code: 0 all good, 1 a check failed, 3 this host cannot run it (and why).
+#   SUITES="bookworm trixie"                    Debian releases; bullseye has systemd 247, the oldest that is supported
+#   PARTS="package service memory powercut"     what to try; memory and powercut boot an emulated machine (QEMU)
+#   OPSTRACE_AGENT_TREES, MIRROR                see trees.sh
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+suites=${SUITES:-bookworm trixie}
+parts=${PARTS:-package service memory powercut}
+export OPSTRACE_AGENT_TREES=${OPSTRACE_AGENT_TREES:-$HOME/.cache/opstrace-agent-systemd}
+here=packaging/systemd-test
+old=0.0.1 new=0.0.2
+
+cannot() {
+  echo "test-systemd cannot run here: $*" >&2
+  exit 3
+}
+
+wants() { [[ " $parts " == *" $1 "* ]]; }
+
+requirements() {
+  local missing=() pair
+  [ "$(id -u)" = 0 ] || cannot "it boots a system in a container, which needs root"
+  for pair in debootstrap:debootstrap systemd-nspawn:systemd-container unshare:util-linux curl:curl go:golang; do
+    command -v "${pair%:*}" > /dev/null || missing+=("${pair#*:}")
+  done
+  if wants memory || wants powercut; then
+    for pair in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio mkfs.ext4:e2fsprogs; do
+      command -v "${pair%:*}" > /dev/null || missing+=("${pair#*:}")
+    done
+  fi
+  [ ${#missing[@]} = 0 ] || cannot "missing: apt-get install ${missing[*]}"
+  unshare --mount --net true 2> /dev/null || cannot "no new namespaces are allowed (an unprivileged container?)"
+  [ "$(dpkg --print-architecture)" = amd64 ] || cannot "the trees and the emulated machine are made for amd64"
+}
+
+trees() {
+  local qemu=
+  if wants memory || wants powercut; then qemu=1; fi
+  # The first suite is the one that QEMU boots.
+  set -- $suites
+  QEMU=$qemu "$here/trees.sh" "$1" || cannot "no tree for $1"
+  shift
+  [ $# = 0 ] || "$here/trees.sh" "$@" || cannot "no tree for $*"
+}
+
+# Two versions of the packages, so that one can follow the other.
+build() {
+  local version dist=$work/dist
+  echo "building packages $old and $new"
+  for version in $old $new; do
+    ARCHES=amd64 FORMATS="deb rpm" DIST=$dist VERSION=$version \
+      packaging/release.sh binaries packages tarballs > "$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
+  done
+  payload=$work/payload
+  mkdir "$payload"
+  for version in old new; do
+    cp "$dist/opstrace-agent_${!version}_linux_amd64.deb" "$payload/$version.deb"
+    cp "$dist/opstrace-agent_${!version}_linux_amd64.rpm" "$payload/$version.rpm"
+  done
+  cp "$dist/opstrace-agent_${new}_linux_amd64.tar.gz" "$payload/new.tar.gz"
+  echo $new > "$payload/new.version"
+  cp $here/guest/*.sh "$payload/"
+  CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false -tags=remove_all_sd,enable_dns_sd" \
+    go build -o "$payload/opstrace-sandbox" ./cmd/opstrace-sandbox
+}
+
+lint() {
+  printf '\n== lintian\n'
+  if ! command -v lintian > /dev/null; then
+    echo "skip  the Debian package: apt-get install lintian"
+  elif lintian --allow-root --fail-on error,warning "$payload/new.deb" > "$work/lintian" 2>&1; then
+    echo "ok    the Debian package"
+  else
+    echo "FAIL  the Debian package"
+    sed 's/^/        /' "$work/lintian"
+    failed+=(lintian)
+  fi
+}
+
+# run MODE SUITE SCRIPT
+run() {
+  local rc=0
+  printf '\n== %s, %s (%s)\n' "$3" "$2" "$1"
+  "$here/boot.sh" "$1" "$2" "$payload" "$3.sh" "$work/out" || rc=$?
+  case $rc in
+    0) ;;
+    1) failed+=("$3 on $2") ;;
+    *)
+      failed+=("$3 on $2 ($rc)")
+      echo "FAIL  the guest did not end as it should ($rc); the end of its console and journal:"
+      tail -n 5 "$work/out/console"
+      tail -n 20 "$work/out/journal" 2> /dev/null || true
+      ;;
+  esac
+}
+
+requirements
+trees
+work=$(mktemp -d "$OPSTRACE_AGENT_TREES/test.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+build
+failed=()
+if wants package; then lint; fi
+for suite in $suites; do
+  if wants package; then run nspawn "$suite" package; fi
+  if wants service; then run nspawn "$suite" service; fi
+done
+set -- $suites
+if wants memory; then run qemu "$1" memory; fi
+if wants powercut; then
+  . $here/powercut.sh
+  powercut "$1"
+fi
+
+printf '\n%d s: ' $SECONDS
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'FAILED:'
+  printf ' %s;' "${failed[@]}"
+  echo
+  exit 1
+fi
+echo "all good"
