@@ -31,6 +31,11 @@ export GOFLAGS := -buildvcs=false -tags=$(TAGS)
 build: ## bin/opstrace-agent, static
 	CGO_ENABLED=0 $(GO) build -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/opstrace-agent ./cmd/opstrace-agent
 
+# What the release is compiled with, too.
+.PHONY: gcflags
+gcflags:
+	@echo $(GCFLAGS)
+
 .PHONY: full
 full: ## bin/opstrace-agent-full, with all service discoveries of Prometheus
 	CGO_ENABLED=0 GOFLAGS=-buildvcs=false $(GO) build -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/opstrace-agent-full ./cmd/opstrace-agent
@@ -44,6 +49,11 @@ demo: build ## the agent and an Opstrace stand-in on loopback, until Ctrl-C; DEM
 .PHONY: test
 test: vet ## go vet and all tests
 	$(GO) test -timeout=20m ./...
+
+.PHONY: test-browser
+test-browser: ## the status page in a headless Chromium; CHROMIUM names one that is not in the path
+	$(GO) vet -tags=$(TAGS),browser ./agent/web/browser
+	$(GO) test -tags=$(TAGS),browser -count=1 -timeout=5m ./agent/web/browser
 
 .PHONY: vet
 vet:
@@ -61,6 +71,7 @@ lint: vet staticcheck golangci-lint ## go vet, staticcheck and golangci-lint
 .PHONY: staticcheck
 staticcheck: $(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION)
 	$< ./... ./.ci/demo
+	$< -tags=$(TAGS),browser ./agent/web/browser
 
 .PHONY: golangci-lint
 golangci-lint: $(OPSTRACE_AGENT_TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
@@ -85,6 +96,6 @@ clean: ## removes what was built
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 -include packaging/packaging.mk

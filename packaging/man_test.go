@@ -128,4 +128,3 @@ func TestManIsWellFormed(t *testing.T) {
 		t.Errorf("%v\n%s", err, &warnings)
 	}
 }
-

@@ -23,16 +23,17 @@ stage=$dist/stage
 binary() { echo "$dist/build/$1/opstrace-agent"; }
 
 binaries() {
-  local arch settings pkg=github.com/prometheus/common/version
+  local arch settings gcflags pkg=github.com/prometheus/common/version
   local ldflags="-s -w -buildid= -X $pkg.Version=$VERSION -X $pkg.Revision=$revision -X $pkg.Branch=release"
   ldflags+=" -X $pkg.BuildDate=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)"
+  gcflags=$(make --no-print-directory -s gcflags)
   for arch in $arches; do
     mkdir -p "$dist/build/$arch"
     echo "go build $arch"
     settings=$(go_arch "$arch")
     # GOFLAGS is set whole: what a machine has there must not get into a release.
     env CGO_ENABLED=0 GOOS=linux GOFLAGS="-trimpath -buildvcs=false -tags=$tags" $settings \
-      go build -ldflags "$ldflags" -o "$(binary "$arch")" ./cmd/opstrace-agent
+      go build $gcflags -ldflags "$ldflags" -o "$(binary "$arch")" ./cmd/opstrace-agent
   done
 }
 

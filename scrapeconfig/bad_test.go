@@ -1,6 +1,7 @@
 package scrapeconfig
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ func TestBad(t *testing.T) {
 			continue // The full build.
 		}
 		_, err := Load([]byte(c.in), "testdata/bad.yml", log.NewNopLogger())
-		e, ok := err.(*Error)
+		e, ok := errors.AsType[*Error](err)
 		if !ok {
 			t.Errorf("%s\ngot  %v", c.in, err)
 			continue

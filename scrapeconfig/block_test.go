@@ -2,6 +2,7 @@ package scrapeconfig
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -29,7 +30,7 @@ func checkCut(t *testing.T, content []byte) {
 	t.Helper()
 	src, err := parse(content, "agent.yml")
 	if err != nil {
-		if e, ok := err.(*Error); !ok || e.Line < 1 || e.Line > len(splitLines(content)) || e.Hint == "" {
+		if e, ok := errors.AsType[*Error](err); !ok || e.Line < 1 || e.Line > len(splitLines(content)) || e.Hint == "" {
 			t.Fatalf("%#v", err)
 		}
 		return
@@ -71,7 +72,8 @@ func checkInsert(t *testing.T, content []byte, n int, block string) bool {
 		return false
 	}
 	lines := splitLines(content)
-	at, column := len(lines), 1
+	at := len(lines)
+	var column int
 	if n *= 2; n < len(root.Content) {
 		key := root.Content[n]
 		at, column = key.Line-1, key.Column

@@ -3,6 +3,7 @@ package scrapeconfig
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/prometheus/config"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // duplicateError says that the destination at index is not distinguishable
@@ -40,7 +43,7 @@ func nameDestinations(rws []*config.RemoteWriteConfig, logger log.Logger) error 
 			second := unnamed[1]
 			return &duplicateError{
 				index: second,
-				msg:   "two remote_write entries send the same to " + redactURL(urlWithoutPassword(rws[second])),
+				msg:   "two remote_write entries send the same to " + redact.Text(urlWithoutPassword(rws[second])),
 				hint:  "remove one; if both are wanted, give each a name:",
 			}
 		}
@@ -114,7 +117,7 @@ func urlWithoutPassword(rw *config.RemoteWriteConfig) string {
 // explainNames turns a *duplicateError into an *Error. The first own entries
 // stand in remote_write, the others in the block.
 func (s *source) explainNames(err error, own int) error {
-	d, ok := err.(*duplicateError)
+	d, ok := errors.AsType[*duplicateError](err)
 	if !ok {
 		return err
 	}

@@ -3,25 +3,28 @@ package scrapeconfig
 import (
 	"bytes"
 	"fmt"
-	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/relabel"
 	"go.yaml.in/yaml/v3"
-)
 
-const redacted = "<secret>"
+	"github.com/opstrace/opstrace-agent/agent/redact"
+)
 
 // Print returns cfg as YAML without its secrets. Beyond what upstream redacts
 // (the fields made for secrets), it hides where secrets end up all the same:
-// values of headers, OAuth2 endpoint parameters and scrape parameters named
-// like a secret, and in every URL the user info and the query's values.
+// values of headers, OAuth2 endpoint parameters, scrape parameters named like a
+// secret (and the labels and relabelling rules that set one), and in every URL
+// the user info and the query's values.
 func Print(cfg *config.Config) (string, error) {
 	doc := &yaml.Node{}
 	if err := yaml.Unmarshal([]byte(cfg.String()), doc); err != nil {
 		return "", fmt.Errorf("cannot print the configuration: %w", err)
 	}
-	redact(doc)
+	hideSecrets(doc)
 	var out bytes.Buffer
 	enc := yaml.NewEncoder(&out)
 	enc.SetIndent(2)
@@ -31,24 +34,27 @@ func Print(cfg *config.Config) (string, error) {
 	return out.String(), nil
 }
 
-var secretParam = regexp.MustCompile(`(?i)auth|key|pass|secret|token|credential|signature`)
-
-// redact hides secrets at and below n.
-func redact(n *yaml.Node) {
+// hideSecrets at and below n.
+func hideSecrets(n *yaml.Node) {
 	if n.Kind == yaml.ScalarNode {
-		n.Value = redactURL(n.Value)
+		n.Value = redact.Text(n.Value)
 	}
 	if n.Kind != yaml.MappingNode {
 		for _, c := range n.Content {
-			redact(c)
+			hideSecrets(c)
 		}
 		return
 	}
+	setsSecret := slices.ContainsFunc(find(n, "target_label"), func(i int) bool { return isSecretParam(n.Content[i+1].Value) })
 	for i := 0; i < len(n.Content); i += 2 {
 		key, value := n.Content[i].Value, n.Content[i+1]
 		switch key {
 		case "headers", "endpoint_params":
 			hide(value)
+		case "replacement":
+			if setsSecret && value.Value != relabel.DefaultRelabelConfig.Replacement {
+				hide(value)
+			}
 		case "http_headers":
 			for j := 1; j < len(value.Content); j += 2 {
 				for _, k := range find(value.Content[j], "values") {
@@ -57,20 +63,31 @@ func redact(n *yaml.Node) {
 			}
 		case "params":
 			for j := 0; j+1 < len(value.Content); j += 2 {
-				if secretParam.MatchString(value.Content[j].Value) {
+				if redact.Secret(value.Content[j].Value) {
 					hide(value.Content[j+1])
 				}
 			}
+		default:
+			if isSecretParam(key) { // among the labels of targets
+				hide(value)
+			}
 		}
-		redact(value)
+		hideSecrets(value)
 	}
+}
+
+// isSecretParam tells whether a label becomes a URL parameter that is named
+// like a secret.
+func isSecretParam(label string) bool {
+	param, ok := strings.CutPrefix(label, model.ParamLabelPrefix)
+	return ok && redact.Secret(param)
 }
 
 // hide replaces the values at and below n, keeping the keys.
 func hide(n *yaml.Node) {
 	switch n.Kind {
 	case yaml.ScalarNode:
-		n.Value, n.Tag, n.Style = redacted, "!!str", 0
+		n.Value, n.Tag, n.Style = redact.Hidden, "!!str", 0
 	case yaml.SequenceNode:
 		for _, c := range n.Content {
 			hide(c)
@@ -80,18 +97,4 @@ func hide(n *yaml.Node) {
 			hide(n.Content[i])
 		}
 	}
-}
-
-var (
-	userInfo   = regexp.MustCompile(`(://)[^/?#\s]*@`)
-	queryValue = regexp.MustCompile(`([?&][^=&#\s]*=)[^&#\s]*`)
-)
-
-// redactURL hides the user info and the query's values, if s is a URL.
-func redactURL(s string) string {
-	if !strings.Contains(s, "://") {
-		return s
-	}
-	s = userInfo.ReplaceAllString(s, "${1}xxxxx@")
-	return queryValue.ReplaceAllString(s, "${1}xxxxx")
 }

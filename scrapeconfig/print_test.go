@@ -1,9 +1,12 @@
 package scrapeconfig
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/go-kit/log"
+
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // What is printed means what it was printed from.
@@ -28,17 +31,31 @@ func TestPrintLoads(t *testing.T) {
 	}
 }
 
-func TestPrintHidesURLs(t *testing.T) {
-	for in, want := range map[string]string{
-		"https://a.example.com/push":          "https://a.example.com/push",
-		"https://user:pass@a/push":            "https://xxxxx@a/push",
-		"https://token@a/push":                "https://xxxxx@a/push",
-		"https://u:p@p@a/push?x=1&y=2&z#frag": "https://xxxxx@a/push?x=xxxxx&y=xxxxx&z#frag",
-		"https://a/path@b?x=":                 "https://a/path@b?x=xxxxx",
-		"user@example.com?x=1":                "user@example.com?x=1",
-	} {
-		if got := redactURL(in); got != want {
-			t.Errorf("%s: got %s, want %s", in, got, want)
+func TestPrintHidesSecrets(t *testing.T) {
+	text, err := Print(mustLoad(t, strings.ReplaceAll(`
+remote_write:
+- {url: "https://SECRET@a/push?x=SECRET", headers: {X-A: SECRET}}
+scrape_configs:
+- job_name: a
+  params: {module: [shown-module], auth: [SECRET, SECRET]}
+  http_headers: {X-A: {values: [SECRET]}}
+  static_configs:
+  - targets: [h]
+    labels: {__param_api_key: SECRET, __param_module: shown-label, token: shown-token}
+  relabel_configs:
+  - {target_label: __param_token, replacement: SECRET}
+  - {source_labels: [a], target_label: __param_password, replacement: "$1"}
+  - {target_label: __param_module, replacement: shown-replacement}
+`, "SECRET", "pl4nted")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(text, "pl4nted") || strings.Count(text, redact.Hidden) != 6 {
+		t.Errorf("a secret is printed, or not marked:\n%s", text)
+	}
+	for _, shown := range []string{"https://xxxxx@a/push?x=xxxxx", "shown-module", "shown-label", "shown-token", "shown-replacement", "target_label: __param_password"} {
+		if !strings.Contains(text, shown) {
+			t.Errorf("%s is not printed:\n%s", shown, text)
 		}
 	}
 }

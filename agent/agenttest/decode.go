@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
@@ -91,7 +92,7 @@ func fromV2(v2 *writev2.Request) (*prompb.WriteRequest, error) {
 		if from.Metadata.Type != writev2.Metadata_METRIC_TYPE_UNSPECIFIED || md.Help != "" || md.Unit != "" {
 			req.Metadata = append(req.Metadata, prompb.MetricMetadata{
 				Type:             prompb.FromMetadataType(md.Type),
-				MetricFamilyName: ls.Get(labels.MetricName),
+				MetricFamilyName: ls.Get(model.MetricNameLabel),
 				Help:             md.Help,
 				Unit:             md.Unit,
 			})

@@ -98,7 +98,7 @@ func ts(name string, timesAndValues ...float64) prompb.TimeSeries {
 }
 
 func byName(name string) *labels.Matcher {
-	return labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, name)
+	return labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, name)
 }
 
 // floats are the stored times and values of one series.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 )
@@ -71,7 +72,7 @@ func (s *Snapshot) Scrapes(t *Target, metric string, before time.Time) Scrapes {
 	// after it: a scrape on its way is neither missing nor unknown.
 	answered := t.Answered()
 	series := s.Series(
-		labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, metric),
+		labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, metric),
 		labels.MustNewMatcher(labels.MatchEqual, "target", t.Name),
 	)
 	begun := t.begun()

@@ -132,7 +132,8 @@ func (t *Target) serve(w http.ResponseWriter, r *http.Request, closing <-chan st
 	if options.Answer != nil && options.Answer(w, r, ordinal) {
 		return
 	}
-	format := expfmt.NegotiateIncludingOpenMetrics(r.Header)
+	format := expfmt.NegotiateAccept(r.Header,
+		expfmt.NewFormat(expfmt.TypeOpenMetrics), expfmt.NewFormat(expfmt.TypeProtoDelim), expfmt.NewFormat(expfmt.TypeTextPlain))
 	t.mu.Lock()
 	body, err := t.families.encode(format, ordinal, time.Now())
 	t.mu.Unlock()

@@ -202,7 +202,10 @@ func TestUnansweredScrapes(t *testing.T) {
 	require.NoError(t, err)
 	gone := make(chan error, 1)
 	go func() {
-		_, err := http.DefaultClient.Do(req)
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
 		gone <- err
 	}()
 	require.Eventually(t, func() bool { return target.begun() == 1 }, 10*time.Second, time.Millisecond)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/go-kit/log"
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,7 +27,9 @@ var (
 	// taken for that: those that the printed configuration hides.
 	secretName = regexp.MustCompile(`(?i)auth|key|pass|secret|token|credential|signature`)
 
-	anyURL   = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>\\]+`)
+	// anyURL in a text, perhaps quoted as Go does. Apostrophes and angle brackets
+	// may be a part of a secret.
+	anyURL   = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^\s"\\]|\\.)+`)
 	userInfo = regexp.MustCompile(`://[^/?#]*@`)
 	param    = regexp.MustCompile(`([?&])([^=&#]*)=([^&#]*)`)
 )
@@ -51,7 +54,7 @@ func redactURLs(s string, secret func(name string) bool) string {
 	if !strings.Contains(s, "://") {
 		return s
 	}
-	return anyURL.ReplaceAllStringFunc(s, func(u string) string {
+	one := func(u string) string {
 		u = userInfo.ReplaceAllString(u, "://"+hidden+"@")
 		return param.ReplaceAllStringFunc(u, func(p string) string {
 			m := param.FindStringSubmatch(p)
@@ -60,7 +63,11 @@ func redactURLs(s string, secret func(name string) bool) string {
 			}
 			return m[1] + m[2] + "=" + hidden
 		})
-	})
+	}
+	if strings.IndexFunc(s, unicode.IsSpace) < 0 {
+		return one(s) // no text around it: not even a quote ends it
+	}
+	return anyURL.ReplaceAllStringFunc(s, one)
 }
 
 // Labels hides the discovered labels that become secret URL parameters.

@@ -20,6 +20,9 @@ func TestURLs(t *testing.T) {
 		"http://h/?module=s7&Auth_Token=t#f": {"http://h/?module=xxxxx&Auth_Token=xxxxx#f", "http://h/?module=s7&Auth_Token=xxxxx#f"},
 		"http://h/?flag&token=":              {"http://h/?flag&token=", "http://h/?flag&token="},
 		`Get "http://h/?token=a": Post "https://u@i/?k=b": dial tcp a@b: no`: {`Get "http://h/?token=xxxxx": Post "https://xxxxx@i/?k=xxxxx": dial tcp a@b: no`, `Get "http://h/?token=xxxxx": Post "https://xxxxx@i/?k=b": dial tcp a@b: no`},
+		"http://u:a'b@h/?token=a\"b":                                         {"http://xxxxx@h/?token=xxxxx", "http://xxxxx@h/?token=xxxxx"},
+		`Get "http://h/?token=a\"b'c&x=<d>": no`:                             {`Get "http://h/?token=xxxxx&x=xxxxx": no`, `Get "http://h/?token=xxxxx&x=<d>": no`},
+		`see 'http://u:a'b@h/' there`:                                        {`see 'http://xxxxx@h/' there`, `see 'http://xxxxx@h/' there`},
 		"http://h/ user@example.org http://h/a@b?x=y@z":                      {"http://h/ user@example.org http://h/a@b?x=xxxxx", "http://h/ user@example.org http://h/a@b?x=y@z"},
 	} {
 		if got := [2]string{Text(in), URL(in)}; got != want {

@@ -24,18 +24,24 @@ import (
 )
 
 // The JSON types must stay those of Prometheus: fields, names and types.
-func TestTargetTypesAreUpstreams(t *testing.T) {
+func TestTypesAreUpstreams(t *testing.T) {
 	upstream := upstreamStructs(t, "web/api/v1/api.go")
+	types := strings.NewReplacer("web.activeTarget", "*Target", "web.droppedTarget", "*DroppedTarget", "web.relabelStep", "RelabelStep")
 	for name, ours := range map[string]reflect.Type{
-		"Target":          reflect.TypeFor[activeTarget](),
-		"DroppedTarget":   reflect.TypeFor[droppedTarget](),
-		"TargetDiscovery": reflect.TypeFor[targetDiscovery](),
+		"Target":               reflect.TypeFor[activeTarget](),
+		"DroppedTarget":        reflect.TypeFor[droppedTarget](),
+		"TargetDiscovery":      reflect.TypeFor[targetDiscovery](),
+		"ScrapePoolsDiscovery": reflect.TypeFor[scrapePoolsDiscovery](),
+		"RelabelStepsResponse": reflect.TypeFor[relabelStepsResponse](),
+		"RelabelStep":          reflect.TypeFor[relabelStep](),
+		"RuntimeInfo":          reflect.TypeFor[runtimeInfo](),
+		"PrometheusVersion":    reflect.TypeFor[prometheusVersion](),
+		"prometheusConfig":     reflect.TypeFor[prometheusConfig](),
 	} {
 		var fields []string
 		for i := range ours.NumField() {
 			f := ours.Field(i)
-			typ := strings.NewReplacer("web.activeTarget", "*Target", "web.droppedTarget", "*DroppedTarget").Replace(f.Type.String())
-			fields = append(fields, fmt.Sprintf("%s %s %s", f.Name, typ, f.Tag))
+			fields = append(fields, fmt.Sprintf("%s %s %s", f.Name, types.Replace(f.Type.String()), f.Tag))
 		}
 		if want := upstream[name]; !slices.Equal(fields, want) {
 			t.Errorf("%s:\nours:     %q\nupstream: %q", name, fields, want)

@@ -2,11 +2,9 @@ package web
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -15,28 +13,6 @@ import (
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/prometheus/config"
 )
-
-// Like the targets: fields, names and types of the answers are Prometheus'.
-func TestStatusTypesAreUpstreams(t *testing.T) {
-	upstream := upstreamStructs(t, "web/api/v1/api.go")
-	for name, ours := range map[string]reflect.Type{
-		"ScrapePoolsDiscovery": reflect.TypeFor[scrapePoolsDiscovery](),
-		"RelabelStepsResponse": reflect.TypeFor[relabelStepsResponse](),
-		"RelabelStep":          reflect.TypeFor[relabelStep](),
-		"RuntimeInfo":          reflect.TypeFor[runtimeInfo](),
-		"PrometheusVersion":    reflect.TypeFor[prometheusVersion](),
-		"prometheusConfig":     reflect.TypeFor[prometheusConfig](),
-	} {
-		var fields []string
-		for i := range ours.NumField() {
-			f := ours.Field(i)
-			fields = append(fields, fmt.Sprintf("%s %s %s", f.Name, strings.Replace(f.Type.String(), "web.relabelStep", "RelabelStep", 1), f.Tag))
-		}
-		if want := upstream[name]; !slices.Equal(fields, want) {
-			t.Errorf("%s:\nours:     %q\nupstream: %q", name, fields, want)
-		}
-	}
-}
 
 func upstreamString(c *config.Config) (string, error) { return c.String(), nil }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/prometheus/prometheus/config"
 
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
@@ -51,7 +52,7 @@ func checkConfig(w io.Writer, file string, cfg *config.Config) error {
 		return err
 	}
 	fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
-		count(len(scrapes), "scrape config"), count(len(cfg.RemoteWriteConfigs), "destination"))
+		human.Count(len(scrapes), "scrape config"), human.Count(len(cfg.RemoteWriteConfigs), "destination"))
 
 	refs, err := scrapeconfig.Files(cfg)
 	if err != nil {
@@ -75,11 +76,4 @@ func checkConfig(w io.Writer, file string, cfg *config.Config) error {
 		strings.Join(unreadable, "\nerror: "),
 		"create the file or correct the path: the agent would start, and fail where it needs it",
 	}
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -8,10 +8,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
-	"github.com/prometheus/common/version"
 	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/scrape"
-	"github.com/prometheus/prometheus/storage/remote"
 
 	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
@@ -71,12 +68,6 @@ func (c *cli) checkDestination(rw *config.RemoteWriteConfig) bool {
 		line.clear()
 		printStep(c.stdout, s)
 	})
-}
-
-// setUserAgents makes checks look to others as the agent does.
-func setUserAgents() {
-	remote.UserAgent = version.ComponentUserAgent(appName)
-	scrape.UserAgent = version.ComponentUserAgent(appName)
 }
 
 func printStep(w io.Writer, s pushcheck.Step) {

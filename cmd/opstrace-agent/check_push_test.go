@@ -39,14 +39,14 @@ func TestCheckPush(t *testing.T) {
 	if code != exitFailed || stderr != "" {
 		t.Errorf("code %d, %q", code, stderr)
 	}
-	golden(t, "check_push.golden", stdout, dir, "DIR")
+	compareGolden(t, "check_push.golden", stdout, dir, "DIR")
 
 	good := write(t, filepath.Join(dir, "good.yml"), "remote_write:"+destination("good"))
 	stdout, stderr, code = runCommand(t, "", "check", "push", good)
 	if code != 0 || stderr != "" {
 		t.Errorf("code %d, %q", code, stderr)
 	}
-	golden(t, "check_push_good.golden", stdout, dir, "DIR")
+	compareGolden(t, "check_push_good.golden", stdout, dir, "DIR")
 
 	if s := e.Snapshot(); s.StoredSeries != 0 || len(s.Requests) != 3 {
 		t.Errorf("got %s", s)

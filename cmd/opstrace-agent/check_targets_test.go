@@ -47,7 +47,7 @@ remote_write:
 	if code != exitFailed || stderr != "" {
 		t.Errorf("code %d, %q", code, stderr)
 	}
-	golden(t, "check_targets.golden", stdout, filepath.Dir(file), "DIR")
+	compareGolden(t, "check_targets.golden", stdout, filepath.Dir(file), "DIR")
 	if !strings.Contains(accept, "application/openmetrics-text") || !strings.HasPrefix(agentName, appName+"/") {
 		t.Errorf("the target was asked by %q for %q", agentName, accept)
 	}
@@ -57,5 +57,5 @@ remote_write:
 	if code != 0 || stderr != "" {
 		t.Errorf("code %d, %q", code, stderr)
 	}
-	golden(t, "check_targets_good.golden", stdout)
+	compareGolden(t, "check_targets_good.golden", stdout)
 }

@@ -29,6 +29,8 @@ type runFlags struct {
 	minStay          model.Duration
 	maxClockWait     model.Duration
 
+	discoveryReloadInterval model.Duration
+
 	web webFlags
 
 	autoGOMAXPROCS    bool
@@ -126,6 +128,8 @@ func (f *runFlags) registerProcess(cmd *kingpin.CmdClause) {
 	cmd.Flag("log.format", "Format of the log: "+strings.Join(logFormats, ", ")+".").
 		Default("logfmt").EnumVar(&f.logForm, logFormats...)
 
+	cmd.Flag("scrape.discovery-reload-interval", "How often to look at what discovery found.").
+		Hidden().Default("5s").SetValue(&f.discoveryReloadInterval)
 	// Package variables upstream, set by Prometheus' flags in the same way.
 	cmd.Flag("scrape.adjust-timestamps", "Align scrape timestamps to the schedule.").
 		Hidden().Default("true").BoolVar(&scrape.AlignScrapeTimestamps)

@@ -27,7 +27,6 @@ var ignoredFlags = []struct {
 	{"storage.agent.checkpoint-batch-size", false, "the batches of a checkpoint are fixed"},
 	{"storage.agent.no-lockfile", true, "the storage directory is always locked"},
 	{"storage.remote.flush-deadline", false, "a stop need not wait for an endpoint: what is unsent stays on disk"},
-	{"scrape.discovery-reload-interval", false, "the interval is fixed"},
 	{"web.enable-admin-api", true, "an agent has no admin API"},
 	{"web.max-notifications-subscribers", false, "there are no notifications"},
 	{"web.user-assets", false, "there are no user assets"},

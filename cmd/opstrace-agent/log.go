@@ -14,6 +14,8 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	sloggokit "github.com/tjhop/slog-gokit"
+
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // Names of --log.level and --log.format, as in Prometheus.
@@ -27,21 +29,50 @@ const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 // processLog writes the log of the process. Its level can change while it
 // runs. What comes from upstream's slog through slog-gokit brings a time and a
 // caller of its own: those replace the ones found here, so that a line looks
-// the same wherever it comes from.
+// the same wherever it comes from. It hides what is secret in URLs: the errors
+// of every HTTP client begin with one.
 type processLog struct {
-	out   log.Logger
-	level atomic.Int32 // index into logLevels
-	now   func() time.Time
+	out     []log.Logger // by index into logLevels
+	journal bool         // the reader is systemd's journal
+	level   atomic.Int32 // index into logLevels
+	now     func() time.Time
 }
 
-func newProcessLog(w io.Writer, format, lvl string) *processLog {
+// priorities are the journal's, by index into logLevels: debug, info, warning,
+// error.
+var priorities = []string{"<7>", "<6>", "<4>", "<3>"}
+
+// newProcessLog writes to w. The journal knows the time of a line, and takes
+// its priority from a prefix: without one, "journalctl -p err" finds nothing.
+func newProcessLog(w io.Writer, format, lvl string, journal bool) *processLog {
 	w = log.NewSyncWriter(w)
-	l := &processLog{out: log.NewLogfmtLogger(w), now: time.Now}
-	if format == "json" {
-		l.out = log.NewJSONLogger(w)
+	l := &processLog{journal: journal, now: time.Now}
+	for i := range logLevels {
+		out := w
+		if journal {
+			out = &prefixWriter{w, priorities[i]}
+		}
+		logger := log.NewLogfmtLogger(out)
+		if format == "json" {
+			logger = log.NewJSONLogger(out)
+		}
+		l.out = append(l.out, redact.Logger(logger))
 	}
 	l.setLevel(lvl)
 	return l
+}
+
+// prefixWriter puts a prefix before every write, which is a line each.
+type prefixWriter struct {
+	w      io.Writer
+	prefix string
+}
+
+func (p *prefixWriter) Write(line []byte) (int, error) {
+	if _, err := p.w.Write(append([]byte(p.prefix), line...)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // setLevel takes a name from logLevels; others are ignored, because both the
@@ -54,7 +85,13 @@ func (l *processLog) setLevel(name string) {
 
 // slog returns the same log for code that speaks slog.
 func (l *processLog) slog() *slog.Logger {
-	return slog.New(sloggokit.NewGoKitHandler(l, slog.LevelDebug))
+	return slog.New(sloggokit.NewGoKitHandler(l, l))
+}
+
+// Level makes it a slog.Leveler: code that speaks slog need not format what
+// would not be written.
+func (l *processLog) Level() slog.Level {
+	return slog.LevelDebug + slog.Level(l.level.Load())*(slog.LevelInfo-slog.LevelDebug)
 }
 
 func (l *processLog) Log(keyvals ...any) error {
@@ -91,7 +128,10 @@ func (l *processLog) Log(keyvals ...any) error {
 		lvl = level.InfoValue()
 	}
 	copy(rest, []any{"ts", ts.(time.Time).UTC().Format(timeFormat), "caller", caller, "level", lvl})
-	return l.out.Log(rest...)
+	if l.journal {
+		rest = rest[2:]
+	}
+	return l.out[slices.Index(logLevels, lvl.(level.Value).String())].Log(rest...)
 }
 
 // findCaller names the first function outside of the loggers. Counting frames

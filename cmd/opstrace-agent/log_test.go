@@ -14,7 +14,7 @@ import (
 
 func newTestLog(format, lvl string) (*processLog, *bytes.Buffer) {
 	var out bytes.Buffer
-	l := newProcessLog(&out, format, lvl)
+	l := newProcessLog(&out, format, lvl, false)
 	l.now = func() time.Time {
 		return time.Date(2024, 2, 29, 13, 0, 0, 123456789, time.FixedZone("", 3600))
 	}
@@ -79,6 +79,23 @@ func TestLogLevels(t *testing.T) {
 		level.Error(l).Log("msg", "a")
 		if got, want := bytes.Count(out.Bytes(), []byte("\n")), len(logLevels)-i; got != want {
 			t.Errorf("level %s: %d lines instead of %d", lvl, got, want)
+		}
+	}
+}
+
+// The journal has the time itself and wants the priority in front.
+func TestLogToJournal(t *testing.T) {
+	for format, want := range map[string]string{
+		"logfmt": "<4>caller=log_test.go:N level=warn msg=b\n<6>caller=log_test.go:N level=info msg=c\n",
+		"json":   `<4>{"caller":"log_test.go:N","level":"warn","msg":"b"}` + "\n" + `<6>{"caller":"log_test.go:N","level":"info","msg":"c"}` + "\n",
+	} {
+		var out bytes.Buffer
+		l := newProcessLog(&out, format, "info", true)
+		level.Warn(l).Log("msg", "b")
+		level.Debug(l).Log("msg", "hidden")
+		l.Log("msg", "c")
+		if got := withoutLine(&out); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", format, got, want)
 		}
 	}
 }

@@ -15,7 +15,10 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/version"
+	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage/remote"
 
+	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
@@ -37,6 +40,12 @@ func setVersion() {
 	if info, ok := debug.ReadBuildInfo(); ok && version.Version == "" {
 		version.Version = strings.Trim(info.Main.Version, "v()")
 	}
+}
+
+// setUserAgents tells others who asks. Upstream keeps it in package variables.
+func setUserAgents() {
+	remote.UserAgent = version.ComponentUserAgent(appName)
+	scrape.UserAgent = version.ComponentUserAgent(appName)
 }
 
 // cli is the command line: each subcommand adds itself from a file of its own.
@@ -113,7 +122,7 @@ func (c *cli) fail(err error) int {
 	if reported := (reportedError{}); errors.As(err, &reported) {
 		return exitFailed
 	}
-	fmt.Fprintf(c.stderr, "error: %s\n", err)
+	fmt.Fprintf(c.stderr, "error: %s\n", redact.Text(err.Error()))
 	if hint := hintOf(err); hint != "" {
 		fmt.Fprintf(c.stderr, "hint: %s\n", hint)
 	}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,9 +58,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s is %q", series, got)
 		}
 	}
-	if _, body := r.get("/metrics"); !strings.Contains(body, "\nopstrace_agent_build_info{") {
-		t.Error("no opstrace_agent_build_info")
-	}
+	r.metricsInReadme()
 	for _, notice := range []string{
 		"--agent does nothing here: this program is always an agent",
 		"--web.console.templates does nothing here: an agent has no consoles",
@@ -75,6 +75,33 @@ func TestRun(t *testing.T) {
 	r.signal(syscall.SIGTERM)
 	if code, took := r.wait(); code != 0 || took > stopDeadline {
 		t.Errorf("code %d after %s", code, took)
+	}
+}
+
+// metricsInReadme holds the README's table against what is served. Of some
+// metrics nothing is served before something was lost.
+func (r *running) metricsInReadme() {
+	r.t.Helper()
+	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_, body := r.get("/metrics")
+	var served []string
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (opstrace_agent_\S+) `).FindAllStringSubmatch(body, -1) {
+		served = append(served, m[1])
+	}
+	for _, reason := range []string{"refused", "filtered", "uncertain"} {
+		served = append(served, "opstrace_agent_delivery_"+reason+"_samples_total")
+	}
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `(opstrace_agent_[a-z_]+)` \\| ").FindAllSubmatch(readme, -1) {
+		documented = append(documented, string(m[1]))
+	}
+	slices.Sort(served)
+	slices.Sort(documented)
+	if !slices.Equal(slices.Compact(served), documented) {
+		r.t.Errorf("the README has\n%s\nserved are\n%s", documented, served)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/prometheus/config"
+
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // readyPoll is how often to look whether the agent is ready.
@@ -139,12 +141,14 @@ func (p *process) replaceConfig() error {
 	return nil
 }
 
-// withHint puts the hint into the text, for those who get nothing but a text.
+// withHint puts the hint into the text, for those who get nothing but a text,
+// and takes out what is secret in URLs.
 func withHint(err error) error {
+	text := redact.Text(err.Error())
 	if hint := hintOf(err); hint != "" {
-		return errors.New(err.Error() + "\nhint: " + hint)
+		text += "\nhint: " + hint
 	}
-	return err
+	return errors.New(text)
 }
 
 // applyRuntime applies the configuration's runtime section.

@@ -12,15 +12,15 @@ import (
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/scrape"
-	"github.com/prometheus/prometheus/storage/remote"
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/web"
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
@@ -45,12 +45,15 @@ func (c *cli) run(flags *runFlags) error {
 		return err
 	}
 
-	logger := newProcessLog(c.stderr, flags.logForm, flags.logLevel)
+	// An error means that the journal is not the reader.
+	journaled, _ := journal.StderrIsJournalStream()
+	logger := newProcessLog(c.stderr, flags.logForm, flags.logLevel, journaled)
 	slog.SetDefault(logger.slog())
 	for _, n := range flags.notices {
 		level.Warn(logger).Log("msg", "Flag ignored", "reason", n)
 	}
-	setGlobals(flags)
+	setDefaultLogLevel(flags.logLevel)
+	setUserAgents()
 
 	cfg, err := loadConfig(flags.configFile, logger)
 	if err != nil {
@@ -68,6 +71,8 @@ func (c *cli) run(flags *runFlags) error {
 	webOptions.Agent = a
 	webOptions.Gatherer = p.gatherer()
 	webOptions.Reload = p.requestReload
+	webOptions.PrintConfig = scrapeconfig.Print
+	webOptions.Flags = c.runFlagValues()
 	if p.web, err = web.New(webOptions); err != nil {
 		return &usageError{err.Error(), "the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/"}
 	}
@@ -91,24 +96,26 @@ func loadConfig(path string, logger log.Logger) (*config.Config, error) {
 	return scrapeconfig.LoadFile(path, logger)
 }
 
-func (f *runFlags) agentOptions(features agent.Features, logger log.Logger) agent.Options {
+func (f *runFlags) agentOptions(features agent.Features, logger *processLog) agent.Options {
 	maxClockWait := time.Duration(f.maxClockWait)
 	if maxClockWait == 0 {
 		maxClockWait = -1
 	}
 	return agent.Options{
-		StoragePath:      f.storagePath,
-		Logger:           logger,
-		BacklogMaxBytes:  int64(f.backlogMaxBytes),
-		MinFreeBytes:     int64(f.minFreeBytes),
-		SyncInterval:     time.Duration(f.syncInterval),
-		MaxCatchUpRate:   f.maxCatchUpRate,
-		MaxLiveLag:       time.Duration(f.maxLiveLag),
-		MinStay:          time.Duration(f.minStay),
-		SegmentSize:      int(f.segmentSize),
-		TruncateInterval: time.Duration(f.truncateInterval),
-		MaxClockWait:     maxClockWait,
-		Features:         features,
+		StoragePath:             f.storagePath,
+		Logger:                  logger,
+		LogLevel:                logger,
+		BacklogMaxBytes:         int64(f.backlogMaxBytes),
+		MinFreeBytes:            int64(f.minFreeBytes),
+		SyncInterval:            time.Duration(f.syncInterval),
+		MaxCatchUpRate:          f.maxCatchUpRate,
+		MaxLiveLag:              time.Duration(f.maxLiveLag),
+		MinStay:                 time.Duration(f.minStay),
+		SegmentSize:             int(f.segmentSize),
+		TruncateInterval:        time.Duration(f.truncateInterval),
+		DiscoveryReloadInterval: time.Duration(f.discoveryReloadInterval),
+		MaxClockWait:            maxClockWait,
+		Features:                features,
 	}
 }
 
@@ -137,12 +144,22 @@ func (f *webFlags) options() (web.Options, error) {
 	return o, nil
 }
 
-// setGlobals sets what upstream keeps in package variables.
-func setGlobals(flags *runFlags) {
-	remote.UserAgent = version.ComponentUserAgent(appName)
-	scrape.UserAgent = version.ComponentUserAgent(appName)
-	// The level for a configuration file without runtime.log_level.
-	config.DefaultRuntimeConfig.LogLevel = config.LogLevel(flags.logLevel)
+// runFlagValues are the flags of run as they are in force, as the status shows
+// them. Flags of Prometheus that do nothing here are left out.
+func (c *cli) runFlagValues() map[string]string {
+	values := map[string]string{}
+	for _, f := range c.app.GetCommand("run").Model().Flags {
+		if _, foreign := f.Value.(*foreignFlag); !foreign {
+			values[f.Name] = f.Value.String()
+		}
+	}
+	return values
+}
+
+// setDefaultLogLevel sets the level for a configuration file without
+// runtime.log_level, which upstream keeps in a package variable.
+func setDefaultLogLevel(lvl string) {
+	config.DefaultRuntimeConfig.LogLevel = config.LogLevel(lvl)
 	config.DefaultConfig.Runtime = config.DefaultRuntimeConfig
 }
 
@@ -165,6 +182,6 @@ func setResources(flags *runFlags, logger *processLog) {
 		return
 	}
 	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
-		level.Info(logger).Log("msg", "Memory limit", "GOMEMLIMIT", formatBytes(limit))
+		level.Info(logger).Log("msg", "Memory limit", "GOMEMLIMIT", human.Bytes(limit))
 	}
 }

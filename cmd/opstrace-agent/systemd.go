@@ -11,6 +11,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 )
 
 const (
@@ -162,36 +163,11 @@ func backlogLine(behind []delivery.Status, now time.Time) string {
 	}
 	var parts []string
 	if age > 0 {
-		parts = append(parts, formatDuration(age))
+		parts = append(parts, human.Duration(age))
 	}
-	parts = append(parts, formatBytes(bytes))
+	parts = append(parts, human.Bytes(bytes))
 	if eta > 0 {
-		parts = append(parts, "ETA "+formatDuration(time.Duration(eta*float64(time.Second))))
+		parts = append(parts, "ETA "+human.Duration(time.Duration(eta*float64(time.Second))))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// formatDuration rounds to the largest unit of which there are at least two.
-func formatDuration(d time.Duration) string {
-	for _, u := range []struct {
-		unit time.Duration
-		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
-		if d >= 2*u.unit {
-			return fmt.Sprintf("%d %s", d.Round(u.unit)/u.unit, u.name)
-		}
-	}
-	return fmt.Sprintf("%d s", d.Round(time.Second)/time.Second)
-}
-
-func formatBytes(n int64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, i := float64(n)/1024, 0
-	for f >= 1024 && i < 3 {
-		f /= 1024
-		i++
-	}
-	return fmt.Sprintf("%.1f %s", f, []string{"KiB", "MiB", "GiB", "TiB"}[i])
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -118,20 +117,5 @@ func TestStatusLine(t *testing.T) {
 		if got := statusLine(tc.status, now); got != tc.want {
 			t.Errorf("%q instead of %q", got, tc.want)
 		}
-	}
-}
-
-func TestFormat(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0 s", 1400 * time.Millisecond: "1 s", 119 * time.Second: "119 s", 2 * time.Minute: "2 m",
-		119 * time.Minute: "119 m", 150 * time.Minute: "3 h", 47 * time.Hour: "47 h", 49 * time.Hour: "2 d",
-	} {
-		if got := formatDuration(d); got != want {
-			t.Errorf("%s: %q instead of %q", d, got, want)
-		}
-	}
-	got := []string{formatBytes(0), formatBytes(1023), formatBytes(1024), formatBytes(5 << 20), formatBytes(3 << 40), formatBytes(5 << 50)}
-	if want := "0 B, 1023 B, 1.0 KiB, 5.0 MiB, 3.0 TiB, 5120.0 TiB"; strings.Join(got, ", ") != want {
-		t.Errorf("%q instead of %s", got, want)
 	}
 }

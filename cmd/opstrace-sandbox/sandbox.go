@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
@@ -51,7 +52,7 @@ func newSandbox(o options) (*sandbox, error) {
 	s := &sandbox{options: o, served: make(chan struct{})}
 	o.endpoint.Tokens = map[string]string{agenttest.DefaultTenant: o.token}
 	if o.keep == "scrapes" {
-		o.endpoint.Keep = func(ls labels.Labels) bool { return ls.Get(labels.MetricName) == agenttest.ScrapesMetric }
+		o.endpoint.Keep = func(ls labels.Labels) bool { return ls.Get(model.MetricNameLabel) == agenttest.ScrapesMetric }
 	}
 	var err error
 	if s.options.dir, err = filepath.Abs(o.dir); err != nil {

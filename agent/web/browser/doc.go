@@ -1,7 +1,7 @@
 // Package browser tests the status page in a real headless Chromium, with a
 // real agent, endpoints in trouble and fake targets behind it:
 //
-//	go test -tags "$(go env GOFLAGS | sed 's/.*-tags=//'),browser" ./agent/web/browser
+//	make test-browser
 //
 // CHROMIUM names the program if it is not in the path. With SCREENSHOTS set to
 // a directory, it leaves pictures of the page there.

@@ -1,9 +1,7 @@
 package newconfig
 
 import (
-	"bytes"
 	"errors"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,27 +13,9 @@ import (
 	"github.com/go-kit/log"
 	"github.com/prometheus/prometheus/config"
 
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/golden"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s: got\n%s", name, got)
-	}
-}
 
 var options = Options{Cluster: "testcluster", Tenant: "default", TokenFile: "/etc/opstrace-agent/token"}
 
@@ -53,7 +33,7 @@ func TestNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "new.golden.yml", r.Text)
+	golden.Compare(t, "new.golden.yml", string(r.Text))
 	cfg := load(t, r)
 	if got := cfg.RemoteWriteConfigs[0].URL.String(); got != "https://cortex.default.testcluster.opstrace.io/api/v1/push" {
 		t.Errorf("got %s", got)
@@ -121,8 +101,8 @@ func TestFromGolden(t *testing.T) {
 		r := from(t, string(content), true)
 		load(t, r)
 		report := strings.Join(append(slices.Clone(r.LeftOut), r.Notes...), "\n") + "\n"
-		golden(t, name+".golden.yml", r.Text)
-		golden(t, name+".golden.txt", []byte(report))
+		golden.Compare(t, name+".golden.yml", string(r.Text))
+		golden.Compare(t, name+".golden.txt", report)
 	}
 }
 

@@ -5,13 +5,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,26 +17,8 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%s", name, got)
-	}
-}
 
 // now is the time of all tests.
 var now = time.Date(2021, 12, 1, 12, 0, 0, 0, time.UTC)
@@ -175,13 +154,13 @@ func TestGolden(t *testing.T) {
 			if err := v.Print(&b, now); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".golden.txt", b.String())
+			golden.Compare(t, name+".golden.txt", b.String())
 			v.URL = "http://127.0.0.1:9095"
 			text, err := json.MarshalIndent(v, "", "  ")
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".golden.json", string(text)+"\n")
+			golden.Compare(t, name+".golden.json", string(text)+"\n")
 		})
 	}
 }
