@@ -17,10 +17,11 @@ import (
 	"github.com/prometheus/prometheus/tsdb/fileutil"
 )
 
-// probeHardLinks finds out whether the file system has them.
+// probeHardLinks finds out whether files of wal/ can have a second name in
+// backlog/.
 func (s *Store) probeHardLinks() (bool, error) {
-	from := filepath.Join(s.rootDir, "probe"+tmpSuffix)
-	to := filepath.Join(s.rootDir, "probe-link"+tmpSuffix)
+	from := filepath.Join(s.walDir, "probe"+tmpSuffix)
+	to := filepath.Join(s.rootDir, "probe"+tmpSuffix)
 	f, err := os.Create(from)
 	if err != nil {
 		return false, fmt.Errorf("cannot write to the storage directory: %w", err)
@@ -349,14 +350,4 @@ func (s *Store) createGeneration(numbers []int, kept, empty []*generation) (*gen
 		}
 	}
 	return g, syncPath(s.rootDir)
-}
-
-// removeGenerationDir removes a generation under another name first: half of one
-// must not look like a whole one after a crash.
-func (s *Store) removeGenerationDir(g *generation) error {
-	tmp := g.dir + tmpSuffix
-	if err := fileutil.Rename(g.dir, tmp); err != nil {
-		return err
-	}
-	return os.RemoveAll(tmp)
 }

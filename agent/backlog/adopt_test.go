@@ -6,7 +6,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -199,6 +201,25 @@ func TestAdoptCopiedDirectory(t *testing.T) {
 		c := newConsumer(t, s, Position{}).drain()
 		c.requireAll(r.model)
 		require.Equal(t, []Kind{Generation}, c.kinds())
+	}
+}
+
+// A start must not depend on the size of the backlog: whoever opens a pipe to read
+// it waits for ever.
+func TestOpenReadsNothing(t *testing.T) {
+	dir, by := finishedRun(t)
+	openAndClose(t, dir)
+	for i := 1; i < len(by); i++ {
+		require.NoError(t, os.Remove(segmentFile(dir, 1, i)))
+		require.NoError(t, syscall.Mkfifo(segmentFile(dir, 1, i), 0o600))
+	}
+	opened := make(chan int)
+	go func() { opened <- openStore(t, dir, Options{}).Generation() }()
+	select {
+	case n := <-opened:
+		require.Equal(t, 3, n)
+	case <-time.After(20 * time.Second):
+		t.Fatal("Open reads the backlog")
 	}
 }
 

@@ -29,8 +29,8 @@ const (
 // Usage says how much space is taken.
 type Usage struct {
 	WALBytes     int64 `json:"walBytes"`
-	BacklogBytes int64 `json:"backlogBytes"`
-	TotalBytes   int64 `json:"totalBytes"` // of both; a file with two names counts once
+	BacklogBytes int64 `json:"backlogBytes"` // including what wal/ holds under another name
+	TotalBytes   int64 `json:"totalBytes"`   // of both; a file with two names counts once
 	MaxBytes     int64 `json:"maxBytes"`
 	FreeBytes    int64 `json:"freeBytes"` // of the file system
 	MinFreeBytes int64 `json:"minFreeBytes"`
@@ -113,7 +113,7 @@ func (s *Store) floor() int64 {
 
 // measure takes stock. Callers hold op.
 func (s *Store) measure() error {
-	wal, stray, err := s.strayBytes()
+	wal, stray, err := s.walBytes()
 	if err != nil {
 		return fmt.Errorf("cannot measure the WAL: %w", err)
 	}
@@ -190,14 +190,17 @@ func (s *Store) decide(stuck bool) {
 	// Something else fills the disk faster than data are evicted.
 	refuse = refuse || u.FreeBytes < u.MinFreeBytes/2
 	s.refusing.Store(refuse)
-	switch {
-	case refuse && !was:
+	if refuse == s.refused {
+		return // guard may have set it in between
+	}
+	s.refused = refuse
+	if refuse {
 		s.metrics.refusing.Set(1)
 		level.Error(s.logger).Log("msg", "Appends are refused: there is no space, and nothing is left to evict", "total_bytes", u.TotalBytes, "max_bytes", u.MaxBytes, "free_bytes", u.FreeBytes, "min_free_bytes", u.MinFreeBytes)
-	case !refuse && was:
-		s.metrics.refusing.Set(0)
-		level.Info(s.logger).Log("msg", "Appends are accepted again", "total_bytes", u.TotalBytes, "free_bytes", u.FreeBytes)
+		return
 	}
+	s.metrics.refusing.Set(0)
+	level.Info(s.logger).Log("msg", "Appends are accepted again", "total_bytes", u.TotalBytes, "free_bytes", u.FreeBytes)
 }
 
 // guard refuses appends at once when a finished segment eats up the room that the
@@ -205,8 +208,8 @@ func (s *Store) decide(stuck bool) {
 // late for the cap. It decides anew. Callers hold mu.
 func (s *Store) guard(segmentBytes int64) {
 	s.grown += segmentBytes
-	if s.usage.TotalBytes+s.grown > s.refuseAbove && !s.refusing.Swap(true) {
-		s.metrics.refusing.Set(1)
+	if s.usage.TotalBytes+s.grown > s.refuseAbove {
+		s.refusing.Store(true)
 	}
 }
 
@@ -263,26 +266,24 @@ func (s *Store) evictable(bytes int64) (batch, bool) {
 // evict unlinks a batch, after what others need of it has been put elsewhere and
 // the owners of marks have been told. Callers hold op.
 func (s *Store) evict(b batch) error {
-	next := b.to.Segment
-	var err error
-	switch {
-	case b.whole:
-	case b.inWAL:
-		err = s.publish(b.segments[len(b.segments)-1])
-	default:
-		err = s.rescue(b.g, b.segments, next)
-	}
-	if err != nil {
+	if err := s.preserve(b); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	needed := b.to.Compare(s.released) > 0
 	s.mu.Unlock()
 	if needed {
-		level.Warn(s.logger).Log("msg", "No space left for the oldest data", "to", b.to, "segments", len(b.segments), "bytes", b.bytes)
+		s.opts.OnEvict(b.to)
+	}
+	if b.inWAL && b.segments[len(b.segments)-1] >= s.opts.LiveSegment() {
+		return nil // a watcher has started meanwhile, and must find what it has listed
+	}
+	if needed {
+		if s.logLimiter.allow("evict") {
+			level.Warn(s.logger).Log("msg", "No space left for the oldest data", "kept_from", b.to, "segments", len(b.segments), "bytes", b.bytes)
+		}
 		s.metrics.evicted.Add(float64(len(b.segments)))
 		s.metrics.evictedBytes.Add(float64(b.bytes))
-		s.opts.OnEvict(b.to)
 	}
 	s.mu.Lock()
 	s.evicted = maxPosition(s.evicted, b.to)
@@ -291,15 +292,42 @@ func (s *Store) evict(b batch) error {
 	if err != nil {
 		return err
 	}
-	if b.whole {
-		err = s.removeGeneration(b.g)
-	} else if err = s.unlinkSegments(b.g, b.segments); err == nil {
-		err = s.prune(b.g)
+	if err := s.unlinkBatch(b); err != nil {
+		return err
 	}
-	if after, ferr := freeBytes(s.opts.Dir); ferr == nil {
-		s.frees = append(s.frees, freed{at: time.Now(), bytes: max(0, b.bytes-max(0, after-before))})
-	}
+	after, err := freeBytes(s.opts.Dir)
+	s.frees = append(s.frees, freed{at: time.Now(), bytes: max(0, b.bytes-max(0, after-before))})
 	return err
+}
+
+// preserve puts the series of a batch where those will find them that read what is
+// behind it.
+func (s *Store) preserve(b batch) error {
+	switch {
+	case b.whole:
+		return nil
+	case b.inWAL:
+		return s.publish(b.segments[len(b.segments)-1])
+	default:
+		return s.rescue(b.g, b.segments, b.to.Segment)
+	}
+}
+
+func (s *Store) unlinkBatch(b batch) error {
+	if b.whole {
+		return s.removeGeneration(b.g)
+	}
+	if err := s.unlinkSegments(b.g, b.segments); err != nil {
+		return err
+	}
+	if b.inWAL {
+		// Upstream would do so with its next truncation, which may be many of ours
+		// away.
+		if err := wlog.DeleteCheckpoints(s.walDir, b.segments[len(b.segments)-1]); err != nil {
+			return err
+		}
+	}
+	return s.prune(b.g)
 }
 
 // freed is space that was given up and did not appear as free.

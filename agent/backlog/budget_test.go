@@ -120,10 +120,10 @@ func TestEvictFromWAL(t *testing.T) {
 		r := openRun(t, t.TempDir(), o)
 		l.s = r.s
 		for ts := int64(0); r.s.End().Segment < 30; ts++ {
-			i := int(ts) % 12 * 50
+			i := int(ts) / 10 * 5 // new series all the time
 			r.append(i, i+50, ts)
 			require.NoError(t, r.s.Sweep())
-			if ts%140 == 139 {
+			if ts%140 == 139 && r.s.End().Segment < 15 {
 				r.truncate()
 			}
 			require.LessOrEqual(t, inodeBytes(r.dir), int64(12*page))
@@ -193,11 +193,26 @@ func TestLiveWatchersAreSpared(t *testing.T) {
 		require.LessOrEqual(t, inodeBytes(r.dir), int64(10*page))
 	}
 	require.Zero(t, r.firstInWAL())
-	live.Store(3)
+	live.Store(1)
 	require.NoError(t, r.s.Sweep())
-	require.Equal(t, 3, r.firstInWAL())
-	live.Store(math.MaxInt)
+	require.Equal(t, 1, r.firstInWAL())
+	require.True(t, r.s.Refusing())
+
+	// One starts while the series are being put elsewhere.
+	asked := 0
+	r.s.opts.LiveSegment = func() int {
+		if asked++; asked == 1 {
+			return math.MaxInt
+		}
+		return 0
+	}
 	require.NoError(t, r.s.Sweep())
+	require.Equal(t, 1, r.firstInWAL())
+	require.GreaterOrEqual(t, asked, 2)
+
+	r.s.opts.LiveSegment = func() int { return math.MaxInt }
+	require.NoError(t, r.s.Sweep())
+	require.Greater(t, r.firstInWAL(), 1)
 	require.False(t, r.s.Refusing())
 	l := &ledger{mark: r.s.Oldest()}
 	l.evicted.Floats = uint64(len(r.model)) - newConsumer(t, r.s, l.mark).drain().counts.Samples()

@@ -3,15 +3,12 @@ package backlog
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"math"
 	"slices"
 	"time"
 )
-
-func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 // Count returns what lies between two positions, exactly, by reading what the
 // index does not know. What is damaged or missing cannot be counted and is left

@@ -69,7 +69,16 @@ func TestEvictGenerationUnderReader(t *testing.T) {
 func TestWithoutHardLinks(t *testing.T) {
 	dir := t.TempDir()
 	l := &ledger{}
-	o := runOptions{Options: Options{link: noLinks, OnEvict: l.onEvict(t)}}
+	count := func(from, to Position) Counts {
+		c, err := l.s.Count(from, to)
+		require.NoError(t, err)
+		return c
+	}
+	onEvict := func(to Position) {
+		require.Equal(t, count(Position{}, to), count(Position{}, l.mark).Add(count(l.mark, to)))
+		l.onEvict(t)(to)
+	}
+	o := runOptions{Options: Options{link: noLinks, OnEvict: onEvict}}
 	r := openRun(t, dir, o)
 	l.s = r.s
 	require.False(t, r.s.hardLinks)

@@ -29,7 +29,7 @@ func WriteFileAtomic(path string, data []byte) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(tmp)
+			err = errors.Join(err, removeFile(tmp))
 		}
 	}()
 	_, err = f.Write(data)

@@ -336,6 +336,9 @@ func (c *consumer) requireAll(want []sample) {
 	require.Zero(c.t, c.unknown, "samples of unknown series")
 	require.Equal(c.t, len(want), len(c.samples))
 	for i := range want {
+		if want[i] == c.samples[i] {
+			continue // many thousands
+		}
 		require.Equal(c.t, want[i], c.samples[i], "sample %d", i)
 	}
 }

@@ -3,6 +3,7 @@ package backlog
 import (
 	"cmp"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"math"
@@ -200,8 +201,11 @@ func (s *Store) countRunning() error {
 			pos = rec.End
 		}
 		x.advance(segmentKey{s.current, pos.Segment})
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			return ignoreEOF(err)
+			return err
 		}
 		if rec.Context || rec.Kind != Data {
 			continue
@@ -231,13 +235,6 @@ func (x *index) advance(k segmentKey) {
 	}
 	x.tailKey = k
 	x.counter = newCounter() // one symbol table for each segment, or it grows for ever
-}
-
-func ignoreEOF(err error) error {
-	if isEOF(err) {
-		return nil
-	}
-	return err
 }
 
 // countOne counts one segment of an older generation, or one of which the detail

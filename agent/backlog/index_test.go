@@ -121,6 +121,8 @@ func TestSyncAndMetrics(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 	cancel()
 	require.NoError(t, <-done)
+	require.NoError(t, r.s.Sync())
+	require.NoError(t, r.s.Sweep())
 	require.Equal(t, 3, r.s.syncedTo)
 	require.Zero(t, testutil.ToFloat64(r.s.metrics.syncFailures))
 	problems, err := testutil.GatherAndLint(reg)

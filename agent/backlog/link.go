@@ -165,9 +165,10 @@ func (s *Store) mergeCheckpoints(listed []int) (unlinked []int) {
 	return unlinked
 }
 
-// strayBytes returns what lies in wal/ and has no link in the backlog:
-// checkpoints in the making above all.
-func (s *Store) strayBytes() (wal, stray int64, err error) {
+// walBytes returns the size of wal/, and how much of it has no link in the backlog:
+// checkpoints in the making above all. Of what is linked the size is known; this
+// runs four times a second.
+func (s *Store) walBytes() (all, stray int64, err error) {
 	entries, err := os.ReadDir(s.walDir)
 	if err != nil {
 		return 0, 0, err
@@ -176,26 +177,21 @@ func (s *Store) strayBytes() (wal, stray int64, err error) {
 	defer s.mu.Unlock()
 	g := s.running()
 	for _, e := range entries {
-		path := filepath.Join(s.walDir, e.Name())
-		var size int64
-		linked := false
-		if e.IsDir() {
-			size = dirBytes(path)
-			if i, ok := checkpointNumber(e.Name()); ok {
-				c := g.checkpoint(i)
-				linked = c != nil && c.linked
-			}
-		} else if fi, err := e.Info(); err == nil {
-			size = fi.Size()
-			if i, ok := fileNumber(e.Name()); ok {
-				seg := g.segment(i)
-				linked = seg != nil && seg.linked
+		if i, ok := fileNumber(e.Name()); ok {
+			if seg := g.segment(i); seg != nil && seg.linked {
+				all += seg.size
+				continue
 			}
 		}
-		wal += size
-		if !linked {
-			stray += size
+		if i, ok := checkpointNumber(e.Name()); ok {
+			if c := g.checkpoint(i); c != nil && c.linked {
+				all += c.size
+				continue
+			}
 		}
+		size := dirBytes(filepath.Join(s.walDir, e.Name())) // of a file: its own
+		all += size
+		stray += size
 	}
-	return wal, stray, nil
+	return all, stray, nil
 }

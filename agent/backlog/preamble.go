@@ -10,11 +10,11 @@ import (
 // preamble is what a reader has to read of a generation before its segments, so
 // that references mean something.
 type preamble struct {
-	pending bool
-	version int      // of the generation when the directories were listed
-	dirs    []string // to be read
-	spare   []string // other checkpoints, in case one of dirs is damaged
-	files   []string // of the directory being read
+	pending   bool
+	version   int      // of the generation when the directories were listed
+	dirs      []string // to be read
+	files     []string // of the directory being read
+	consulted bool     // all checkpoints are in dirs, because one is damaged
 }
 
 // startPreamble lists what is to be read. Callers hold mu.
@@ -23,14 +23,12 @@ func (r *Reader) startPreamble() {
 	c := preamble{pending: true, version: g.version}
 	f, ok := g.first()
 	for n := len(g.checkpoints) - 1; ok && n >= 0; n-- {
-		path := r.s.checkpointPathOf(g, &g.checkpoints[n])
 		if !g.checkpoints[n].linked && r.s.hardLinks {
 			continue // upstream may delete it any moment
 		}
-		if g.checkpoints[n].index < f && len(c.dirs) == 0 {
-			c.dirs = append(c.dirs, path)
-		} else {
-			c.spare = append(c.spare, path)
+		if g.checkpoints[n].index < f {
+			c.dirs = append(c.dirs, r.s.checkpointPathOf(g, &g.checkpoints[n]))
+			break
 		}
 	}
 	for _, rs := range g.series {
@@ -42,7 +40,7 @@ func (r *Reader) startPreamble() {
 // restartPreamble begins with it again, for what was removed since it was
 // read. Some series are told twice.
 func (r *Reader) restartPreamble() {
-	r.Close()
+	r.leave()
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
 	r.startPreamble()
@@ -65,13 +63,13 @@ func (r *Reader) readPreamble() (*Record, error) {
 			continue // never a sample: upstream invents those of a checkpoint
 		}
 		if isReadFailure(err) && r.failures < readAttempts-1 {
-			r.Close()
+			r.leave()
 			return nil, r.failed(err)
 		}
 		r.failures = 0
 		size, clean, rerr := r.cur.rest()
 		read, path := r.cur.end, c.files[0]
-		r.Close()
+		r.leave()
 		c.files = c.files[1:]
 		if errors.Is(err, io.EOF) && clean && rerr == nil {
 			return nil, nil
@@ -116,17 +114,32 @@ func (r *Reader) openPreamble() (*Record, error) {
 	return r.damagedPreamble(path, -1, err), nil
 }
 
+// consultCheckpoints has all checkpoints read, after series records were lost: each
+// knows most of the series, also one that is newer than what is being read.
+func (r *Reader) consultCheckpoints() {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	g := r.gen
+	for n := range g.checkpoints {
+		if c := &g.checkpoints[n]; c.linked || !r.s.hardLinks {
+			r.preamble.dirs = append(r.preamble.dirs, r.s.checkpointPathOf(g, c))
+			r.preamble.pending = true
+		}
+	}
+}
+
 func (r *Reader) preambleChanged() bool {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
 	return r.gen.version != r.preamble.version
 }
 
-// damagedPreamble reports damage to series records, and has all other checkpoints
-// read, older and newer: each knows most of the series.
+// damagedPreamble reports damage to series records.
 func (r *Reader) damagedPreamble(path string, lost int64, err error) *Record {
-	r.preamble.dirs = append(r.preamble.spare, r.preamble.dirs...)
-	r.preamble.spare = nil
+	if !r.preamble.consulted {
+		r.preamble.consulted = true
+		r.consultCheckpoints()
+	}
 	r.s.noteDamage(path, lost)
 	return &Record{Kind: Damaged, Pos: r.pos, End: r.pos, Context: true, Lost: lost, Err: fmt.Errorf("series records in %s are damaged: %w", path, err)}
 }

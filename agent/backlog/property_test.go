@@ -31,7 +31,7 @@ func (m *mirror) reopen(t testing.TB, s *Store) {
 // truncates and deletes series, positions are released, and the process stops or is
 // killed. Each must see every sample exactly once, in order, with its labels.
 func TestEverySampleOnce(t *testing.T) {
-	seeds := uint64(12)
+	seeds := uint64(8)
 	if testing.Short() {
 		seeds = 3
 	}

@@ -94,12 +94,16 @@ func (r *Reader) Position() Position { return r.pos }
 
 // Close gives back the open file.
 func (r *Reader) Close() error {
-	if r.cur == nil {
-		return nil
+	r.leave()
+	return nil
+}
+
+// leave closes the open file.
+func (r *Reader) leave() {
+	if r.cur != nil {
+		r.cur.close()
+		r.cur = nil
 	}
-	err := r.cur.close()
-	r.cur = nil
-	return err
 }
 
 // Next returns the next record. io.EOF means that there is nothing more for now:
@@ -211,7 +215,12 @@ func (r *Reader) openNext() error {
 		r.gen, r.finished = nil, !removed
 		return nil
 	case i > r.wanted:
-		r.skipTo(i, changed)
+		end := Position{Generation: r.gen.number, Segment: i}
+		r.queue(Missing, end, -1, fmt.Errorf("segments from %s to %s are missing", r.pos, end))
+		r.pos, r.wanted = end, i
+		if !changed {
+			r.consultCheckpoints()
+		}
 		return nil
 	case hole && changed:
 		r.restartPreamble() // what was removed has been put into series/, or a checkpoint
@@ -234,16 +243,6 @@ func (r *Reader) openNext() error {
 		r.pos.Segment, r.pos.Offset = i, 0
 	}
 	return nil
-}
-
-// skipTo goes on with segment i because those before it are not there.
-func (r *Reader) skipTo(i int, changed bool) {
-	end := Position{Generation: r.gen.number, Segment: i}
-	r.queue(Missing, end, -1, fmt.Errorf("segments from %s to %s are missing", r.pos, end))
-	r.pos, r.wanted = end, i
-	if changed {
-		r.restartPreamble()
-	}
 }
 
 // nextSegment returns the oldest segment of a generation not below i, and where
@@ -354,7 +353,7 @@ func (r *Reader) endOfSegment(err error) (*Record, error) {
 
 // reopen makes openNext open the same segment again.
 func (r *Reader) reopen() {
-	r.Close()
+	r.leave()
 	r.seg--
 }
 
@@ -365,7 +364,7 @@ func (r *Reader) finish(err error) (*Record, error) {
 		size, clean = r.cur.end, false
 	}
 	read := r.cur.end
-	r.Close()
+	r.leave()
 	r.failures = 0
 	before := r.pos
 	if r.seg == r.pos.Segment {
@@ -384,6 +383,7 @@ func (r *Reader) finish(err error) (*Record, error) {
 	}
 	name := Position{Generation: r.gen.number, Segment: r.seg, Offset: read}
 	r.s.noteDamage(name.String(), size-read)
+	r.consultCheckpoints()
 	err = fmt.Errorf("segment %s is damaged: %w", name, err)
 	if r.pos == before { // all of it was read already, when it could be
 		return &Record{Kind: Damaged, Pos: r.pos, End: r.pos, Context: true, Lost: size - read, Err: err}, nil

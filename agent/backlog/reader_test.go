@@ -1,9 +1,17 @@
 package backlog
 
 import (
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/prometheus/prometheus/tsdb/wlog"
+	"github.com/prometheus/prometheus/util/compression"
 )
 
 func TestReadWhileWriting(t *testing.T) {
@@ -25,6 +33,38 @@ func TestReadWhileWriting(t *testing.T) {
 	c.requireAll(r.model)
 	require.Empty(t, c.events)
 	require.Zero(t, c.context)
+}
+
+// Upstream fills up a page that has no room for another header. The position must
+// still meet the end of the WAL, or a drainer would never be there.
+func TestPositionIncludesPadding(t *testing.T) {
+	s := openStore(t, t.TempDir(), Options{})
+	w, err := wlog.NewSize(nil, nil, s.walDir, 4*page, compression.None)
+	require.NoError(t, err)
+	const header = 7
+	require.NoError(t, w.Log(make([]byte, page-header-3)))
+	require.Equal(t, Position{1, 0, page}, s.End())
+	r := s.NewReader(Position{})
+	rec, err := r.Next()
+	require.NoError(t, err)
+	require.Equal(t, Position{1, 0, page - 3}, rec.End)
+	_, err = r.Next()
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, s.End(), r.Position())
+
+	// The first part of a record is not padding.
+	half := append([]byte{2, 0, 1, 0xff, 0xff, 0xff, 0xff}, 9)
+	binary.BigEndian.PutUint32(half[3:], crc32.Checksum(half[7:], crc32.MakeTable(crc32.Castagnoli)))
+	f, err := os.OpenFile(filepath.Join(s.walDir, segmentName(0)), os.O_WRONLY|os.O_APPEND, 0)
+	require.NoError(t, err)
+	_, err = f.Write(half)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	_, err = r.Next()
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, Position{1, 0, page}, r.Position())
+	require.NoError(t, r.Close())
+	require.NoError(t, w.Close())
 }
 
 func TestReadFromAnyRecord(t *testing.T) {

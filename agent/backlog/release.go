@@ -15,7 +15,7 @@ import (
 // generations before it. A segment that is still in wal/ waits until upstream has
 // truncated it: it costs nothing until then, and after it a checkpoint holds the
 // series. While a sweep is under way, Release returns at once and leaves the work
-// to it.
+// to the next one.
 func (s *Store) Release(to Position) error {
 	s.mu.Lock()
 	s.released = maxPosition(s.released, to)
@@ -112,7 +112,7 @@ func (s *Store) removeGeneration(g *generation) error {
 	s.generations = slices.DeleteFunc(s.generations, func(other *generation) bool { return other == g })
 	s.mu.Unlock()
 	s.index.forgetGeneration(g.number)
-	if err := s.removeGenerationDir(g); err != nil {
+	if err := removeDir(g.dir); err != nil {
 		return fmt.Errorf("cannot remove generation %d: %w", g.number, err)
 	}
 	return nil

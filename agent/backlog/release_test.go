@@ -105,6 +105,35 @@ func TestDeletedSeriesStayReadable(t *testing.T) {
 	require.LessOrEqual(t, len(g.checkpoints), 2)
 }
 
+// Two checkpoints are kept: one below the oldest segment, and one above, which
+// lacks series that were deleted in between.
+func TestNewerCheckpointIsNotEnough(t *testing.T) {
+	r := openRun(t, t.TempDir(), runOptions{keep: 1})
+	fill := func(ts, segments int64) {
+		for end := r.s.End().Segment + int(segments); r.s.End().Segment < end; ts++ {
+			r.append(0, 40, ts)
+		}
+	}
+	fill(0, 9)
+	slow := newConsumer(t, r.s, Position{})
+	r.truncate()
+	require.NoError(t, r.s.Sweep())
+	for slow.pos.Segment < r.firstInWAL() {
+		require.True(t, slow.next())
+	}
+	require.NoError(t, r.s.Release(slow.pos))
+	require.Equal(t, r.firstInWAL(), r.s.Oldest().Segment)
+	fill(1e6, 9)
+	r.truncate()
+	require.NoError(t, r.s.Sweep())
+	g := r.s.running()
+	require.Len(t, g.checkpoints, 2)
+	require.Less(t, g.checkpoints[0].index, g.segments[0].index)
+	require.Greater(t, g.checkpoints[1].index, g.segments[0].index)
+	c := newConsumer(t, r.s, slow.pos).drain()
+	c.requireAll(r.model[len(slow.samples):])
+}
+
 func TestDamagedCheckpoint(t *testing.T) {
 	prepare := func(t *testing.T) *run {
 		r := openRun(t, t.TempDir(), runOptions{})
@@ -188,4 +217,37 @@ func TestReleaseUnderReaders(t *testing.T) {
 	require.NoError(t, s.Release(from))
 	ahead.drain().requireAll(concat(by[4:]...))
 	require.Equal(t, []Kind{Generation}, ahead.kinds())
+}
+
+// What a reader was about to read before the segments is replaced, or removed.
+func TestPreambleVanishes(t *testing.T) {
+	r := openRun(t, t.TempDir(), runOptions{})
+	for ts := int64(0); r.s.End().Segment < 9; ts++ {
+		r.append(int(ts)/5*7, int(ts)/5*7+40, ts)
+	}
+	r.truncate()
+	require.NoError(t, r.s.Sweep())
+	k := r.s.running().checkpoints[0].index
+	dir := r.kill()
+	s := openStore(t, dir, Options{})
+	require.NoError(t, s.Release(Position{Generation: 1, Segment: k + 2}))
+
+	from := Position{Generation: 1, Segment: k + 4}
+	c := newConsumer(t, s, from)
+	require.True(t, c.next())
+	require.Contains(t, c.r.preamble.dirs, s.generations[0].seriesPath(k+1))
+	require.NoError(t, s.Release(Position{Generation: 1, Segment: k + 3}))
+	c.drain()
+	require.Equal(t, []Kind{Generation}, c.kinds())
+	want := r.model[len(r.model)-len(c.samples):]
+	require.NotEmpty(t, want)
+	c.requireAll(want)
+
+	c = newConsumer(t, s, from)
+	require.NoError(t, os.RemoveAll(s.generations[0].seriesPath(k+2)))
+	c.drain()
+	require.Equal(t, []Kind{Generation}, c.kinds())
+	require.True(t, c.events[0].Context)
+	require.Equal(t, Damaged, c.events[0].Kind)
+	c.requireAll(want) // the checkpoint knows them all
 }

@@ -3,6 +3,7 @@ package backlog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,8 +100,8 @@ func (s *Store) rescue(g *generation, going []int, f int) error {
 			continue
 		}
 		upTo = i
-		if !s.index.seriesFree(g.number, i) {
-			sources = append(sources, s.pathOf(g, g.segment(i)))
+		if seg := g.segment(i); seg != nil && !s.index.seriesFree(g.number, i) {
+			sources = append(sources, s.pathOf(g, seg))
 		}
 	}
 	s.mu.Unlock()
@@ -150,8 +151,8 @@ func (s *Store) replaceSeries(g *generation, old int, r rescued) {
 }
 
 // writeContext writes the series and metadata records of the sources to a new
-// directory in upstream's log format, and syncs it. What is damaged in the sources
-// is left out.
+// directory in upstream's log format, and syncs it. What is damaged in the sources,
+// or gone, is left out.
 func (s *Store) writeContext(dir string, sources []string) (err error) {
 	if time.Since(s.rescueFailed) < rescuePause {
 		return errRescuePaused
@@ -159,7 +160,7 @@ func (s *Store) writeContext(dir string, sources []string) (err error) {
 	defer func() {
 		if err != nil {
 			s.rescueFailed = time.Now()
-			os.RemoveAll(dir)
+			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
 	if err := os.RemoveAll(dir); err != nil {
@@ -201,7 +202,7 @@ func copyContext(w *wlog.WL, sources []string) error {
 			return flush()
 		})
 		var derr *damageError
-		if err != nil && !errors.As(err, &derr) {
+		if err != nil && !errors.As(err, &derr) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -253,10 +254,10 @@ func (s *Store) prune(g *generation) error {
 	return errors.Join(errs...)
 }
 
-// removeDir removes a directory under another name: half a checkpoint must not
-// pass for a whole one after a crash.
+// removeDir removes a directory under another name: half a checkpoint, or half a
+// generation, must not pass for a whole one after a crash.
 func removeDir(dir string) error {
-	if err := os.Rename(dir, dir+tmpSuffix); err != nil {
+	if err := os.Rename(dir, dir+tmpSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return os.RemoveAll(dir + tmpSuffix)
@@ -293,11 +294,10 @@ func (s *Store) publish(k int) error {
 		} // upstream was faster
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	c := g.addCheckpoint(checkpoint{index: k})
 	c.size, c.linked, c.inWAL, c.state = dirBytes(inWAL), s.hardLinks, true, sound
-	s.mu.Unlock()
-	// Upstream would do so with its next truncation, which may be many of ours away.
-	return wlog.DeleteCheckpoints(s.walDir, k)
+	return nil
 }
 
 // publishSources lists the files with all series that segments of wal/ behind k may

@@ -37,7 +37,8 @@ func openSegment(path string) (*segmentReader, error) {
 	return &segmentReader{f: f, lr: lr}, nil
 }
 
-func (r *segmentReader) close() error { return r.f.Close() }
+// close gives back the file, which was only read: there is nothing to fail.
+func (r *segmentReader) close() { r.f.Close() }
 
 // next returns the next record, valid until the call after. io.EOF means that
 // the file holds no further record for now, and next may be called again; an
@@ -167,28 +168,6 @@ func scanFile(path string, fn func(rec []byte, end int64) error) error {
 			return &damageError{path: path, offset: r.end, size: size, err: err}
 		}
 	}
-}
-
-// scanDir is scanFile for all files of a checkpoint or of rescued series. The
-// damage of one file does not keep it from the next.
-func scanDir(dir string, fn func(rec []byte, end int64) error) error {
-	files, err := logFiles(dir)
-	if err != nil {
-		return err
-	}
-	var damage error
-	for _, path := range files {
-		err := scanFile(path, fn)
-		var derr *damageError
-		if errors.As(err, &derr) {
-			damage = err
-			continue
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return damage
 }
 
 // logFiles lists the files of a directory in upstream's log format, in order.

@@ -89,6 +89,7 @@ type Store struct {
 	op           sync.Mutex
 	frees        []freed   // of the last seconds; see budget.go
 	rescueFailed time.Time // when; see writeContext
+	refused      bool      // what was logged last
 	closed       bool
 
 	syncMu   sync.Mutex
@@ -197,7 +198,7 @@ func (s *Store) begin() error {
 	}
 	// Only now: what the dropped ones knew of emptiness has been handed on.
 	for _, e := range empty {
-		if err := s.removeGenerationDir(e); err != nil {
+		if err := removeDir(e.dir); err != nil {
 			return fmt.Errorf("cannot drop empty generation %d: %w", e.number, err)
 		}
 	}

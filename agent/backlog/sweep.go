@@ -102,12 +102,11 @@ func (s *Store) Sweep() error {
 	if err != nil {
 		return err
 	}
-	var errs []error
 	if len(lost) > 0 {
 		s.lostToTruncation(lost)
 	}
-	errs = append(errs, s.countRunning(), s.unlinkReleased(), s.pruneRunning(), s.enforce())
-	return errors.Join(errs...)
+	s.index.dropDetail(time.Now())
+	return errors.Join(s.countRunning(), s.unlinkReleased(), s.pruneRunning(), s.enforce())
 }
 
 // lostToTruncation tells of segments that upstream deleted before anybody could
@@ -177,8 +176,8 @@ func maxPosition(a, b Position) Position {
 	return a
 }
 
-// logLimiter keeps what fails four times a second from filling the log: the same
-// error appears once a minute.
+// logLimiter keeps what happens four times a second from filling the log: it
+// appears once a minute.
 type logLimiter struct {
 	mu   sync.Mutex
 	last map[string]time.Time
@@ -186,16 +185,23 @@ type logLimiter struct {
 
 const logEvery = time.Minute
 
-func (l *logLimiter) log(logger log.Logger, msg string, err error) {
+// allow says whether a key has not been allowed within the last minute.
+func (l *logLimiter) allow(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	if last, ok := l.last[msg]; ok && now.Sub(last) < logEvery {
-		return
+	if last, ok := l.last[key]; ok && now.Sub(last) < logEvery {
+		return false
 	}
 	if l.last == nil {
 		l.last = map[string]time.Time{}
 	}
-	l.last[msg] = now
-	logger.Log("msg", msg, "err", err)
+	l.last[key] = now
+	return true
+}
+
+func (l *logLimiter) log(logger log.Logger, msg string, err error) {
+	if l.allow(msg) {
+		logger.Log("msg", msg, "err", err)
+	}
 }
