@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,9 +46,27 @@ func (r *run) activeSeries() uint64 {
 	return 0
 }
 
+// pace is the interval of the fastest target, and since when it is the fastest.
+type pace struct {
+	mtx     sync.Mutex
+	fastest time.Duration
+	since   time.Time
+}
+
+// changed notes the fastest interval of now, and returns since when it holds.
+func (p *pace) changed(fastest time.Duration) time.Time {
+	p.mtx.Lock()
+	defer p.mtx.Unlock()
+	if p.since.IsZero() || p.fastest != fastest {
+		p.fastest, p.since = fastest, time.Now()
+	}
+	return p.since
+}
+
 // alive is for the watchdog. The scrape loops are alive when they commit: the
-// fastest target's interval bounds how long nothing may come. Asking the scrape
-// manager for its targets also proves that its lock is free.
+// fastest target's interval bounds how long nothing may come, but no silence
+// from before there was such a target counts. Asking the scrape manager for its
+// targets also proves that its lock is free.
 func (r *run) alive(within time.Duration) error {
 	errs := []error{r.delivery.Alive(within)}
 	fastest := time.Duration(0)
@@ -67,11 +86,11 @@ func (r *run) alive(within time.Duration) error {
 	select {
 	case fastest = <-asked:
 	case <-time.After(within):
-		errs = append(errs, errors.New("the scrape manager does not answer"))
+		return errors.Join(append(errs, errors.New("the scrape manager does not answer"))...)
 	}
-	last := r.delivery.LastCommit()
-	if last.IsZero() {
-		last = r.begun
+	last := r.pace.changed(fastest)
+	if commit := r.delivery.LastCommit(); commit.After(last) {
+		last = commit
 	}
 	if silent := time.Since(last); fastest > 0 && silent > within+3*fastest {
 		errs = append(errs, fmt.Errorf("no scrape has been committed for %s", silent.Round(time.Second)))

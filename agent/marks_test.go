@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -173,9 +174,6 @@ func TestReloadAfter413(t *testing.T) {
 		r.awaitScrapes(one, 5)
 	}
 	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
-	if n := strings.Count(r.log.String(), "Starting WAL watcher"); n != 2 {
-		t.Errorf("upstream has started %d queues, expected one before and one after the 413", n)
-	}
 	r.awaitLedger("one", r.endpoint)
 }
 
@@ -252,4 +250,137 @@ func TestRelabelledAway(t *testing.T) {
 	})
 	l := r.awaitLedger("one", r.endpoint)
 	t.Logf("%+v", l)
+}
+
+// TestKilledBeforeAReceiverThatRollsBack: after a crash, the batch in which
+// what is there already meets what is not must not be taken for delivered.
+func TestKilledBeforeAReceiverThatRollsBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.options.SyncInterval = time.Hour // the marks are old after a crash
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 3})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitScrapes(one, 10)
+	r.eventually("some scrapes to arrive", func() error {
+		if n := r.endpoint.Snapshot().Accepted; n < 50 {
+			return fmt.Errorf("%d samples so far", n)
+		}
+		return nil
+	})
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitScrapes(one, 10)
+	cut := time.Now().Add(-settleMargin)
+	r.kill()
+	if err := r.endpoint.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.awaitAll(r.endpoint, cut, one)
+	r.awaitLedger("one", r.endpoint)
+}
+
+// TestStopWithHangingEndpoint: samples that upstream's queue never sends must
+// not hold up the stop when the endpoint does not answer.
+func TestStopWithHangingEndpoint(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.writes = strings.Replace(r.writes, "remote_timeout: 5s", "remote_timeout: 30s", 1)
+	r.options.MaxLiveLag = time.Hour
+	one := r.targets.Add("one", agenttest.TargetOptions{Explicit: []time.Duration{-10 * time.Minute}})
+	two := r.targets.Add("two", agenttest.TargetOptions{Series: 5})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitScrapes(one, 5)
+	r.endpoint.Respond(agenttest.Answer{Delay: time.Hour})
+	r.awaitScrapes(two, 3)
+	if took := r.stop(); took > 4*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	r.endpoint.Recover()
+	r.start()
+	r.awaitScrapes(one, 5)
+	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one, two)
+}
+
+// TestAliveInLongPause: an endpoint that wants to be left alone for long does
+// not make the agent look stuck, and neither does a new configuration.
+func TestAliveInLongPause(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.writes = strings.Replace(r.writes, "remote_timeout: 5s", "remote_timeout: 500ms", 1)
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 5})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.endpoint.Respond(agenttest.Answer{Status: 429, Header: http.Header{"Retry-After": {"3600"}}})
+	refused := func() int64 { return r.endpoint.Snapshot().Counters.Answers[429].Requests }
+	r.eventually("upstream's queue and the drainer to be sent away", func() error {
+		if n := refused(); n < 2 {
+			return fmt.Errorf("%d of 2 so far", n)
+		}
+		return nil
+	})
+	asked := refused()
+	r.awaitScrapes(one, 15)
+	if body, code, err := r.get("/alive"); err != nil || code != http.StatusOK {
+		t.Errorf("not alive: %v %s", err, body)
+	}
+	if now := refused(); now > asked {
+		t.Errorf("it was asked %d times in a pause", now-asked)
+	}
+	if took := r.stop(); took > 4*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+}
+
+// TestLedgerWithoutMarks: when the marks are lost, what is on disk counts as
+// appended, because it will be delivered.
+func TestLedgerWithoutMarks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20})
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.awaitScrapes(one, 10)
+	r.kill()
+	flip(t, filepath.Join(r.options.StoragePath, "delivery.json"))
+	r.start()
+	if err := r.endpoint.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitScrapes(one, 5)
+	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+	r.awaitLedger("one", r.endpoint)
+}
+
+// TestWatcherBeginsAgain: after an error upstream's WAL watcher begins again at
+// now, and never sends what was committed in between.
+func TestWatcherBeginsAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.options.MaxLiveLag = time.Minute
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitScrapes(one, 5)
+	wal := filepath.Join(r.options.StoragePath, "wal")
+	if err := os.Rename(wal, wal+".away"); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the watcher to fail", func() error {
+		if !strings.Contains(r.log.String(), "error tailing WAL") {
+			return errors.New("it has not yet")
+		}
+		return nil
+	})
+	if err := os.Rename(wal+".away", wal); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitScrapes(one, 40) // it pauses for 5 s
+	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+	r.awaitLedger("one", r.endpoint)
 }

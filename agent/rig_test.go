@@ -97,6 +97,11 @@ func child() error {
 	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(a.Status())
 	})
+	mux.HandleFunc("/alive", func(w http.ResponseWriter, _ *http.Request) {
+		if err := a.Alive(time.Second); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
 	mux.HandleFunc("/reload", func(w http.ResponseWriter, _ *http.Request) {
 		cfg, err := load()
 		if err == nil {

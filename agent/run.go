@@ -39,7 +39,7 @@ type run struct {
 	scrape          *scrape.Manager
 	discovery       *discovery.Manager
 	cancelDiscovery context.CancelFunc
-	begun           time.Time
+	pace            pace
 }
 
 // Get implements upstream's remote.ReadyScrapeManager.
@@ -52,7 +52,7 @@ func (r *run) Get() (*scrape.Manager, error) {
 
 // runOnce opens a run, drives it until ctx ends or it fails, and closes it.
 func (a *Agent) runOnce(ctx context.Context) (err error) {
-	r := &run{agent: a, reg: prometheus.NewRegistry(), begun: time.Now()}
+	r := &run{agent: a, reg: prometheus.NewRegistry()}
 	saved, err := r.openStorage(ctx)
 	if err != nil {
 		return err
@@ -232,10 +232,12 @@ func (r *run) openScraping() error {
 // return ends all: ctx at its end, or what failed.
 func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 	ctx, cancel := context.WithCancel(ctx)
+	begun := make(chan struct{})
 	g.Add(func() error {
 		if err := r.agent.begin(r); err != nil {
 			return err
 		}
+		close(begun)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -258,7 +260,15 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 	}, func(error) { close(scrapeStopped) })
 	for _, actor := range []func(context.Context) error{r.delivery.Run, r.store.Run} {
 		actorCtx, cancelActor := context.WithCancel(context.Background())
-		g.Add(func() error { return actor(actorCtx) }, func(error) { cancelActor() })
+		g.Add(func() error {
+			// Before the destinations are known, nothing could count what is evicted.
+			select {
+			case <-begun:
+				return actor(actorCtx)
+			case <-actorCtx.Done():
+				return nil
+			}
+		}, func(error) { cancelActor() })
 	}
 }
 
@@ -272,12 +282,30 @@ func (r *run) closeStorage() error {
 		errs = append(errs, r.delivery.Close())
 	}
 	if r.db != nil {
-		errs = append(errs, r.db.Close())
+		errs = append(errs, r.closeDB())
 	}
 	if r.store != nil {
 		errs = append(errs, r.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// closeDeadline is how long upstream's WAL storage may take to close.
+const closeDeadline = 2 * time.Second
+
+// closeDB closes upstream's WAL storage. Its Close waits, with its lock held, for
+// a truncation that may be waiting for this lock (tsdb/agent, v0.315.0). The
+// marks are written by then: to leave it behind loses nothing.
+func (r *run) closeDB() error {
+	closed := make(chan error, 1)
+	go func() { closed <- r.db.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeDeadline):
+		level.Warn(r.agent.opts.Logger).Log("msg", "upstream's WAL storage does not close, leaving it behind")
+		return nil
+	}
 }
 
 // apply commits p: delivery first, so that destinations are there before new

@@ -28,7 +28,9 @@ type intake struct {
 	commits     sync.RWMutex
 	appended    atomic.Uint64
 	notAppended atomic.Uint64
-	last        atomic.Int64 // time of the last commit, in ns
+	// last commit. A time.Time, so that a step of the wall clock is not taken
+	// for a silence.
+	last atomic.Pointer[time.Time]
 
 	rateMtx sync.Mutex
 	seen    ewma
@@ -54,6 +56,11 @@ func (in *intake) atRest(end func() backlog.Position) (appended, notAppended uin
 	in.commits.Lock()
 	defer in.commits.Unlock()
 	return in.appended.Load(), in.notAppended.Load(), end()
+}
+
+func (in *intake) committed() {
+	now := time.Now()
+	in.last.Store(&now)
 }
 
 // rate of appended samples a second.
@@ -91,7 +98,7 @@ func (a *appender) Commit() error {
 		return err
 	}
 	a.in.appended.Add(a.n)
-	a.in.last.Store(time.Now().UnixNano())
+	a.in.committed()
 	return nil
 }
 
@@ -111,7 +118,7 @@ func (a *refusingAppender) Append(storage.SeriesRef, labels.Labels, int64, int64
 // Commit implements storage.AppenderV2.
 func (a *refusingAppender) Commit() error {
 	a.in.notAppended.Add(a.n)
-	a.in.last.Store(time.Now().UnixNano())
+	a.in.committed()
 	return nil
 }
 

@@ -23,29 +23,56 @@ func (d *Delivery) Apply(p *Prepared) error {
 	if err := d.ctx.Err(); err != nil {
 		return err
 	}
+	if err := d.exchange(p); err != nil {
+		return err
+	}
+	// The configuration is in force, whether or not the disk is full.
+	if err := d.saveAndRelease(false); err != nil {
+		level.Error(d.logger).Log("msg", "cannot save the marks", "err", err)
+	}
+	return nil
+}
+
+// exchange stops the destinations that are changed or gone, all at once, and
+// starts those that are new in what they leave behind.
+func (d *Delivery) exchange(p *Prepared) error {
+	d.saveMtx.Lock()
+	defer d.saveMtx.Unlock()
 	wanted := map[string]*endpoint{}
 	for _, e := range p.endpoints {
 		wanted[e.name] = e
 	}
 	kept := d.inherited(wanted)
+	var stopping []*destination
 	for _, t := range d.all() {
 		old := t.endpoint()
 		if e, ok := wanted[old.name]; ok && e.hash == old.hash {
-			t.setEndpoint(e)
-			if err := d.queues.refresh(e); err != nil {
+			if err := d.queues.refresh(t.renew(e)); err != nil {
 				return err
 			}
 			delete(wanted, old.name)
 			continue
 		}
-		kept[old.name] = d.stopDestination(t)
+		t.cancel()
+		stopping = append(stopping, t)
 	}
+	for _, t := range stopping {
+		<-t.done
+		kept[t.e.name] = t.saved()
+	}
+	d.mtx.Lock()
+	for _, t := range stopping {
+		delete(d.destinations, t.e.name)
+	}
+	d.mtx.Unlock()
 	d.adopt(wanted, kept)
 	for name, s := range kept {
 		level.Warn(d.logger).Log("msg", "a destination is gone from the configuration; what was kept for it is dropped", "destination", name, "samples", d.pending(s))
 	}
+	d.mtx.Lock()
 	d.applied = true
-	return d.saveAndRelease(false)
+	d.mtx.Unlock()
+	return nil
 }
 
 // inherited returns what delivery.json knows, at the first Apply.
@@ -67,16 +94,6 @@ func (d *Delivery) inherited(wanted map[string]*endpoint) map[string]SavedDestin
 		}
 	}
 	return kept
-}
-
-// stopDestination ends a destination's loop and returns where it stands.
-func (d *Delivery) stopDestination(t *destination) SavedDestination {
-	t.cancel()
-	<-t.done
-	d.mtx.Lock()
-	delete(d.destinations, t.e.name)
-	d.mtx.Unlock()
-	return t.saved()
 }
 
 // adopt starts every wanted destination from what was kept of it, which it

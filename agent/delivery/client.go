@@ -106,13 +106,17 @@ func (e *endpoint) acknowledged(resp *http.Response) error {
 	return nil
 }
 
+// longestRetryAfter bounds what an endpoint may ask for: a date is worth as much
+// as the clocks on both sides.
+const longestRetryAfter = 10 * time.Minute
+
 // retryAfter reads a Retry-After header: seconds or a date (RFC 9110, 10.2.3).
 func retryAfter(v string) time.Duration {
 	if s, err := strconv.Atoi(v); err == nil && s > 0 {
-		return time.Duration(s) * time.Second
+		return time.Duration(min(s, int(longestRetryAfter/time.Second))) * time.Second
 	}
 	if t, err := http.ParseTime(v); err == nil {
-		return max(0, time.Until(t))
+		return min(longestRetryAfter, max(0, time.Until(t)))
 	}
 	return 0
 }

@@ -62,11 +62,14 @@ type Delivery struct {
 	applyMtx sync.Mutex // serialises Apply and Close
 	ctx      context.Context
 	cancel   context.CancelFunc
-	applied  bool
 
-	saveMtx sync.Mutex // serialises saveAndRelease
+	// saveMtx is held while marks are written, moved by eviction, or passed on
+	// by Apply: what is written in between would lack destinations, and what
+	// these still need would be released.
+	saveMtx sync.Mutex
 
 	mtx          sync.Mutex
+	applied      bool // written by Apply only
 	destinations map[string]*destination
 	written      Saved
 }
@@ -86,7 +89,7 @@ func New(o Options) (*Delivery, error) {
 		d.limiter = rate.NewLimiter(rate.Limit(o.MaxCatchUpRate), int(math.Max(o.MaxCatchUpRate, 10_000)))
 	}
 	d.intake = &intake{refusing: o.Store.Refusing, failed: d.fail}
-	d.queues = newQueues(o.Dir, o.Slogger, o.ScrapeManager, o.TypeAndUnitLabels)
+	d.queues = newQueues(o)
 	if err := d.countLast(); err != nil {
 		level.Error(d.logger).Log("msg", "cannot count what was appended before the last stop", "err", err)
 	}
@@ -94,16 +97,21 @@ func New(o Options) (*Delivery, error) {
 }
 
 // countLast takes over the totals of the last run. After a crash, what was
-// appended since they were written is counted on disk.
+// appended since they were written is counted on disk; without any totals,
+// all that is there.
 func (d *Delivery) countLast() error {
 	s := d.opts.Saved
 	d.intake.notAppended.Store(s.NotAppended)
 	d.intake.appended.Store(s.Appended)
 	start := backlog.Position{Generation: d.store.Generation()}
-	if s.Clean || s.Tail.IsZero() || s.Lost {
+	from := s.Tail
+	switch {
+	case s.Lost:
+		from = d.store.Oldest()
+	case s.Clean || from.IsZero():
 		return nil
 	}
-	n, err := d.store.Count(s.Tail, start)
+	n, err := d.store.Count(from, start)
 	d.intake.appended.Store(s.Appended + n.Samples())
 	return err
 }
@@ -142,16 +150,22 @@ func (d *Delivery) Collectors() (prometheus.Gatherer, prometheus.Collector) {
 
 // LastCommit is when samples were last committed; zero when never.
 func (d *Delivery) LastCommit() time.Time {
-	if ns := d.intake.last.Load(); ns > 0 {
-		return time.Unix(0, ns)
+	if last := d.intake.last.Load(); last != nil {
+		return *last
 	}
 	return time.Time{}
 }
 
-// Evict is backlog's OnEvict.
+// Evict is backlog's OnEvict. The marks are written before anything is deleted:
+// after a crash, it could not be counted any more.
 func (d *Delivery) Evict(to backlog.Position) {
+	d.saveMtx.Lock()
+	defer d.saveMtx.Unlock()
 	for _, t := range d.all() {
 		t.evict(to)
+	}
+	if err := d.save(false); err != nil {
+		level.Error(d.logger).Log("msg", "cannot save the marks before an eviction", "err", err)
 	}
 }
 
@@ -203,11 +217,12 @@ func (d *Delivery) adjustLimit() {
 	}
 }
 
-func (d *Delivery) throttle(ctx context.Context, n int) error {
+// throttle returns how long to wait before n items may be sent.
+func (d *Delivery) throttle(n int) time.Duration {
 	if d.limiter == nil {
-		return nil
+		return 0
 	}
-	return d.limiter.WaitN(ctx, min(n, d.limiter.Burst()))
+	return d.limiter.ReserveN(time.Now(), min(n, d.limiter.Burst())).Delay()
 }
 
 // segmentDone tells whether every destination has left the segment that the
@@ -245,9 +260,33 @@ func (d *Delivery) savedLocked() Saved {
 func (d *Delivery) saveAndRelease(clean bool) error {
 	d.saveMtx.Lock()
 	defer d.saveMtx.Unlock()
+	if err := d.save(clean); err != nil {
+		return err
+	}
 	d.mtx.Lock()
-	s := d.savedLocked()
+	applied, s := d.applied, d.written
 	d.mtx.Unlock()
+	if !applied {
+		return nil
+	}
+	lowest := lowestMark(s)
+	if len(s.Destinations) == 0 {
+		lowest = s.Tail
+	}
+	// Not under d.mtx: the store calls Evict, which takes it, under its own lock.
+	return d.store.Release(lowest)
+}
+
+// save writes delivery.json, but not before the first Apply: until then the
+// destinations are not known, and what the file says of them must stay. Callers
+// hold saveMtx.
+func (d *Delivery) save(clean bool) error {
+	d.mtx.Lock()
+	applied, s := d.applied, d.savedLocked()
+	d.mtx.Unlock()
+	if !applied {
+		return nil
+	}
 	s.Clean = clean
 	s.Appended, s.NotAppended, s.Tail = d.intake.atRest(d.store.End)
 	if err := save(d.opts.Dir, s); err != nil {
@@ -256,12 +295,7 @@ func (d *Delivery) saveAndRelease(clean bool) error {
 	d.mtx.Lock()
 	d.written = s
 	d.mtx.Unlock()
-	lowest := lowestMark(s)
-	if len(s.Destinations) == 0 {
-		lowest = s.Tail
-	}
-	// Not under d.mtx: the store calls Evict, which takes it, under its own lock.
-	return d.store.Release(lowest)
+	return nil
 }
 
 func (d *Delivery) all() []*destination {

@@ -40,13 +40,12 @@ type destination struct {
 
 	state       State
 	since       time.Time
-	beat        time.Time // the last time the loop went round
+	beat        time.Time // the last time the loop went round, or the end of its pause
 	lastSuccess time.Time
 	lastErr     string
 	lastErrAt   time.Time
 	episode     string // what the present trouble has been logged as
 	rate        ewma
-	watching    func() int // segment of the live watcher
 
 	manner manner // of the endpoint, learned
 	// suspect: a live batch with samples that had been sent before was refused
@@ -98,13 +97,20 @@ func (t *destination) run(ctx context.Context) {
 type cursor struct {
 	reader *backlog.Reader
 	sieve  *sieve
+	opened backlog.Position // where reader began, or a generation after it
+}
+
+// worn tells whether so much has been read that the cursor should be opened
+// anew, which forgets the series that are gone; else they would pile up for ever.
+func (c *cursor) worn() bool {
+	return c.reader.Position().Segment-c.opened.Segment >= cursorSegments
 }
 
 func (t *destination) openCursor() *cursor {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
 	t.read = t.mark
-	return &cursor{reader: t.d.store.NewReader(t.mark), sieve: newSieve(t.e, t.d.slogger)}
+	return &cursor{reader: t.d.store.NewReader(t.mark), sieve: newSieve(t.e, t.d.slogger), opened: t.mark}
 }
 
 func (c *cursor) close() { c.reader.Close() }
@@ -216,6 +222,15 @@ func (t *destination) position() backlog.Position {
 	return t.mark
 }
 
+// pause returns false when ctx ends before d is over. An endpoint that wants to
+// be left alone does not make the loop look stuck.
+func (t *destination) pause(ctx context.Context, d time.Duration) bool {
+	t.mtx.Lock()
+	t.beat = time.Now().Add(d)
+	t.mtx.Unlock()
+	return sleep(ctx, d)
+}
+
 // endpoint is the configuration in force; a reload may have renewed its secrets.
 func (t *destination) endpoint() *endpoint {
 	t.mtx.Lock()
@@ -223,10 +238,13 @@ func (t *destination) endpoint() *endpoint {
 	return t.e
 }
 
-func (t *destination) setEndpoint(e *endpoint) {
+// renew takes over the secrets of an entry that is the same otherwise, and
+// returns what is in force then: what a 413 has taught stays.
+func (t *destination) renew(e *endpoint) *endpoint {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
-	t.e = e
+	t.e = e.withBatchSize(t.e.cfg.QueueConfig.MaxSamplesPerSend)
+	return t.e
 }
 
 // succeeded notes an acknowledgement, and ends an episode of trouble.

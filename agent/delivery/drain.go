@@ -16,9 +16,10 @@ const (
 	// pollInterval is how often a destination looks around when nothing is
 	// committed: at its deadlines, and whether it may be handed over.
 	pollInterval = 250 * time.Millisecond
-	// cursorSegments is after how many segments a cursor is opened anew, which
-	// forgets the series that are gone; else they would pile up for ever.
+	// cursorSegments is after how many segments a cursor is opened anew.
 	cursorSegments = 16
+	// shortestBackoff keeps a configuration of zero from asking without a pause.
+	shortestBackoff = 10 * time.Millisecond
 )
 
 // drain ships the backlog of a destination that is behind: one ordered stream,
@@ -39,7 +40,6 @@ type drain struct {
 func (d *drain) run(ctx context.Context) error {
 	d.encoder = newEncoder(d.d.opts.TypeAndUnitLabels)
 	d.maxItems = d.endpoint().cfg.QueueConfig.MaxSamplesPerSend
-	opened := d.cursor.reader.Position().Segment
 	for {
 		if err := ctx.Err(); err != nil {
 			d.flushAtStop()
@@ -63,9 +63,9 @@ func (d *drain) run(ctx context.Context) error {
 		if err := d.take(ctx, rec); err != nil {
 			return err
 		}
-		if pos := d.cursor.reader.Position(); pos.Segment-opened >= cursorSegments && len(d.batch.items) == 0 {
+		// Only when all that was read is settled: the mark is where it goes on.
+		if d.cursor.worn() && d.batch.end.IsZero() {
 			d.reopen()
-			opened = pos.Segment
 		}
 	}
 }
@@ -105,6 +105,7 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 		level.Error(d.logger).Log("msg", "a record of the WAL was lost", "err", err)
 		if !rec.Context {
 			d.batch.tally.damagedBytes += uint64(len(rec.Data))
+			d.batch.tally.lostStretches++
 			d.batch.end = rec.End
 		}
 		return nil
@@ -135,7 +136,8 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 	for i, n := range s.filtered {
 		b.tally.filtered[i] += n
 	}
-	if len(b.items) >= d.maxItems {
+	// With nothing to send, the mark moves at once: it may be long until there is.
+	if n := len(b.items); n == 0 || n >= d.maxItems {
 		return d.flush(ctx)
 	}
 	return nil
@@ -150,6 +152,7 @@ func (d *drain) takeGap(ctx context.Context, rec *backlog.Record) error {
 			return err
 		}
 		d.cursor.sieve.forget()
+		d.cursor.opened = rec.End
 		return nil
 	case backlog.Missing:
 		d.mtx.Lock()
@@ -168,6 +171,7 @@ func (d *drain) takeGap(ctx context.Context, rec *backlog.Record) error {
 		return nil
 	}
 	d.batch.tally.damagedBytes += lost
+	d.batch.tally.lostStretches++
 	d.batch.end = rec.End
 	return d.flush(ctx)
 }
@@ -245,8 +249,8 @@ func (d *drain) dropOld(b *batch) []item {
 func (d *drain) deliver(ctx context.Context, items []item, b *batch) (int, error) {
 	maybeThere := b.resent
 	for attempt := 0; ; attempt++ {
-		if err := d.d.throttle(ctx, len(items)); err != nil {
-			return 0, err
+		if wait := d.d.throttle(len(items)); wait > 0 && !d.pause(ctx, wait) {
+			return 0, ctx.Err()
 		}
 		err := d.send(ctx, items, attempt)
 		if err == nil {
@@ -277,8 +281,8 @@ func (d *drain) deliver(ctx context.Context, items []item, b *batch) (int, error
 		case final(r.status):
 			return len(items), d.refused(ctx, items, b, r, maybeThere)
 		}
-		maybeThere = maybeThere || mayHaveStored(r.status)
-		if !sleep(ctx, d.backoff(attempt, r.retryAfter)) {
+		maybeThere = maybeThere || mayHaveStored(r.status, r.Error())
+		if !d.pause(ctx, d.backoff(attempt, r.retryAfter)) {
 			return 0, ctx.Err()
 		}
 	}
@@ -298,14 +302,21 @@ func (d *drain) send(ctx context.Context, items []item, attempt int) error {
 
 // backoff doubles from the queue's min_backoff to six times its max_backoff,
 // with jitter: the many agents behind an endpoint must not come back at once.
+// An endpoint that says when to come again is not asked before.
 func (d *drain) backoff(attempt int, wanted time.Duration) time.Duration {
 	q := d.endpoint().cfg.QueueConfig
-	ceiling := 6 * time.Duration(q.MaxBackoff)
-	wait := min(ceiling, time.Duration(q.MinBackoff)<<min(attempt, 20))
-	if wanted > 0 {
-		wait = max(wait, wanted)
+	wait := max(shortestBackoff, 6*time.Duration(q.MaxBackoff))
+	for begin := max(shortestBackoff, time.Duration(q.MinBackoff)); attempt >= 0 && begin < wait; attempt-- {
+		if attempt == 0 {
+			wait = begin
+		}
+		begin *= 2
 	}
-	return wait/2 + rand.N(wait+1)
+	wait = wait/2 + rand.N(wait)
+	if wanted > 0 {
+		wait = max(wait, wanted+rand.N(wanted/2+1))
+	}
+	return wait
 }
 
 // graceful returns a context that ends a moment after ctx: what is in flight

@@ -80,24 +80,9 @@ func newEndpoint(rw *config.RemoteWriteConfig, external labels.Labels) (*endpoin
 	// the POST into a GET whose 200 would pass for an acknowledgement.
 	own.HTTPClientConfig.FollowRedirects = false
 
-	c, err := remote.NewWriteClient(rw.Name, &remote.ClientConfig{
-		URL:              own.URL,
-		WriteProtoMsg:    own.ProtobufMessage,
-		Timeout:          own.RemoteTimeout,
-		HTTPClientConfig: own.HTTPClientConfig,
-		SigV4Config:      own.SigV4Config,
-		AzureADConfig:    own.AzureADConfig,
-		GoogleIAMConfig:  own.GoogleIAMConfig,
-		Headers:          own.Headers,
-		RetryOnRateLimit: own.QueueConfig.RetryOnRateLimit,
-		RoundRobinDNS:    own.RoundRobinDNS,
-	})
+	client, err := newWriteClient(&own)
 	if err != nil {
 		return nil, nil, err
-	}
-	rc, ok := c.(*remote.Client)
-	if !ok {
-		return nil, nil, errors.New("upstream's write client is of an unknown type")
 	}
 	hash, err := hashOf(rw, external)
 	if err != nil {
@@ -109,14 +94,39 @@ func newEndpoint(rw *config.RemoteWriteConfig, external labels.Labels) (*endpoin
 		ageLimit: time.Duration(rw.QueueConfig.SampleAgeLimit),
 		external: external,
 		hash:     hash,
-		client:   rc.Client,
+		client:   client,
 		v2:       own.ProtobufMessage == remoteapi.WriteV2MessageType,
 	}, notices, nil
 }
 
+// newWriteClient builds the client that upstream's queue builds of an entry.
+func newWriteClient(rw *config.RemoteWriteConfig) (*http.Client, error) {
+	c, err := remote.NewWriteClient(rw.Name, &remote.ClientConfig{
+		URL:              rw.URL,
+		WriteProtoMsg:    rw.ProtobufMessage,
+		Timeout:          rw.RemoteTimeout,
+		HTTPClientConfig: rw.HTTPClientConfig,
+		SigV4Config:      rw.SigV4Config,
+		AzureADConfig:    rw.AzureADConfig,
+		GoogleIAMConfig:  rw.GoogleIAMConfig,
+		Headers:          rw.Headers,
+		RetryOnRateLimit: rw.QueueConfig.RetryOnRateLimit,
+		RoundRobinDNS:    rw.RoundRobinDNS,
+	})
+	if err != nil {
+		return nil, err
+	}
+	rc, ok := c.(*remote.Client)
+	if !ok {
+		return nil, errors.New("upstream's write client is of an unknown type")
+	}
+	return rc.Client, nil
+}
+
 // hashOf identifies an entry with its external labels. Secrets marshal to a
 // constant, as in upstream's own comparison: a changed secret is taken over
-// without a new queue.
+// without a new queue. A password in the URL does not: by the URL a queue's
+// batches are told from others (see tap).
 func hashOf(rw *config.RemoteWriteConfig, external labels.Labels) (string, error) {
 	b, err := yaml.Marshal(rw)
 	if err != nil {
@@ -124,6 +134,7 @@ func hashOf(rw *config.RemoteWriteConfig, external labels.Labels) (string, error
 	}
 	h := sha256.New()
 	h.Write(b)
+	h.Write([]byte(rw.URL.String()))
 	h.Write([]byte(external.String()))
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

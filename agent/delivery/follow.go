@@ -44,8 +44,11 @@ type follower struct {
 
 	wake chan struct{}
 	// maybeThere: an earlier attempt to send the present batch may have been
-	// stored. Used in the queue's goroutine only.
+	// stored. watched is the segment that the watcher has entered last, and
+	// astray that it has begun again. Used in the queue's goroutine only.
 	maybeThere bool
+	watched    int
+	astray     bool
 
 	mtx         sync.Mutex
 	begun       bool
@@ -61,6 +64,7 @@ func newFollower(t *destination, c *cursor, e *endpoint) *follower {
 	return &follower{
 		t: t, c: c, e: e,
 		encoder:  newEncoder(t.d.opts.TypeAndUnitLabels),
+		watched:  -1,
 		wake:     make(chan struct{}, 1),
 		progress: make(chan struct{}),
 	}
@@ -142,11 +146,10 @@ func (f *follower) nudge() {
 
 // readOn reads to the WAL's end.
 func (f *follower) readOn(ctx context.Context) error {
-	opened := f.c.reader.Position().Segment
 	for ctx.Err() == nil {
 		rec, err := f.t.next(f.c)
 		if errors.Is(err, io.EOF) {
-			if f.c.reader.Position().Segment-opened >= cursorSegments {
+			if f.c.worn() {
 				f.reopen()
 			}
 			return nil
@@ -176,13 +179,15 @@ func (f *follower) readOn(ctx context.Context) error {
 	return nil
 }
 
+var errBegunAgain = errors.New("upstream's WAL watcher has begun again after an error")
+
 var errUnreadable = errors.New("damaged or missing")
 
 // reopen forgets the series that are gone.
 func (f *follower) reopen() {
-	at := f.c.reader.Position()
+	f.c.opened = f.c.reader.Position()
 	f.c.close()
-	f.c.reader = f.t.d.store.NewReader(at)
+	f.c.reader = f.t.d.store.NewReader(f.c.opened)
 	f.c.sieve.forget()
 }
 
@@ -347,26 +352,38 @@ func (f *follower) trouble(held int) error {
 		return f.reason
 	case held > f.outstanding && f.held == held:
 		return fmt.Errorf("upstream's queue sends %d items where %d were expected", held, f.outstanding)
-	case len(f.expected) > 0 && time.Since(f.expected[0].at) > f.t.d.opts.MaxLiveLag:
+	case len(f.expected) > 0 && time.Since(f.expected[0].at) > f.t.d.opts.MaxLiveLag+time.Duration(f.e.cfg.QueueConfig.BatchSendDeadline):
 		return fmt.Errorf("nothing has been acknowledged for %s", f.t.d.opts.MaxLiveLag)
 	}
 	return nil
 }
 
-// check looks at the queue's own metrics: a watcher that failed begins again at
-// now, and what it skipped would be taken for acknowledged.
+// watch finds out whether the watcher has begun again after an error. It begins
+// at now then, and what it skipped would be taken for acknowledged with the
+// first batch of what comes after.
+func (f *follower) watch() bool {
+	segment, anew := f.t.d.queues.entered(f.e.name)
+	f.astray = f.astray || anew && segment <= f.watched
+	f.watched = max(f.watched, segment)
+	return f.astray
+}
+
+// check looks at the queue's own metrics.
 func (f *follower) check(last int) (int, error) {
 	q := f.t.d.queues
 	_, segment := q.watcher(f.e.name)
+	if segment < 0 {
+		return segment, errors.New("upstream's queue is gone")
+	}
 	if segment < last {
-		return segment, fmt.Errorf("upstream's WAL watcher began again")
+		return segment, errBegunAgain
 	}
 	if n := q.unknownDropped(f.e.name); n > 0 {
 		return segment, fmt.Errorf("upstream's queue did not know the series of %.0f samples", n)
 	}
 	// Upstream's truncation keeps at least the last two segments; a watcher
 	// further back could find its next one gone.
-	if end := f.t.d.store.End(); segment >= 0 && segment < end.Segment-1 {
+	if end := f.t.d.store.End(); segment < end.Segment-1 {
 		return segment, fmt.Errorf("upstream's queue is %d segments behind the WAL", end.Segment-segment)
 	}
 	return segment, nil

@@ -161,6 +161,9 @@ func (f *follower) end() {
 	t := f.t
 	stopped := make(chan error, 1)
 	go func() { stopped <- t.d.queues.stop(f.e.name) }()
+	// What the queue never sends is sent here, and an endpoint may hang.
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
 	var err error
 	for waiting := true; waiting; {
 		select {
@@ -168,7 +171,7 @@ func (f *follower) end() {
 			waiting = false
 		case <-f.wake:
 			if f.stopped() == nil {
-				if err := f.readOn(context.Background()); err != nil {
+				if err := f.readOn(ctx); err != nil {
 					f.stop(err)
 				}
 			}
@@ -191,6 +194,11 @@ var _ observer = (*follower)(nil)
 // before implements observer: it holds a batch at the door until the follower
 // has read as far as the batch reaches, stragglers sent.
 func (f *follower) before(ctx context.Context, items int) {
+	if f.watch() {
+		f.stop(errBegunAgain)
+		<-ctx.Done()
+		return
+	}
 	for {
 		f.mtx.Lock()
 		open := f.begun && f.outstanding >= items
@@ -225,7 +233,7 @@ func (f *follower) after(ctx context.Context, o outcome) {
 	case ctx.Err() != nil:
 		return // cut off by the stop of the queue: unanswered
 	case o.retried:
-		f.maybeThere = f.maybeThere || mayHaveStored(o.status)
+		f.maybeThere = f.maybeThere || mayHaveStored(o.status, o.err)
 		t.failed(kindOf(o.status), o.err)
 		return
 	case final(o.status) && f.maybeThere && alreadyThere(o.err):

@@ -25,6 +25,7 @@ var (
 	descUncertain   = desc("uncertain_samples_total", "Samples of which the endpoint's answer does not tell what became of them, by reason.", "reason")
 	descEvicted     = desc("evicted_samples_total", "Samples deleted unsent to keep the storage budget.")
 	descDamaged     = desc("damaged_bytes_total", "Bytes of the WAL that could not be read, and so not be counted in samples.")
+	descStretches   = desc("lost_stretches_total", "Stretches of the WAL that were damaged or missing; what was in them cannot be counted in samples.")
 )
 
 // collector exports the destinations' states and ledgers.
@@ -34,7 +35,7 @@ type collector Delivery
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descState, descPending, descBytes, descOldest, descRate, descLastSuccess,
-		descAppended, descNot, descDelivered, descRefused, descFiltered, descUncertain, descEvicted, descDamaged,
+		descAppended, descNot, descDelivered, descRefused, descFiltered, descUncertain, descEvicted, descDamaged, descStretches,
 	} {
 		ch <- d
 	}
@@ -75,6 +76,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(descDelivered, l.Delivered)
 		counter(descEvicted, l.Evicted)
 		counter(descDamaged, l.DamagedBytes)
+		counter(descStretches, l.LostStretches)
 		for d, m := range map[*prometheus.Desc]map[string]uint64{descRefused: l.Refused, descFiltered: l.Filtered, descUncertain: l.Uncertain} {
 			for reason, n := range m {
 				counter(d, n, reason)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // manner is what an endpoint does with the good samples of a request that it
@@ -27,8 +28,9 @@ const hopeless = 32
 
 // splitting counts what finding the refused samples of one batch has cost.
 type splitting struct {
-	asked int
-	taken bool // a part of the batch has been acknowledged
+	asked      int
+	taken      bool // a part of the batch has been acknowledged
+	maybeThere bool // an earlier request may have stored some of it
 }
 
 func (s *splitting) inVain() bool { return !s.taken && s.asked >= hopeless }
@@ -53,14 +55,22 @@ func reasonOf(r *refusal) string {
 
 // mayHaveStored tells whether a request that got this answer may have been
 // stored all the same: no answer came, or one by a proxy that gave up waiting.
-func mayHaveStored(status int) bool { return status == 0 || status >= 500 }
+// Where there was no connection (a refused one, an unknown name, an untrusted
+// certificate) there was no request either.
+func mayHaveStored(status int, words string) bool {
+	if status == 0 {
+		return !strings.Contains(words, "dial tcp") && !strings.Contains(words, "tls: failed to verify")
+	}
+	return status >= 500
+}
 
 // refused decides what a final refusal of items means, and counts it in b.
 // maybeThere: an earlier request may have stored them.
 func (d *drain) refused(ctx context.Context, items []item, b *batch, r *refusal, maybeThere bool) error {
 	n := samplesOf(items)
+	there := maybeThere && alreadyThere(r.body)
 	switch {
-	case maybeThere && alreadyThere(r.body):
+	case there && (len(items) == 1 || d.storedGood(r)):
 		d.learnFromResend(b, true)
 		b.tally.delivered += n
 		return nil
@@ -68,8 +78,8 @@ func (d *drain) refused(ctx context.Context, items []item, b *batch, r *refusal,
 		b.tally.refuse(reasonOf(r), n)
 		return nil
 	}
-	if d.mannerOf() == unknownManner && r.status == http.StatusBadRequest {
-		if err := d.learnManner(ctx, items); err != nil {
+	if !there && d.mannerOf() == unknownManner && r.status == http.StatusBadRequest {
+		if err := d.learnManner(ctx, items, maybeThere); err != nil {
 			return err
 		}
 	}
@@ -77,15 +87,25 @@ func (d *drain) refused(ctx context.Context, items []item, b *batch, r *refusal,
 		b.tally.doubt(reasonOf(r), n)
 		return nil
 	}
-	return d.split(ctx, items, b, r, &splitting{})
+	return d.split(ctx, items, b, r, &splitting{maybeThere: maybeThere})
+}
+
+// storedGood tells whether the good samples of a request are stored that was
+// refused for samples that are there already. As long as the manner is not
+// known, by the words: endpoints that store them name a series that they mean,
+// Prometheus does not.
+func (d *drain) storedGood(r *refusal) bool {
+	m := d.mannerOf()
+	return m == storesGood || m == unknownManner && strings.Contains(r.body, "series")
 }
 
 // learnManner finds out what an endpoint does with the good samples of a
 // refused request: it sends an older sample of a series whose newer one was in
 // the request too. An endpoint that stored the newer one refuses the older; one
 // that rolled back takes it. With no such pair, splitting tells the samples
-// apart exactly in either manner, so nothing need be known.
-func (d *drain) learnManner(ctx context.Context, items []item) error {
+// apart exactly in either manner, so nothing need be known. What maybeThere is
+// there already may be refused in either manner.
+func (d *drain) learnManner(ctx context.Context, items []item, maybeThere bool) error {
 	older, ok := olderOfPair(items)
 	if !ok {
 		return nil
@@ -97,7 +117,7 @@ func (d *drain) learnManner(ctx context.Context, items []item) error {
 		d.setManner(allOrNothing)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.As(err, &r) && r.status == http.StatusBadRequest && alreadyThere(r.body):
+	case errors.As(err, &r) && r.status == http.StatusBadRequest && alreadyThere(r.body) && (!maybeThere || d.storedGood(r)):
 		d.setManner(storesGood)
 	}
 	return nil
@@ -144,7 +164,12 @@ func olderOfPair(items []item) (item, bool) {
 // samples that are refused. An endpoint that finds everything out of its window
 // is asked once more, for one new sample, and then no more.
 func (d *drain) split(ctx context.Context, items []item, b *batch, r *refusal, s *splitting) error {
-	if len(items) == 1 || s.inVain() {
+	there := s.maybeThere && alreadyThere(r.body)
+	switch {
+	case there && len(items) == 1:
+		b.tally.delivered += samplesOf(items)
+		return nil
+	case len(items) == 1 || s.inVain() && !there:
 		b.tally.refuse(reasonOf(r), samplesOf(items))
 		return nil
 	}
@@ -224,7 +249,7 @@ func (d *drain) try(ctx context.Context, items []item, b *batch, s *splitting) (
 			return r, nil
 		}
 		d.failed(kindOf(r.status), r.Error())
-		if !sleep(ctx, d.backoff(attempt, r.retryAfter)) {
+		if !d.pause(ctx, d.backoff(attempt, r.retryAfter)) {
 			return nil, ctx.Err()
 		}
 	}

@@ -80,6 +80,12 @@ func observe(name, url string, o observer) (stop func()) {
 		theTap = &tap{observers: map[destinationKey]observer{}, contexts: map[trace.SpanID]context.Context{}}
 		theTap.own = sdktrace.NewTracerProvider(
 			sdktrace.WithSampler(sdktrace.AlwaysSample()),
+			// Without limits: those of the environment (OTEL_SPAN_*) could cut
+			// off the error, and what has none counts as acknowledged.
+			sdktrace.WithRawSpanLimits(sdktrace.SpanLimits{
+				AttributeValueLengthLimit: -1, AttributeCountLimit: -1, EventCountLimit: -1,
+				LinkCountLimit: -1, AttributePerEventCountLimit: -1, AttributePerLinkCountLimit: -1,
+			}),
 			sdktrace.WithSpanProcessor(theTap),
 		)
 	}

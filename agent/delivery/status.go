@@ -47,7 +47,7 @@ type Status struct {
 // appended since the destination came into being. Each term is counted by
 // itself; Appended equals the sum of Delivered, Refused, Filtered, Evicted,
 // Uncertain and OnDisk, except where content was lost that can no longer be
-// counted (DamagedBytes).
+// counted (LostStretches).
 type Ledger struct {
 	// Appended to the WAL, counted at commit.
 	Appended uint64 `json:"appended"`
@@ -69,6 +69,9 @@ type Ledger struct {
 	OnDisk uint64 `json:"onDisk"`
 	// DamagedBytes of the WAL that could not be read, and so not be counted in samples.
 	DamagedBytes uint64 `json:"damagedBytes"`
+	// LostStretches of the WAL were damaged or missing; what was in them cannot
+	// be counted in samples.
+	LostStretches uint64 `json:"lostStretches"`
 }
 
 func (l Ledger) clone() Ledger {

@@ -8,9 +8,9 @@ import (
 
 // tally counts what became of the samples of a stretch of the WAL.
 type tally struct {
-	delivered, refusedSamples, uncertainSamples, unknown, damagedBytes uint64
-	filtered                                                           filtered
-	refused, uncertain                                                 map[string]uint64
+	delivered, refusedSamples, uncertainSamples, unknown, damagedBytes, lostStretches uint64
+	filtered                                                                          filtered
+	refused, uncertain                                                                map[string]uint64
 }
 
 func (n *tally) refuse(reason string, samples uint64) {
@@ -28,6 +28,7 @@ func (n *tally) merge(m tally) {
 	n.delivered += m.delivered
 	n.unknown += m.unknown
 	n.damagedBytes += m.damagedBytes
+	n.lostStretches += m.lostStretches
 	for i, c := range m.filtered {
 		n.filtered[i] += c
 	}
@@ -51,6 +52,7 @@ func (n *tally) total() uint64 {
 func (n *tally) enter(l *Ledger) {
 	l.Delivered += n.delivered
 	l.DamagedBytes += n.damagedBytes
+	l.LostStretches += n.lostStretches
 	for i, c := range n.filtered {
 		add(&l.Filtered, reasonNames[i], c)
 	}

@@ -3,11 +3,13 @@ package delivery
 import (
 	"errors"
 	"fmt"
-	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/config"
@@ -28,6 +30,7 @@ const watcherStart = 5 * time.Second
 // queues is upstream's remote storage with what we need to know of it and
 // cannot be told: when a queue was started, and how far its watcher is.
 type queues struct {
+	logger  log.Logger
 	storage *remote.Storage
 	reg     *prometheus.Registry
 
@@ -37,21 +40,31 @@ type queues struct {
 
 	seenMtx  sync.Mutex
 	watchers []prometheus.Collector // of upstream's WAL watchers
+	segments *prometheus.GaugeVec   // the segment that each of them is in
 	started  time.Time              // the last time a queue registered its metrics
 }
 
-// newQueues starts upstream's remote storage for the WAL under dir/wal.
-func newQueues(dir string, logger *slog.Logger, sm remote.ReadyScrapeManager, typeAndUnitLabels bool) *queues {
-	q := &queues{reg: prometheus.NewRegistry(), live: map[string]*endpoint{}}
-	q.storage = remote.NewStorage(logger, (*recorder)(q), func() (int64, error) { return 0, nil }, dir, flushDeadline, sm, typeAndUnitLabels)
+// newQueues starts upstream's remote storage for the WAL under o.Dir/wal.
+func newQueues(o Options) *queues {
+	q := &queues{logger: o.Logger, reg: prometheus.NewRegistry(), live: map[string]*endpoint{}}
+	q.storage = remote.NewStorage(o.Slogger, (*recorder)(q), func() (int64, error) { return 0, nil }, o.Dir, flushDeadline, o.ScrapeManager, o.TypeAndUnitLabels)
 	return q
 }
 
 // apply gives upstream the destinations that are live. It is incremental:
-// queues that stay are not touched, but for a new HTTP client.
+// queues that stay are not touched, but for a new HTTP client. If upstream
+// cannot build a client, it forgets the queues that it has seen before, which
+// run on, and panics when they are to be started again. So a queue that would
+// make it fail (a certificate's file has vanished) is stopped instead; its
+// follower notices that it is gone.
 func (q *queues) apply() error {
 	cfg := &config.Config{GlobalConfig: config.GlobalConfig{ExternalLabels: q.external}}
-	for _, e := range q.live {
+	for name, e := range q.live {
+		if _, err := newWriteClient(e.cfg); err != nil {
+			level.Error(q.logger).Log("msg", "cannot keep a destination live", "destination", name, "err", err)
+			delete(q.live, name)
+			continue
+		}
 		cfg.RemoteWriteConfigs = append(cfg.RemoteWriteConfigs, e.cfg)
 	}
 	if err := q.storage.ApplyConfig(cfg); err != nil {
@@ -66,6 +79,9 @@ func (q *queues) apply() error {
 func (q *queues) start(e *endpoint) (notBefore, notAfter time.Time, err error) {
 	q.mtx.Lock()
 	defer q.mtx.Unlock()
+	if _, err := newWriteClient(e.cfg); err != nil {
+		return time.Time{}, time.Time{}, err
+	}
 	q.external = e.external
 	q.live[e.name] = e
 	records, _ := q.watcher(e.name)
@@ -114,14 +130,17 @@ func (q *queues) stop(names ...string) error {
 	return q.apply()
 }
 
-// refresh gives a live queue a client with the secrets of e.
+// refresh gives a live queue a client with the secrets of e. Its batch size
+// stays: with another one upstream would begin a new queue, unseen by the
+// follower of the old one.
 func (q *queues) refresh(e *endpoint) error {
 	q.mtx.Lock()
 	defer q.mtx.Unlock()
-	if _, ok := q.live[e.name]; !ok {
+	live, ok := q.live[e.name]
+	if !ok {
 		return nil
 	}
-	q.live[e.name] = e
+	q.live[e.name] = e.withBatchSize(live.cfg.QueueConfig.MaxSamplesPerSend)
 	return q.apply()
 }
 
@@ -156,6 +175,27 @@ func (q *queues) watcher(name string) (records float64, segment int) {
 		}
 	}
 	return records, segment
+}
+
+// seen is added to the segment of a watcher that has been looked at.
+const seen = 0.25
+
+// entered tells which segment a live queue's watcher is in, and whether it has
+// entered it since the last call: it sets its gauge only then, so that a gauge
+// that was touched and is not any more has been set again.
+func (q *queues) entered(name string) (segment int, anew bool) {
+	q.seenMtx.Lock()
+	g := q.segments.WithLabelValues(name)
+	q.seenMtx.Unlock()
+	var m dto.Metric
+	if g.Write(&m) != nil {
+		return 0, false
+	}
+	v := m.GetGauge().GetValue()
+	if anew = v == math.Trunc(v); anew {
+		g.Add(seen)
+	}
+	return int(v), anew
 }
 
 // unknownDropped is how many samples a queue dropped because it did not know
@@ -207,6 +247,9 @@ func (r *recorder) MustRegister(cs ...prometheus.Collector) {
 			s := d.String()
 			if strings.Contains(s, `"prometheus_wal_watcher_current_segment"`) || strings.Contains(s, `"prometheus_wal_watcher_records_read_total"`) {
 				r.watchers = append(r.watchers, c)
+			}
+			if vec, ok := c.(*prometheus.GaugeVec); ok && strings.Contains(s, `"prometheus_wal_watcher_current_segment"`) {
+				r.segments = vec
 			}
 		}
 	}
