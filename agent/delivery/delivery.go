@@ -145,7 +145,7 @@ func (d *Delivery) fail(err error) {
 
 // Collectors returns upstream's metrics of the queues, and ours.
 func (d *Delivery) Collectors() (prometheus.Gatherer, prometheus.Collector) {
-	return d.queues.reg, (*collector)(d)
+	return d.queues, (*collector)(d)
 }
 
 // LastCommit is when samples were last committed; zero when never.

@@ -177,6 +177,12 @@ func (q *queues) watcher(name string) (records float64, segment int) {
 	return records, segment
 }
 
+// Upstream's metrics of the watchers that are looked at.
+const (
+	currentSegment = "prometheus_wal_watcher_current_segment"
+	recordsRead    = "prometheus_wal_watcher_records_read_total"
+)
+
 // seen is added to the segment of a watcher that has been looked at.
 const seen = 0.25
 
@@ -196,6 +202,20 @@ func (q *queues) entered(name string) (segment int, anew bool) {
 		g.Add(seen)
 	}
 	return int(v), anew
+}
+
+// Gather implements prometheus.Gatherer: upstream's metrics as upstream means them.
+func (q *queues) Gather() ([]*dto.MetricFamily, error) {
+	families, err := q.reg.Gather()
+	for _, f := range families {
+		if f.GetName() != currentSegment {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			*m.Gauge.Value = math.Trunc(m.GetGauge().GetValue())
+		}
+	}
+	return families, err
 }
 
 // unknownDropped is how many samples a queue dropped because it did not know
@@ -245,10 +265,10 @@ func (r *recorder) MustRegister(cs ...prometheus.Collector) {
 		}()
 		for d := range descs {
 			s := d.String()
-			if strings.Contains(s, `"prometheus_wal_watcher_current_segment"`) || strings.Contains(s, `"prometheus_wal_watcher_records_read_total"`) {
+			if strings.Contains(s, `"`+currentSegment+`"`) || strings.Contains(s, `"`+recordsRead+`"`) {
 				r.watchers = append(r.watchers, c)
 			}
-			if vec, ok := c.(*prometheus.GaugeVec); ok && strings.Contains(s, `"prometheus_wal_watcher_current_segment"`) {
+			if vec, ok := c.(*prometheus.GaugeVec); ok && strings.Contains(s, `"`+currentSegment+`"`) {
 				r.segments = vec
 			}
 		}

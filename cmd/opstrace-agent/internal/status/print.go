@@ -102,6 +102,9 @@ func printLedger(b *strings.Builder, l delivery.Ledger) {
 	if l.DamagedBytes > 0 {
 		line(b, "damaged", human.Bytes(int64(l.DamagedBytes)))
 	}
+	if l.LostStretches > 0 {
+		line(b, "lost", human.Count(int(l.LostStretches), "part")+" of the WAL that cannot be read")
+	}
 }
 
 // reasons are the largest first.

@@ -100,7 +100,7 @@ func inTrouble() (agent.Status, []target) {
 		Refused:      map[string]uint64{"out of order": 1, "out of bounds": 12},
 		Filtered:     map[string]uint64{"native histograms": 400},
 		Uncertain:    map[string]uint64{"no answer": 587},
-		DamagedBytes: 4096,
+		DamagedBytes: 4096, LostStretches: 2,
 	}
 	down := delivery.Status{
 		Name: "opstrace-down", URL: "https://cortex.down.testcluster.opstrace.io/api/v1/push", State: delivery.Behind, Since: *before(12 * time.Minute),
