@@ -160,6 +160,7 @@ func walOptions(o Options, segmentSize int) *agentdb.Options {
 	// Upstream's other checkpoints read all that they replace.
 	opts.CheckpointFromInMemorySeries = true
 	opts.EnableSTStorage = o.Features.STStorage
+	opts.EnableMetadataWALRecords = o.Features.MetadataWALRecords
 	return opts
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math"
@@ -172,9 +173,9 @@ func setResources(flags *runFlags, logger *processLog) {
 	if !flags.autoGOMEMLIMIT {
 		return
 	}
-	_, err := memlimit.SetGoMemLimitWithOpts(
+	_, err := memlimit.Set(
 		memlimit.WithRatio(flags.memlimitRatio),
-		memlimit.WithRefreshInterval(time.Duration(flags.memlimitRefresh)),
+		memlimit.WithRefreshInterval(context.Background(), time.Duration(flags.memlimitRefresh)), // as long as the process
 		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)),
 	)
 	if err != nil {
