@@ -10,6 +10,7 @@ DEMO_FOR ?=
 
 STATICCHECK_VERSION   := v0.8.2
 GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION   := v1.8.0
 
 VERSION  ?= $(shell awk '/^\#\# [0-9]/ { print $$2; exit }' CHANGELOG.md)
 REVISION ?= $(shell git rev-parse --verify -q HEAD || echo unknown)
@@ -48,7 +49,11 @@ demo: build ## the agent and an Opstrace stand-in on loopback, until Ctrl-C; DEM
 
 .PHONY: test
 test: vet ## go vet and all tests
-	$(GO) test -timeout=20m ./...
+	$(GO) test -timeout=20m -parallel=6 ./...
+
+.PHONY: test-race
+test-race: ## all tests under the race detector, which needs a C compiler
+	CGO_ENABLED=1 $(GO) test -race -timeout=30m ./...
 
 .PHONY: test-browser
 test-browser: ## the status page in a headless Chromium; CHROMIUM names one that is not in the path
@@ -58,7 +63,7 @@ test-browser: ## the status page in a headless Chromium; CHROMIUM names one that
 .PHONY: vet
 vet:
 	$(GO) vet ./... ./.ci/demo
-	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); \
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(find . -name '*.go' -not -path './bin/*' -not -path './dist/*')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted" >&2; exit 1; fi
 
 .PHONY: bench
@@ -66,7 +71,7 @@ bench: ## benchmarks
 	$(GO) test -run='^$$' -bench=. -benchmem -timeout=60m ./...
 
 .PHONY: lint
-lint: vet staticcheck golangci-lint ## go vet, staticcheck and golangci-lint
+lint: vet audit staticcheck golangci-lint ## go vet, audit, staticcheck and golangci-lint
 
 .PHONY: staticcheck
 staticcheck: $(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION)
@@ -77,6 +82,21 @@ staticcheck: $(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION)
 golangci-lint: $(OPSTRACE_AGENT_TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 	$< run ./...
 
+# GOVULNDB is https://vuln.go.dev, a mirror of it, or file:///FOLDER.
+.PHONY: audit
+audit: $(if $(GOVULNDB),$(OPSTRACE_AGENT_TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)) ## modules, toolchain of what is in dist/ and, if GOVULNDB names a database, known vulnerabilities
+	$(GO) mod verify
+	$(GO) test -run='^TestModulesNotBehindPrometheus$$' ./cmd/opstrace-agent
+	@for binary in $(wildcard $(DIST)/build/*/opstrace-agent); do \
+	  $(GO) version $$binary; \
+	  [ "$$($(GO) version $$binary)" = "$$binary: $(TOOLCHAIN)" ] || { echo "audit: releases are compiled with $(TOOLCHAIN): make release" >&2; exit 1; }; \
+	done
+ifdef GOVULNDB
+	GOTOOLCHAIN=$(TOOLCHAIN) $< -db=$(GOVULNDB) ./cmd/opstrace-agent
+else
+	@echo "audit: known vulnerabilities were NOT looked up: no GOVULNDB; with a network: make audit GOVULNDB=https://vuln.go.dev"
+endif
+
 # $(call install,MODULE,NAME,VERSION) builds a tool once.
 define install
 	mkdir -p $(OPSTRACE_AGENT_TOOLS)
@@ -86,6 +106,11 @@ endef
 
 $(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION):
 	$(call install,honnef.co/go/tools/cmd/staticcheck,staticcheck,$(STATICCHECK_VERSION))
+
+# It reads sources as the Go version that it was built with, so that is the release's.
+$(OPSTRACE_AGENT_TOOLS)/govulncheck-$(GOVULNCHECK_VERSION): export GOTOOLCHAIN = $(TOOLCHAIN)
+$(OPSTRACE_AGENT_TOOLS)/govulncheck-$(GOVULNCHECK_VERSION):
+	$(call install,golang.org/x/vuln/cmd/govulncheck,govulncheck,$(GOVULNCHECK_VERSION))
 
 $(OPSTRACE_AGENT_TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,golangci-lint,$(GOLANGCI_LINT_VERSION))

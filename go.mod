@@ -2,6 +2,12 @@ module github.com/opstrace/opstrace-agent
 
 go 1.26.7
 
+// What is built: there are copies of packages of ours in it.
+ignore (
+	./bin
+	./dist
+)
+
 require (
 	github.com/KimMachineGun/automemlimit v1.0.0
 	github.com/alecthomas/kingpin/v2 v2.4.0
@@ -29,6 +35,7 @@ require (
 	go.yaml.in/yaml/v2 v2.4.4
 	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/crypto v0.59.0
+	golang.org/x/mod v0.43.0
 	golang.org/x/sys v0.50.0
 	golang.org/x/term v0.48.0
 	golang.org/x/time v0.16.0

@@ -5,13 +5,23 @@ ARCHES  ?= amd64 arm64 armv7 armv6 386 riscv64 mipsle
 FORMATS ?= deb rpm apk archlinux
 DIST    ?= dist
 
-.PHONY: release packages tarballs sbom checksums
-release packages tarballs sbom checksums: export ARCHES := $(ARCHES)
-release packages tarballs sbom checksums: export FORMATS := $(FORMATS)
-release packages tarballs sbom checksums: export DIST := $(DIST)
+# What a release is compiled with, whatever Go the machine has: the standard
+# library in it is what parses the network's answers, and is mended by minor
+# releases. The go command gets this one from the module proxy. go.mod says what
+# is enough to build for oneself.
+TOOLCHAIN := go1.27.3
+
+.PHONY: release packages tarballs sbom checksums binaries
+release packages tarballs sbom checksums binaries: export GOTOOLCHAIN := $(TOOLCHAIN)
+release packages tarballs sbom checksums binaries: export ARCHES := $(ARCHES)
+release packages tarballs sbom checksums binaries: export FORMATS := $(FORMATS)
+release packages tarballs sbom checksums binaries: export DIST := $(DIST)
 
 release: ## dist/: packages, archives, bills of materials, checksums; the same commit gives the same bytes
 	packaging/release.sh binaries packages tarballs sbom notes checksums
+
+binaries:
+	packaging/release.sh binaries
 
 packages: ## deb, rpm, apk, archlinux
 	packaging/release.sh binaries packages

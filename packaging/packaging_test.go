@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -168,6 +169,17 @@ func TestTimes(t *testing.T) {
 	}
 	if want := "MemoryMax=" + s["Service.MemoryMax"][0]; !strings.Contains(man(t), want) {
 		t.Errorf("the manual page does not say %q", want)
+	}
+}
+
+// The container image is a release as well.
+func TestToolchain(t *testing.T) {
+	m := regexp.MustCompile(`(?m)^TOOLCHAIN := go(1\.\d+\.\d+)$`).FindStringSubmatch(read(t, "packaging.mk"))
+	if m == nil {
+		t.Fatal("packaging.mk names no TOOLCHAIN")
+	}
+	if want := "docker.io/library/golang:" + m[1] + " AS build"; !strings.Contains(read(t, "Dockerfile"), want) {
+		t.Errorf("the Dockerfile does not build with %s", want)
 	}
 }
 

@@ -2,6 +2,7 @@
 # release.sh STEP...: builds what a release consists of, into $DIST. Steps, in this order where several are wanted:
 #   binaries packages tarballs sbom notes checksums
 # The same commit gives the same bytes, in whatever folder: times come from the commit, owners and modes from here.
+# It is called by make, which exports the GOTOOLCHAIN that releases are compiled with.
 # ARCHES, FORMATS, DIST: see packaging.mk. VERSION: default the newest heading of CHANGELOG.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +19,11 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2> /dev/null ||
 revision=$(git rev-parse --verify -q HEAD 2> /dev/null || echo unknown)
 export VERSION SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
 umask 022
+
+case ${GOTOOLCHAIN:-} in
+  go1.*) ;;
+  *) echo "release.sh: GOTOOLCHAIN names no version of Go: call make release" >&2; exit 2 ;;
+esac
 
 stage=$dist/stage
 binary() { echo "$dist/build/$1/opstrace-agent"; }

@@ -13,7 +13,7 @@ release() {
   local folder=$work/$1
   shift
   git clone -q . "$folder"
-  (cd "$folder" && env "$@" ARCHES="${ARCHES:-amd64}" DIST=dist packaging/release.sh binaries packages tarballs sbom notes checksums > ../log 2>&1) || {
+  (cd "$folder" && env "$@" ARCHES="${ARCHES:-amd64}" DIST=dist make release > "$work/log" 2>&1) || {
     cat "$work/log" >&2
     exit 1
   }

@@ -114,7 +114,7 @@ get_emulators
 CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false -tags=remove_all_sd,enable_dns_sd" \
   go build -o "$work/opstrace-sandbox" ./cmd/opstrace-sandbox || exit 1
 for arch in $arches; do
-  ARCHES=$arch DIST=$work/dist packaging/release.sh binaries > /dev/null || exit 1
+  ARCHES=$arch DIST=$work/dist make binaries > /dev/null || exit 1
   binary=$work/dist/build/$arch/opstrace-agent
   emulator=$(emulator "$arch")
   printf '\n== %s (%s)\n' "$arch" "$(basename "${emulator:-native}")"

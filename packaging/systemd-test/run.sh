@@ -52,7 +52,7 @@ build() {
   echo "building packages $old and $new"
   for version in $old $new; do
     ARCHES=amd64 FORMATS="deb rpm" DIST=$dist VERSION=$version \
-      packaging/release.sh binaries packages tarballs > "$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
+      make packages tarballs > "$work/build.log" 2>&1 || { cat "$work/build.log" >&2; exit 1; }
   done
   payload=$work/payload
   mkdir "$payload"
