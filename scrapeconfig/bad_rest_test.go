@@ -90,6 +90,23 @@ remote_read: []`,
 		"testdata/bad.yml:2: url for remote_write is empty",
 		manual},
 
+	{`remote_write:
+- url: http://x
+- url: http://y
+  convert_nhcb_to_classic: true`,
+		"testdata/bad.yml:4: convert_nhcb_to_classic is not supported: of the several series that one sample would become some may be refused, and what became of it could not be counted",
+		"send custom buckets as they are, with protobuf_message: io.prometheus.write.v2.Request and send_native_histograms: true, or scrape classic histograms"},
+	{`opstrace:
+- cluster: c
+  tenant: a
+- cluster: c
+  tenant: b
+  convert_nhcb_to_classic: true
+remote_write:
+- url: http://x`,
+		"testdata/bad.yml:6: convert_nhcb_to_classic is not supported: of the several series that one sample would become some may be refused, and what became of it could not be counted",
+		"send custom buckets as they are, with protobuf_message: io.prometheus.write.v2.Request and send_native_histograms: true, or scrape classic histograms"},
+
 	// semantics
 	{`scrape_configs:
 - job_name: a

@@ -63,7 +63,7 @@ func checkCut(t *testing.T, content []byte) {
 }
 
 // checkInsert inserts a block above the n-th section of content, or below the
-// last one, and compares what becomes of the rest. It says whether there was
+// last one, and compares what becomes of the rest. It reports whether there was
 // such a place and the rest was good.
 func checkInsert(t *testing.T, content []byte, n int, block string) bool {
 	t.Helper()

@@ -126,7 +126,7 @@ func appendField(refs []FileRef, v reflect.Value, f reflect.StructField, parent 
 	return appendFiles(refs, v, field)
 }
 
-// namesFile says whether a field of that name holds the path of a file that
+// namesFile reports whether a field of that name holds the path of a file that
 // is read.
 func namesFile(name string) bool {
 	if strings.HasSuffix(name, "_log_file") || name == "metrics_path" {

@@ -44,7 +44,7 @@ func TestGood(t *testing.T) {
 		}
 		golden := strings.TrimSuffix(path, ".good.yml") + ".golden"
 		if *update {
-			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			if err := os.WriteFile(golden, []byte(got), 0o640); err != nil {
 				t.Fatal(err)
 			}
 			continue

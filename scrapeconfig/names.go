@@ -121,18 +121,5 @@ func (s *source) explainNames(err error, own int) error {
 	if !ok {
 		return err
 	}
-	e := &Error{File: s.path, Msg: d.msg, Hint: d.hint}
-	if d.index >= own {
-		e.Line = s.block.line(d.index-own, "name")
-		return e
-	}
-	if root := rootOf(s.rest); root != nil {
-		for _, i := range find(root, "remote_write") {
-			e.Line = root.Content[i].Line
-			if list := root.Content[i+1]; d.index < len(list.Content) {
-				e.Line = list.Content[d.index].Line
-			}
-		}
-	}
-	return e
+	return &Error{File: s.path, Line: s.entryLine(d.index, own, "name"), Msg: d.msg, Hint: d.hint}
 }

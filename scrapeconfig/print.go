@@ -76,7 +76,7 @@ func hideSecrets(n *yaml.Node) {
 	}
 }
 
-// isSecretParam tells whether a label becomes a URL parameter that is named
+// isSecretParam reports whether a label becomes a URL parameter that is named
 // like a secret.
 func isSecretParam(label string) bool {
 	param, ok := strings.CutPrefix(label, model.ParamLabelPrefix)

@@ -178,7 +178,7 @@ func walk(n *yaml.Node, visit func(*yaml.Node)) {
 	}
 }
 
-// parsesTo says whether the first document of content is the mapping want,
+// parsesTo reports whether the first document of content is the mapping want,
 // every node in its place. An empty mapping stands for no document.
 func parsesTo(content []byte, want *yaml.Node) bool {
 	doc := &yaml.Node{}
@@ -255,7 +255,7 @@ func breakLen(line []byte) int {
 	return 0
 }
 
-// startsLine says whether only indentation stands before the column.
+// startsLine reports whether only indentation stands before the column.
 func startsLine(line []byte, column int) bool {
 	line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
 	return len(line) >= column-1 && len(bytes.Trim(line[:column-1], " ")) == 0

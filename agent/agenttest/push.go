@@ -126,7 +126,7 @@ func (e *Endpoint) authenticate(header string) (tenant, refusal string) {
 	}
 }
 
-// pause waits, and tells whether the client is still there.
+// pause waits, and reports whether the client is still there.
 func (e *Endpoint) pause(r *http.Request, d time.Duration) bool {
 	if d > 0 {
 		timer := time.NewTimer(d)

@@ -36,7 +36,7 @@ type sampleValue struct {
 	fh *histogram.FloatHistogram
 }
 
-// same tells whether two values are the same bit by bit, so that stale markers
+// same reports whether two values are the same bit by bit, so that stale markers
 // equal each other.
 func (v sampleValue) same(o sampleValue) bool {
 	switch {
@@ -164,7 +164,7 @@ func (s *series) find(t int64) (int, bool) {
 	})
 }
 
-// has tells whether a sample is stored with this time and value.
+// has reports whether a sample is stored with this time and value.
 func (s *series) has(t int64, v sampleValue) bool {
 	if s.count > 0 && t == s.last {
 		return s.lastValue.same(v)

@@ -304,7 +304,7 @@ func (s *Snapshot) refusals(want func(refusal) bool) (found []Refusal) {
 	return found
 }
 
-// CheckInOrder tells whether every series arrived in the order of time, replays
+// CheckInOrder reports whether every series arrived in the order of time, replays
 // of what was stored aside: nothing was lost for coming late, silently or with
 // an answer, and nothing was let in by an out-of-order window.
 func (s *Snapshot) CheckInOrder() error {

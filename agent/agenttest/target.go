@@ -57,11 +57,16 @@ type TargetOptions struct {
 // ScrapesMetric is the counter whose value is the ordinal of the scrape.
 const ScrapesMetric = "agenttest_scrapes_total"
 
-// Scrape is one scrape that was answered: its response was written whole. That
-// its scraper read it, and lived to commit it, is not known.
+// Scrape is one scrape that was answered: its scraper has read the response to
+// its end, and has come back for the next one, which Prometheus does when it has
+// committed the last. A scrape that it gave up in time to close the connection,
+// or before which it was stopped or killed, is not answered: nobody knows whether
+// it was committed. A scraper that asks for the connection to be closed has its
+// scrape answered as soon as the response is written.
 type Scrape struct {
 	Ordinal int64 // from 1
-	At      time.Time
+	// At is when the response had been written.
+	At time.Time
 }
 
 // Target is one fake target. One scraper at a time makes sense of it.
@@ -74,6 +79,15 @@ type Target struct {
 	scrapes  int64
 	answered []Scrape
 	more     chan struct{} // closed and replaced at every answered scrape
+	written  *written      // the last scrape, while it is not known whether it is answered
+}
+
+// written is a scrape whose response has been written, as the n-th of its connection.
+type written struct {
+	Scrape
+
+	conn *scraperConn
+	n    int64
 }
 
 // Update changes what the target exposes from the next scrape on.
@@ -115,8 +129,27 @@ func (t *Target) Await(ctx context.Context, n int) error {
 	}
 }
 
+// settle decides about the last scrape when the next has come. It is called with
+// the lock held.
+func (t *Target) settle() {
+	if last := t.written; last != nil && last.conn.kept(last.n) {
+		t.answer(last.Scrape)
+	}
+	t.written = nil
+}
+
+// answer is called with the lock held.
+func (t *Target) answer(s Scrape) {
+	t.answered = append(t.answered, s)
+	close(t.more)
+	t.more = make(chan struct{})
+}
+
 func (t *Target) serve(w http.ResponseWriter, r *http.Request, closing <-chan struct{}) {
+	conn := scraperConnOf(r)
+	n := conn.requests.Add(1)
 	t.mu.Lock()
+	t.settle()
 	t.scrapes++
 	ordinal, options := t.scrapes, t.options
 	t.mu.Unlock()
@@ -148,18 +181,24 @@ func (t *Target) serve(w http.ResponseWriter, r *http.Request, closing <-chan st
 		return
 	}
 	// The last byte goes out with the lock held, so that a scraper which has
-	// it all is never ahead of the record.
+	// it all is never ahead of the record, when it comes back.
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if r.Context().Err() != nil {
+		return
+	}
 	if _, err := w.Write(body.Bytes()[last:]); err != nil {
 		return
 	}
 	if err := http.NewResponseController(w).Flush(); err != nil {
 		return
 	}
-	t.answered = append(t.answered, Scrape{Ordinal: ordinal, At: time.Now()})
-	close(t.more)
-	t.more = make(chan struct{})
+	scrape := Scrape{Ordinal: ordinal, At: time.Now()}
+	if r.Close {
+		t.answer(scrape)
+	} else {
+		t.written = &written{scrape, conn, n}
+	}
 }
 
 // encode is called with the target's lock held.
@@ -213,7 +252,7 @@ func NewTargets(addr string) (*Targets, error) {
 		s.scrape(w, r, s.find(""))
 	})
 	mux.HandleFunc("GET /sd", s.discover)
-	s.server = &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
+	s.server = &http.Server{Handler: mux, ConnContext: withScraperConn, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	s.handlers.Go(func() { _ = s.server.Serve(listener) })
 	return s, nil
 }

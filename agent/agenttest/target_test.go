@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -233,7 +234,49 @@ func TestLargeBody(t *testing.T) {
 	require.Greater(t, resp.ContentLength, int64(1<<20))
 	_, err = io.Copy(io.Discard, resp.Body)
 	require.NoError(t, err)
-	require.Len(t, target.Answered(), 1)
+	require.Empty(t, target.Answered(), "nobody knows yet what the scraper made of it")
+	scrapeTarget(t, s.URL(target), acceptText, false)
+	require.Len(t, target.Answered(), 2)
+}
+
+// A response that was written whole and is given up by its scraper is not
+// answered, whatever the next scrape comes over.
+func TestGivenUpScrapes(t *testing.T) {
+	s := startTargets(t)
+	target := s.Add("a", TargetOptions{Series: 10})
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	read := func() {
+		resp, err := client.Get(s.URL(target))
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+	}
+	giveUp := func() {
+		ordinal := target.begun() + 1
+		conn, err := net.Dial("tcp", s.Addr())
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", metricsPath(target.Name), s.Addr())
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			target.mu.Lock()
+			defer target.mu.Unlock()
+			return target.written != nil && target.written.Ordinal == ordinal
+		}, 10*time.Second, time.Millisecond)
+	}
+	for _, scrape := range []func(){read, read, giveUp, read, giveUp, giveUp, read} {
+		scrape()
+	}
+	client.CloseIdleConnections() // as when the scraper is killed
+	read()
+	read()
+	var ordinals []int64
+	for _, a := range target.Answered() {
+		ordinals = append(ordinals, a.Ordinal)
+	}
+	require.Equal(t, []int64{1, 2, 4, 8}, ordinals)
 }
 
 // scraped are the samples of scrapes with these ordinals, a second apart.

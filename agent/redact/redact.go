@@ -4,6 +4,7 @@ package redact
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -47,7 +48,29 @@ func URL(s string) string {
 	return redactURLs(s, Secret)
 }
 
-// Secret tells whether a parameter is named like a secret.
+// Destination hides what may be secret of the URL of a destination: user,
+// password, and the values of all parameters. It is what delivery.json has kept
+// since 0.1.0, and what a renamed destination is recognised by: another form of
+// it would make every destination a new one at the next start. So it keeps user
+// and password apart and sorts the parameters, which Text, that finds URLs
+// within sentences, does not. A nil URL is empty.
+func Destination(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	c := *u
+	if c.User != nil {
+		c.User = url.UserPassword(hidden, hidden)
+	}
+	query := c.Query()
+	for name := range query {
+		query.Set(name, hidden)
+	}
+	c.RawQuery = query.Encode()
+	return c.String()
+}
+
+// Secret reports whether a parameter is named like a secret.
 func Secret(name string) bool { return secretName.MatchString(name) }
 
 func redactURLs(s string, secret func(name string) bool) string {

@@ -31,6 +31,31 @@ func TestURLs(t *testing.T) {
 	}
 }
 
+// TestDestination: literally what 0.1.0 has written into delivery.json.
+func TestDestination(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://h/api/v1/push":             "https://h/api/v1/push",
+		"http://u@h:9009/":                  "http://xxxxx:xxxxx@h:9009/",
+		"http://u:p%40ss@h/?b=1&a=2&flag#f": "http://xxxxx:xxxxx@h/?a=xxxxx&b=xxxxx&flag=xxxxx#f",
+		"http://h/?a=1&a=2&token=a%20b":     "http://h/?a=xxxxx&token=xxxxx",
+		"http://h/?":                        "http://h/?",
+	} {
+		u, err := url.Parse(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Destination(u); got != want {
+			t.Errorf("%s:\n%s instead of\n%s", in, got, want)
+		}
+		if u.String() != in {
+			t.Errorf("%s was changed into %s", in, u)
+		}
+	}
+	if Destination(nil) != "" {
+		t.Error("no URL")
+	}
+}
+
 func TestLabels(t *testing.T) {
 	got := Labels(labels.FromStrings("__param_module", "a", "__param_api_key", "b", "token", "c"))
 	if want := labels.FromStrings("__param_module", "a", "__param_api_key", Hidden, "token", "c"); !labels.Equal(got, want) {

@@ -102,6 +102,7 @@ func (c *conversion) cut(content []byte) ([]byte, error) {
 		}
 		t.cutItems(val, t.keyEnd(t.root, i, end), func(item *yaml.Node, to int) bool {
 			if key.Value == "remote_write" {
+				c.cutConversion(t, item, to)
 				return c.sameDestination(item)
 			}
 			return c.cutDiscoveries(t, item, to)
@@ -127,7 +128,7 @@ func lineOf(s string) (n int) {
 }
 
 // cutDiscoveries takes the discoveries out of a job that this build does not
-// have. It tells whether no source of targets is left.
+// have. It reports whether no source of targets is left.
 func (c *conversion) cutDiscoveries(t *text, job *yaml.Node, end int) bool {
 	if job.Kind != yaml.MappingNode {
 		return false
@@ -157,7 +158,21 @@ func (c *conversion) cutDiscoveries(t *text, job *yaml.Node, end int) bool {
 	return false
 }
 
-// sameDestination tells whether an entry of remote_write goes where the new
+// cutConversion takes out of an entry of remote_write what an agent refuses.
+func (c *conversion) cutConversion(t *text, rw *yaml.Node, end int) {
+	if rw.Kind != yaml.MappingNode {
+		return
+	}
+	t.cutKeys(rw, end, func(key, _ *yaml.Node) bool {
+		unwanted := key.Value == "convert_nhcb_to_classic"
+		if unwanted {
+			c.leaveOut(key, "remote_write", key.Value+" makes several series of one sample, which cannot be accounted for")
+		}
+		return unwanted
+	})
+}
+
+// sameDestination reports whether an entry of remote_write goes where the new
 // section goes: the samples would be sent twice. The section gets its settings.
 func (c *conversion) sameDestination(rw *yaml.Node) bool {
 	url := value(rw, "url")

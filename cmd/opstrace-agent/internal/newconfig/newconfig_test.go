@@ -106,6 +106,26 @@ func TestFromGolden(t *testing.T) {
 	}
 }
 
+// TestFromConversion: what the agent would refuse in an entry that is kept, or
+// that becomes the opstrace section, is left out.
+func TestFromConversion(t *testing.T) {
+	for name, entries := range map[string]string{
+		"last":              "- url: http://x\n  convert_nhcb_to_classic: true\n",
+		"first":             "- convert_nhcb_to_classic: true\n  url: http://x\n",
+		"in braces":         "- {url: http://x, convert_nhcb_to_classic: true}\n",
+		"the section's own": "- url: https://cortex.default.testcluster.opstrace.io/api/v1/push\n  convert_nhcb_to_classic: true\n- url: http://x\n",
+	} {
+		r := from(t, "remote_write:\n"+entries, false)
+		cfg := load(t, r)
+		if len(cfg.RemoteWriteConfigs) != 2 || cfg.RemoteWriteConfigs[0].URL.String() != "http://x" {
+			t.Errorf("%s: got\n%s", name, r.Text)
+		}
+		if len(r.LeftOut) != 1 || !strings.HasSuffix(r.LeftOut[0], ": remote_write: convert_nhcb_to_classic makes several series of one sample, which cannot be accounted for") {
+			t.Errorf("%s: left out %q", name, r.LeftOut)
+		}
+	}
+}
+
 func TestFromShapes(t *testing.T) {
 	for name, tc := range map[string]struct {
 		content string

@@ -144,7 +144,7 @@ func (t *text) keyEnd(mapping *yaml.Node, i, end int) int {
 	return end
 }
 
-// shared tells whether a key stands behind a dash.
+// shared reports whether a key stands behind a dash.
 func (t *text) shared(key *yaml.Node) bool {
 	return strings.TrimSpace(t.lines[key.Line-1][:key.Column-1]) == "-"
 }

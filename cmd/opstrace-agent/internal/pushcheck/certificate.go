@@ -66,7 +66,7 @@ func issuer(cert *x509.Certificate) string {
 	return human.Line(name, 80)
 }
 
-// staging tells whether a chain comes from Let's Encrypt's test authority, whose
+// staging reports whether a chain comes from Let's Encrypt's test authority, whose
 // names all have this mark.
 func staging(chain []*x509.Certificate) bool {
 	for _, cert := range chain {

@@ -40,7 +40,7 @@ func (c *check) judge(a *answer, took time.Duration) bool {
 }
 
 func (c *check) accepted(a *answer, text string, took time.Duration) bool {
-	if c.v2() && !a.wrote {
+	if c.v2 && !a.wrote {
 		c.authorized()
 		return c.fail(StepWrite, text+", without a word about what was written",
 			"the endpoint speaks remote write 1.0 only and would lose every sample: remove protobuf_message")
@@ -103,7 +103,7 @@ func (c *check) statusHint(a *answer) string {
 			return fmt.Sprintf("nothing takes writes under %s: Opstrace does under /api/v1/push, Prometheus under /api/v1/write", human.Line(path(c.rw.URL.URL), 100))
 		}
 		return "nothing takes writes there: check the host of the url"
-	case a.status == http.StatusUnsupportedMediaType && c.v2():
+	case a.status == http.StatusUnsupportedMediaType && c.v2:
 		return "the endpoint speaks remote write 1.0 only: remove protobuf_message"
 	case a.status == http.StatusTooManyRequests:
 		return overLimit
@@ -147,7 +147,7 @@ func (a *answer) String() string {
 	return text
 }
 
-// isPage tells whether the answer is made for a browser: no receiver of remote
+// isPage reports whether the answer is made for a browser: no receiver of remote
 // write says yes in HTML.
 func (a *answer) isPage() bool {
 	kind, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))

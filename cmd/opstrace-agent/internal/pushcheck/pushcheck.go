@@ -44,7 +44,7 @@ type Step struct {
 
 // Check takes the steps for one destination, as scrapeconfig.LoadFile returns
 // it, and reports each as it is done. It ends at the first one that fails, and
-// tells whether none did. It takes no longer than the destination's
+// reports whether none did. It takes no longer than the destination's
 // remote_timeout.
 func Check(ctx context.Context, rw *config.RemoteWriteConfig, report func(Step)) bool {
 	c := &check{rw: rw, report: report}
@@ -64,6 +64,7 @@ type check struct {
 	anonymous bool   // nothing authorizes the requests
 	token     *token // nil: something else does, or nothing
 	proxy     string // host of the proxy; empty: none
+	v2        bool   // remote write 2.0
 
 	mu     sync.Mutex
 	report func(Step) // nil once the check is over

@@ -2,13 +2,13 @@ package targetcheck
 
 import (
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/model/relabel"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+	"github.com/opstrace/opstrace-agent/agent/delivery/selection"
 )
 
 // tally is the appender of one scrape.
@@ -50,30 +50,24 @@ func (a *tally) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v floa
 	}
 	a.appended++
 	for _, b := range a.batches {
-		lset, keep := relabelFor(a.builder, ls, a.round.cfg.GlobalConfig.ExternalLabels, b.rw)
+		lset, keep := selection.ExternalAndRelabelled(a.builder, ls, a.round.cfg.GlobalConfig.ExternalLabels, b.rw.WriteRelabelConfigs)
 		if !keep {
 			b.send.Dropped++
 			continue
 		}
-		if err := b.add(sample{lset, t, v, h, fh, opts.Exemplars}); err != nil {
+		it := remotewrite.Item{Series: &remotewrite.Series{Labels: lset}, T: t, V: v}
+		switch {
+		case h != nil:
+			it.Kind, it.H = remotewrite.HistogramSample, h
+		case fh != nil:
+			it.Kind, it.FH = remotewrite.FloatHistogramSample, fh
+		}
+		if err := b.add(it, opts.Exemplars); err != nil {
 			return 0, err
 		}
 	}
 	a.refs++ // Two series with one reference would confuse the scrape's cache.
 	return a.refs, nil
-}
-
-// relabelFor adds the external labels and applies write_relabel_configs, as
-// upstream's QueueManager.StoreSeries does.
-func relabelFor(b *labels.Builder, ls, external labels.Labels, rw *config.RemoteWriteConfig) (labels.Labels, bool) {
-	b.Reset(ls)
-	external.Range(func(l labels.Label) {
-		if b.Get(l.Name) == "" {
-			b.Set(l.Name, l.Value)
-		}
-	})
-	keep := relabel.ProcessBuilder(b, rw.WriteRelabelConfigs...)
-	return b.Labels(), keep
 }
 
 // Commit ends a scrape. Its outcome has been reported to the target before.
@@ -98,13 +92,3 @@ func (a *tally) Commit() error {
 }
 
 func (a *tally) Rollback() error { return nil }
-
-// sample is one sample of a series as it would be sent.
-type sample struct {
-	labels    labels.Labels
-	t         int64
-	v         float64
-	h         *histogram.Histogram
-	fh        *histogram.FloatHistogram
-	exemplars []exemplar.Exemplar
-}

@@ -71,7 +71,7 @@ type Send struct {
 	Bytes      int // compressed
 }
 
-// Failed tells whether anything did not work.
+// Failed reports whether anything did not work.
 func (r *Report) Failed() bool {
 	return slices.ContainsFunc(r.Jobs, func(j *Job) bool {
 		return len(j.Failures) > 0 || slices.ContainsFunc(j.Targets, func(t *Target) bool { return t.Err != nil })

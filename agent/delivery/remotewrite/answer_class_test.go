@@ -1,0 +1,107 @@
+package remotewrite
+
+import (
+	"testing"
+	"time"
+)
+
+func TestClassOf(t *testing.T) {
+	t.Parallel()
+	for want, all := range map[Class][]int{
+		Unanswered:   {0},
+		Acknowledged: {200, 202, 204},
+		Passing:      {429, 500, 501, 502, 503, 504, 511, 599},
+		Held:         {100, 301, 302, 307, 308, 401, 402, 403, 404, 405, 407, 408, 409, 410, 418, 425, 451, 499, 600},
+		TooLarge:     {413},
+		Final:        {400, 415, 422},
+	} {
+		for _, status := range all {
+			if got := ClassOf(status); got != want {
+				t.Errorf("%d is %s, not %s", status, got, want)
+			}
+		}
+	}
+	if got := Final.String() + ", " + TooLarge.String() + ", " + Class(9).String(); got != "final, too large, Class(9)" {
+		t.Error(got)
+	}
+}
+
+func TestKind(t *testing.T) {
+	t.Parallel()
+	if Kind(0) != "no answer" || Kind(503) != "HTTP 503" {
+		t.Error(Kind(0), Kind(503))
+	}
+}
+
+func TestMayHaveStored(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		status int
+		words  string
+		want   bool
+	}{
+		{0, `Post "https://x/": context deadline exceeded`, true},
+		{0, `Post "https://x/": read tcp 127.0.0.1:1->127.0.0.1:2: connection reset by peer`, true},
+		{0, `Post "https://x/": dial tcp: lookup x: no such host`, false},
+		{0, `Post "https://x/": dial tcp 127.0.0.1:1: connect: connection refused`, false},
+		{0, `Post "https://x/": tls: failed to verify certificate: x509: certificate signed by unknown authority`, false},
+		{500, "", true}, {503, "", true}, {504, "", true},
+		{409, "server returned HTTP status 409 Conflict: 500-to-409: empty ring", true},
+		{409, "server returned HTTP status 409 Conflict: words", false},
+		{400, "", false}, {401, "", false}, {413, "", false}, {429, "", false}, {308, "", false},
+	} {
+		if got := MayHaveStored(c.status, c.words); got != c.want {
+			t.Errorf("%d %s: %t", c.status, c.words, got)
+		}
+	}
+}
+
+// TestWords: sentences of Cortex, Mimir, Thanos and Prometheus.
+func TestWords(t *testing.T) {
+	t.Parallel()
+	for words, want := range map[string]struct {
+		there, out bool
+		reason     string
+	}{
+		"user=default: err: out of order sample. timestamp=2026-01-01T00:00:00Z, series={__name__=\"up\"}": {true, false, "out_of_order"},
+		"out of order sample":              {true, false, "out_of_order"},
+		"duplicate sample for timestamp":   {true, false, "out_of_order"},
+		"Duplicate sample for timestamp 1": {true, false, "out_of_order"},
+		"(err-mimir-sample-out-of-order)":  {true, false, "out_of_order"},
+		"the sample has been rejected because another sample with the same timestamp, but a different value, has already been ingested (err-mimir-sample-duplicate-timestamp)": {true, false, "out_of_order"},
+		"store 1 samples: out of bounds":                  {false, true, "out_of_bounds"},
+		"too old sample":                                  {false, true, "out_of_bounds"},
+		"timestamp too new: 1":                            {false, true, "out_of_bounds"},
+		"the sample's timestamp is too far in the future": {false, true, "out_of_bounds"},
+		"label value too long":                            {false, false, "http_400"},
+		"":                                                {false, false, "http_400"},
+	} {
+		if AlreadyThere(words) != want.there || OutOfWindow(words) != want.out || Reason(400, words) != want.reason {
+			t.Errorf("%q: already there %t, out of the window %t, %s", words, AlreadyThere(words), OutOfWindow(words), Reason(400, words))
+		}
+	}
+}
+
+// TestBackoff: pauses grow and are jittered, are never zero, never too short
+// for an endpoint that names one, and the arithmetic holds for any settings.
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	for attempt, full := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6000, 6000} {
+		full *= time.Millisecond
+		for range 50 {
+			if got := Backoff(attempt, 100*time.Millisecond, time.Second, 0); got < full/2 || got > full*3/2 {
+				t.Errorf("attempt %d: %s, expected about %s", attempt, got, full)
+			}
+		}
+	}
+	if got := Backoff(0, 100*time.Millisecond, time.Second, time.Minute); got < time.Minute || got > 90*time.Second {
+		t.Errorf("a minute was asked for, and it is %s", got)
+	}
+	for _, d := range []time.Duration{0, 365 * 24 * time.Hour} {
+		for _, attempt := range []int{0, 1, 50, 1 << 40} {
+			if got := Backoff(attempt, d, d, 0); got < shortestBackoff/2 {
+				t.Errorf("%s: attempt %d comes after %s", d, attempt, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package remotewrite
+
+import (
+	"fmt"
+
+	"github.com/prometheus/prometheus/util/compression"
+)
+
+// Encoder builds remote write requests. What an endpoint holds after them is
+// what it would hold after those of upstream's queue, which sends a time series
+// with all labels for each item. Buffers are reused, so an Encoder is used by
+// one goroutine.
+type Encoder struct {
+	typeAndUnitLabels bool
+
+	v1      messageV1
+	v2      messageV2
+	message []byte
+	compr   compression.EncodeBuffer
+
+	// peak is the size of the largest message for which there are buffers, small
+	// how many messages in a row have needed a fraction of it.
+	peak, small int
+}
+
+// NewEncoder returns an encoder. With typeAndUnitLabels, the type and unit of a
+// series are in its labels and not in its metadata (upstream's feature
+// type-and-unit-labels).
+func NewEncoder(typeAndUnitLabels bool) *Encoder {
+	return &Encoder{
+		typeAndUnitLabels: typeAndUnitLabels,
+		v2:                newMessageV2(),
+		compr:             compression.NewSyncEncodeBuffer(),
+	}
+}
+
+// Encode returns the compressed request for items, which Group has ordered: 2.0
+// if v2, else 1.0. Items of one series that follow each other share a time
+// series. Without items it is a request that writes nothing. It is valid until
+// the next call.
+func (e *Encoder) Encode(v2 bool, items []Item) ([]byte, error) {
+	var err error
+	if v2 {
+		e.message, err = e.v2.marshal(e.message, items, e.typeAndUnitLabels)
+	} else {
+		e.message, err = e.v1.marshal(e.message, items)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode a write request: %w", err)
+	}
+	size := len(e.message)
+	if size == 0 {
+		// An empty message has no bytes, and upstream's compression leaves those
+		// alone. What snappy makes of them is their number.
+		return []byte{0}, nil
+	}
+	body, err := compression.Encode(compression.Snappy, e.message, e.compr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot compress a write request: %w", err)
+	}
+	e.trim(size)
+	return body, nil
+}
+
+// patience is after how many small messages the buffers of a large one are
+// given back.
+const patience = 16
+
+func (e *Encoder) trim(size int) {
+	if size > e.peak/4 {
+		e.peak, e.small = max(e.peak, size), 0
+		return
+	}
+	if e.small++; e.small >= patience {
+		*e = *NewEncoder(e.typeAndUnitLabels)
+	}
+}
+
+// content is what a time series holds of items. A receiver appends all floats
+// of a time series before its histograms, and some the exemplars in between: a
+// time series with two of them would go backwards in time, or name exemplars of
+// a series that is not there yet.
+type content uint8
+
+const (
+	floats content = iota
+	histograms
+	exemplars
+)
+
+func contentOf(k ItemKind) content {
+	switch k {
+	case FloatSample:
+		return floats
+	case Exemplar:
+		return exemplars
+	}
+	return histograms
+}
+
+// firstRun splits items behind those at its beginning that have the same series
+// and content.
+func firstRun(items []Item) (run, rest []Item, c content) {
+	c = contentOf(items[0].Kind)
+	n := 1
+	for n < len(items) && items[n].Series == items[0].Series && contentOf(items[n].Kind) == c {
+		n++
+	}
+	return items[:n], items[n:], c
+}

@@ -1,0 +1,44 @@
+package scrapeconfig
+
+import "github.com/prometheus/prometheus/config"
+
+// refuseConversion refuses what upstream takes and delivery cannot account for.
+// The first own entries stand in remote_write, the others in the block.
+func (s *source) refuseConversion(rws []*config.RemoteWriteConfig, own int) error {
+	const field = "convert_nhcb_to_classic"
+	for i, rw := range rws {
+		if rw.ConvertNHCBToClassic {
+			return s.fail(s.entryLine(i, own, field),
+				field+" is not supported: of the several series that one sample would become some may be refused, and what became of it could not be counted",
+				"send custom buckets as they are, with protobuf_message: io.prometheus.write.v2.Request and send_native_histograms: true, or scrape classic histograms")
+		}
+	}
+	return nil
+}
+
+// entryLine returns the line of a field of the destination at index, or of its
+// entry if the field is not there. The first own entries stand in remote_write,
+// the others in the block.
+func (s *source) entryLine(index, own int, field string) int {
+	if index >= own {
+		return s.block.line(index-own, field)
+	}
+	line := 0
+	root := rootOf(s.rest)
+	if root == nil {
+		return line
+	}
+	for _, i := range find(root, "remote_write") {
+		line = root.Content[i].Line
+		list := root.Content[i+1]
+		if index >= len(list.Content) {
+			continue
+		}
+		entry := list.Content[index]
+		line = entry.Line
+		if keys := find(entry, field); len(keys) > 0 {
+			line = entry.Content[keys[0]].Line
+		}
+	}
+	return line
+}
