@@ -1,0 +1,203 @@
+package ledger
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/opstrace/opstrace-agent/agent/backlog"
+)
+
+func pos(generation, segment int, offset int64) backlog.Position {
+	return backlog.Position{Generation: generation, Segment: segment, Offset: offset}
+}
+
+// running is the generation of the accounts in these tests.
+const running = 5
+
+// newAccount is one that begins at the WAL's beginning.
+func newAccount() (*Book, *Account) {
+	b := NewBook(running, 0)
+	return b, b.Open("one", Saved{URL: "http://localhost/", Mark: pos(running, 1, 0)}, false)
+}
+
+// old is an account with n samples on disk in older generations.
+func old(n uint64, counting bool) (*Book, *Account) {
+	b := NewBook(running, 0)
+	return b, b.Open("one", Saved{Mark: pos(2, 1, 0), Terms: Terms{Appended: n, OnDisk: n}}, counting)
+}
+
+func counts(n uint64) func(from, to backlog.Position) (uint64, error) {
+	return func(backlog.Position, backlog.Position) (uint64, error) { return n, nil }
+}
+
+// TestAccount: what each call does to the terms, above all when something goes
+// wrong meanwhile.
+func TestAccount(t *testing.T) {
+	t.Parallel()
+	for name, c := range accountCases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if c.open == nil {
+				c.open = newAccount
+			}
+			if c.saved == nil {
+				c.saved, c.savedMark = &c.want, c.mark
+			}
+			b, a := c.open()
+			c.calls(t, b, a)
+			if got := a.Terms(); !reflect.DeepEqual(got, c.want) || got.Sum() != got.Appended {
+				t.Errorf("%+v, sum %d; expected %+v", got, got.Sum(), c.want)
+			}
+			if got := a.Mark(); got != c.mark {
+				t.Errorf("the mark is %s, expected %s", got, c.mark)
+			}
+			s := b.Saved()["one"]
+			if !reflect.DeepEqual(s.Terms, *c.saved) || s.Terms.Sum() != s.Terms.Appended || s.Mark != c.savedMark {
+				t.Errorf("saved %+v at %s, expected %+v at %s", s.Terms, s.Mark, *c.saved, c.savedMark)
+			}
+		})
+	}
+}
+
+func hold(t *testing.T, a *Account, from, end backlog.Position, n uint64) {
+	t.Helper()
+	if !a.Hold(from, end, n, 1) {
+		t.Errorf("record at %s cannot be held", from)
+	}
+	if got := a.Read(); got.Compare(end) < 0 {
+		t.Errorf("read up to %s, expected %s", got, end)
+	}
+}
+
+func evict(t *testing.T, a *Account, to backlog.Position, n uint64) {
+	t.Helper()
+	if got, err := a.Evict(to, counts(n)); got != n || err != nil {
+		t.Errorf("evicted %d, %v; expected %d", got, err, n)
+	}
+	if a.Evicted() != to || a.Read().Compare(to) < 0 {
+		t.Errorf("evicted up to %s, read up to %s; expected %s", a.Evicted(), a.Read(), to)
+	}
+}
+
+func drained(t *testing.T, a *Account, at backlog.Position, want int64) {
+	t.Helper()
+	if got := a.Drained(at); got != want {
+		t.Errorf("%d remained at %s, expected %d", got, at, want)
+	}
+}
+
+// TestEvictClaims: everything that is not read is counted, once, and cut where
+// the generations are known apart.
+func TestEvictClaims(t *testing.T) {
+	t.Parallel()
+	b, a := old(100, false)
+	b.Append(1, running)
+	b.Append(1, running+1)
+	var got [][2]backlog.Position
+	note := func(from, to backlog.Position) (uint64, error) {
+		got = append(got, [2]backlog.Position{from, to})
+		return 10, nil
+	}
+	for _, to := range []backlog.Position{
+		pos(2, 3, 0), pos(2, 1, 0), pos(2, 4, 500), pos(running, 0, 0), pos(running+2, 1, 0),
+	} {
+		if _, err := a.Evict(to, note); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := [][2]backlog.Position{
+		{pos(2, 1, 0), pos(2, 3, 0)},
+		{pos(2, 3, 0), pos(2, 4, 0)}, // whole segments
+		{pos(2, 4, 0), pos(running, 0, 0)},
+		{pos(running, 0, 0), pos(running+1, 0, 0)},
+		{pos(running+1, 0, 0), pos(running+2, 0, 0)},
+		{pos(running+2, 0, 0), pos(running+2, 1, 0)},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("counted %v, expected %v", got, want)
+	}
+	if terms := a.Terms(); terms.Evicted != 60 || terms.Sum() != terms.Appended {
+		t.Errorf("%+v", terms)
+	}
+}
+
+// TestMarkWhileEvicting: as long as an eviction is being counted, its files are
+// there, and a crash must find the mark before them.
+func TestMarkWhileEvicting(t *testing.T) {
+	t.Parallel()
+	b, a := newAccount()
+	b.Append(30, running)
+	hold(t, a, pos(5, 1, 0), pos(5, 1, 100), 6)
+	check := func(mark, savedMark backlog.Position, evicted uint64) {
+		t.Helper()
+		s := b.Saved()["one"]
+		if a.Mark() != mark || s.Mark != savedMark || s.Terms.Evicted != evicted || s.Terms.Sum() != 30 {
+			t.Errorf("mark %s, saved %s with %+v; expected %s, %s, %d", a.Mark(), s.Mark, s.Terms, mark, savedMark, evicted)
+		}
+	}
+	_, err := a.Evict(pos(5, 3, 0), func(backlog.Position, backlog.Position) (uint64, error) {
+		check(pos(5, 1, 0), pos(5, 1, 0), 0)
+		// Another one begins later and is done earlier.
+		if _, err := a.Evict(pos(5, 4, 0), counts(5)); err != nil {
+			t.Error(err)
+		}
+		check(pos(5, 1, 0), pos(5, 1, 0), 5)
+		a.Forget()
+		check(pos(5, 1, 100), pos(5, 1, 100), 5+6)
+		if a.Hold(pos(5, 1, 100), pos(5, 2, 100), 9, 1) {
+			t.Error("held what is being evicted")
+		}
+		// What is claimed is not claimed again, although Forget went back before it.
+		if _, err := a.Evict(pos(5, 5, 0), func(from, _ backlog.Position) (uint64, error) {
+			if from != pos(5, 4, 0) {
+				t.Errorf("counted from %s on", from)
+			}
+			return 1, nil
+		}); err != nil {
+			t.Error(err)
+		}
+		hold(t, a, pos(5, 4, 100), pos(5, 5, 100), 2)
+		return 9, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(pos(5, 5, 0), pos(5, 5, 0), 5+6+1+9)
+}
+
+func TestOldestHeld(t *testing.T) {
+	t.Parallel()
+	_, a := newAccount()
+	check := func(want int64) {
+		t.Helper()
+		if got := a.OldestHeld(); got != want {
+			t.Errorf("the oldest is of %d, expected %d", got, want)
+		}
+	}
+	check(0)
+	a.Hold(pos(5, 1, 0), pos(5, 1, 10), 600, 1700)
+	a.Hold(pos(5, 1, 10), pos(5, 1, 20), 400, 1600) // in one stretch with the first
+	a.Hold(pos(5, 1, 20), pos(5, 1, 30), 1, 1800)
+	a.Hold(pos(5, 1, 30), pos(5, 2, 10), 1, 1900)
+	a.Hold(pos(5, 2, 10), pos(5, 2, 20), 0, 1) // exemplars
+	check(1600)
+	a.Settle(pos(5, 1, 10), Outcome{Delivered: 600})
+	check(1600)
+	a.Settle(pos(5, 1, 20), Outcome{Delivered: 400})
+	check(1800)
+	a.Settle(pos(5, 1, 30), Outcome{Delivered: 1})
+	check(1900)
+	a.Forget()
+	check(0)
+}
+
+func TestSent(t *testing.T) {
+	t.Parallel()
+	b, a := newAccount()
+	for _, p := range []backlog.Position{pos(5, 1, 50), pos(5, 1, 20)} {
+		a.MaySent(p)
+		if got := b.Saved()["one"].Sent; a.Sent() != pos(5, 1, 50) || got != a.Sent() {
+			t.Errorf("sent up to %s, saved %s", a.Sent(), got)
+		}
+	}
+}

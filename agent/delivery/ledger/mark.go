@@ -1,0 +1,72 @@
+package ledger
+
+import "github.com/opstrace/opstrace-agent/agent/backlog"
+
+// Settle moves the mark to end, and the samples of o from memory, the oldest
+// first, to the terms. What of o is not in memory comes from what is unread: a
+// record need not be held to be settled, but one that is not may be counted as
+// evicted as well.
+func (a *Account) Settle(end backlog.Position, o Outcome) {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	if missing := a.held.settle(o.Total()); missing > 0 {
+		*a.unread.covering(end.Generation) -= int64(missing)
+	}
+	a.terms.enter(o)
+	a.mark = later(a.mark, end)
+	a.passEvicted()
+}
+
+// passEvicted moves the mark over what is evicted, unless samples from there are
+// held: they may still be delivered.
+func (a *Account) passEvicted() {
+	if a.held.before(a.evicted) == 0 {
+		to := a.evicted
+		for _, from := range a.claims {
+			if from.Compare(to) < 0 {
+				to = from
+			}
+		}
+		a.mark = later(a.mark, to)
+	}
+	a.read = later(a.read, a.mark)
+}
+
+// MaySent says that everything before to may have been sent from now on. It is
+// called before a request is made: after a crash, "out of order" means already
+// there before Saved.Sent, and a loss behind it.
+func (a *Account) MaySent(to backlog.Position) {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	a.sent = later(a.sent, to)
+}
+
+// Sent returns how far samples may have been sent without an answer, by this run
+// or the one before.
+func (a *Account) Sent() backlog.Position {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return a.sent
+}
+
+// Mark returns the position before which everything is settled.
+func (a *Account) Mark() backlog.Position {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return a.mark
+}
+
+// Read returns the position before which everything was read or evicted.
+func (a *Account) Read() backlog.Position {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return a.read
+}
+
+// Evicted returns how far eviction has gone, zero if it has not. Segments missing
+// before it are in the ledger.
+func (a *Account) Evicted() backlog.Position {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return a.evicted
+}

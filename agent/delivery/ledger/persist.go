@@ -1,0 +1,160 @@
+package ledger
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/backlog"
+)
+
+const (
+	stateFile    = "delivery.json"
+	stateVersion = 1
+)
+
+// File is what delivery.json holds: how far each destination is, and the ledger.
+type File struct {
+	// Generation that was being written.
+	Generation int
+	// Written is when, in milliseconds since the epoch; Write sets it. No sample
+	// that was acknowledged later is known to be.
+	Written int64
+	// Clean: the process ended in order, and nothing was sent after Written.
+	Clean bool
+	// Tail is the WAL's end when the terms were taken.
+	Tail backlog.Position
+	// NotAppended is how many samples were refused before the WAL since the
+	// storage directory was created.
+	NotAppended  uint64
+	Destinations map[string]Saved
+
+	// Lost: there was no readable file. Nothing is known of what was delivered.
+	Lost bool
+}
+
+// state is version 1 of the file. Totals count from when the storage directory
+// was created; a destination began when they were what it says in Born and
+// BornNotAppended. Version 0.1.0 writes zero for the Appended, NotAppended and
+// OnDisk of a Ledger, so these follow from the totals.
+type state struct {
+	Generation   int                         `json:"generation"`
+	Written      int64                       `json:"written"`
+	Clean        bool                        `json:"clean"`
+	Appended     uint64                      `json:"appended"`
+	NotAppended  uint64                      `json:"notAppended"`
+	Tail         backlog.Position            `json:"tail"`
+	Destinations map[string]stateDestination `json:"destinations"`
+}
+
+type stateDestination struct {
+	URL             string           `json:"url"`
+	Mark            backlog.Position `json:"mark"`
+	Sent            backlog.Position `json:"sent"`
+	Born            uint64           `json:"born"`
+	BornNotAppended uint64           `json:"bornNotAppended"`
+	Counting        bool             `json:"counting,omitempty"`
+	Ledger          Terms            `json:"ledger"`
+}
+
+type envelope struct {
+	Version  int             `json:"version"`
+	Checksum string          `json:"checksum"` // CRC-32C of state, in hex
+	State    json.RawMessage `json:"state"`
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(b []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli)) }
+
+// Load reads delivery.json in dir. When there is none, or when it is damaged,
+// File.Lost is true; the error says what was wrong with it and is not a reason to
+// stop: everything on disk is sent then.
+func Load(dir string) (File, error) {
+	lost := File{Lost: true}
+	b, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return lost, nil
+	}
+	if err != nil {
+		return lost, fmt.Errorf("cannot read the marks: %w", err)
+	}
+	var env envelope
+	if err := json.Unmarshal(b, &env); err != nil {
+		return lost, fmt.Errorf("%s is damaged: %w", stateFile, err)
+	}
+	if env.Version != stateVersion {
+		return lost, fmt.Errorf("%s has version %d, this program knows %d", stateFile, env.Version, stateVersion)
+	}
+	if got := checksum(env.State); got != env.Checksum {
+		return lost, fmt.Errorf("%s is damaged: checksum %s, expected %s", stateFile, got, env.Checksum)
+	}
+	var s state
+	if err := json.Unmarshal(env.State, &s); err != nil {
+		return lost, fmt.Errorf("%s is damaged: %w", stateFile, err)
+	}
+	return s.file(), nil
+}
+
+// Write writes delivery.json in dir so that a power cut leaves the old or the new
+// one. A destination that nobody opened since Load may be written again.
+func Write(dir string, f File) error {
+	f.Written = time.Now().UnixMilli()
+	s, err := json.Marshal(stateOf(f))
+	if err != nil {
+		return fmt.Errorf("cannot encode the marks: %w", err)
+	}
+	b, err := json.Marshal(envelope{Version: stateVersion, Checksum: checksum(s), State: s})
+	if err != nil {
+		return fmt.Errorf("cannot encode the marks: %w", err)
+	}
+	if err := backlog.WriteFileAtomic(filepath.Join(dir, stateFile), b); err != nil {
+		return fmt.Errorf("cannot write the marks: %w", err)
+	}
+	return nil
+}
+
+func stateOf(f File) state {
+	s := state{
+		Generation: f.Generation, Written: f.Written, Clean: f.Clean,
+		NotAppended: f.NotAppended, Tail: f.Tail,
+		Destinations: make(map[string]stateDestination, len(f.Destinations)),
+	}
+	for _, d := range f.Destinations {
+		s.Appended = max(s.Appended, d.Terms.Appended)
+		s.NotAppended = max(s.NotAppended, d.Terms.NotAppended)
+	}
+	for name, d := range f.Destinations {
+		s.Destinations[name] = stateDestination{
+			URL: d.URL, Mark: d.Mark, Sent: d.Sent,
+			Born:            s.Appended - d.Terms.Appended,
+			BornNotAppended: s.NotAppended - d.Terms.NotAppended,
+			Counting:        d.Counting,
+			Ledger:          d.Terms,
+		}
+	}
+	return s
+}
+
+func (s state) file() File {
+	f := File{
+		Generation: s.Generation, Written: s.Written, Clean: s.Clean,
+		NotAppended: s.NotAppended, Tail: s.Tail,
+		Destinations: make(map[string]Saved, len(s.Destinations)),
+	}
+	for name, d := range s.Destinations {
+		t := d.Ledger
+		// What has more outcomes than samples was read before it was counted.
+		settled := t.settled()
+		t.Appended = max(s.Appended-min(s.Appended, d.Born), settled)
+		t.OnDisk = t.Appended - settled
+		t.NotAppended = s.NotAppended - min(s.NotAppended, d.BornNotAppended)
+		f.Destinations[name] = Saved{URL: d.URL, Mark: d.Mark, Sent: d.Sent, Counting: d.Counting, Terms: t, origin: &origin{}}
+	}
+	return f
+}
