@@ -9,203 +9,196 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-
-	"github.com/prometheus/prometheus/tsdb/fileutil"
 )
+
+// adoption moves what the last run left in wal/ to its generation: the newest
+// directory, because a run creates its own before it writes. Where there is none,
+// a plain Prometheus agent has written wal/, and it becomes a generation of its own.
+//
+// An interruption at any point leaves a directory that the next start completes:
+// nothing is removed from wal/ before its link is durable.
+type adoption struct {
+	walDir, rootDir string
+	minGeneration   int
+	hardLinks       bool
+	link            linkFunc
+	logger          log.Logger
+
+	numbers []int // of the generations on disk, ascending; more are added if need be
+}
 
 // probeHardLinks finds out whether files of wal/ can have a second name in
 // backlog/.
-func (s *Store) probeHardLinks() (bool, error) {
-	from := filepath.Join(s.walDir, "probe"+tmpSuffix)
-	to := filepath.Join(s.rootDir, "probe"+tmpSuffix)
-	f, err := os.Create(from)
+func (a *adoption) probeHardLinks() error {
+	from := filepath.Join(a.walDir, "probe"+tmpSuffix)
+	to := filepath.Join(a.rootDir, "probe"+tmpSuffix)
+	f, err := os.OpenFile(from, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
-		return false, fmt.Errorf("cannot write to the storage directory: %w", err)
+		return fmt.Errorf("cannot write to the storage directory: %w", err)
 	}
 	f.Close()
-	linkErr := s.opts.link(from, to)
+	linkErr := a.link(from, to)
 	if err := errors.Join(removeFile(to), removeFile(from)); err != nil {
-		return false, err
+		return err
 	}
 	if linkErr != nil {
-		level.Debug(s.logger).Log("msg", "Cannot create a hard link", "err", linkErr)
+		level.Debug(a.logger).Log("msg", "Cannot create a hard link", "err", linkErr)
 	}
-	return linkErr == nil, nil
+	a.hardLinks = linkErr == nil
+	return nil
 }
 
-// adopt moves what the last run left in wal/ to its generation: the newest
-// directory, because a run creates its own before it writes. Where there is
-// none, a plain Prometheus agent has written wal/, and it becomes a generation
-// of its own. It returns the numbers of the generations on disk, more than it was
-// given if it had to create some.
-//
-// An interruption at any point leaves a directory that the next call completes:
-// nothing is removed from wal/ before its link is durable.
-func (s *Store) adopt(numbers []int) ([]int, error) {
-	segments, checkpoints, err := s.listWAL()
+// run moves all there is, and empties wal/.
+func (a *adoption) run() error {
+	wal, err := listWAL(a.walDir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if len(segments) > 0 {
-		if len(numbers) == 0 {
-			if numbers, err = s.addGenerationDir(numbers); err != nil {
-				return nil, err
+	names := append(wal.segments, wal.strays...)
+	slices.Sort(names)
+	if len(names) > 0 {
+		if len(a.numbers) == 0 || !a.usable(a.newest()) {
+			if err := a.addGeneration(); err != nil {
+				return err
 			}
 		}
-		if numbers, err = s.adoptSegments(numbers, segments); err != nil {
-			return nil, err
-		}
-		dir := s.numberDir(numbers[len(numbers)-1])
-		for _, i := range checkpoints {
-			if err := s.adoptCheckpoint(dir, i); err != nil {
-				return nil, err
+		for _, i := range names {
+			if err := a.segment(i); err != nil {
+				return err
 			}
 		}
-		if err := s.syncAdopted(numbers, segments); err != nil {
-			return nil, err
+		for _, i := range wal.checkpoints {
+			if err := a.checkpoint(i); err != nil {
+				return err
+			}
 		}
-		level.Info(s.logger).Log("msg", "The WAL of the last run joins the backlog", "generation", numbers[len(numbers)-1], "segments", len(segments))
+		if err := a.sync(names); err != nil {
+			return err
+		}
+		level.Info(a.logger).Log("msg", "The WAL of the last run joins the backlog", "generation", a.newest(), "segments", len(names))
 	}
-	return numbers, s.clearWAL(segments)
+	return a.clearWAL(names)
 }
 
-// listWAL lists the segments and finished checkpoints in wal/, ascending.
-func (s *Store) listWAL() (segments, checkpoints []int, err error) {
-	entries, err := os.ReadDir(s.walDir)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, e := range entries {
-		if i, ok := fileNumber(e.Name()); ok && !e.IsDir() {
-			segments = append(segments, i)
-		}
-		if i, ok := checkpointNumber(e.Name()); ok && e.IsDir() {
-			checkpoints = append(checkpoints, i)
-		}
-	}
-	slices.Sort(segments)
-	slices.Sort(checkpoints)
-	return segments, checkpoints, nil
+func (a *adoption) newest() int { return a.numbers[len(a.numbers)-1] }
+
+func (a *adoption) dir(n int) string { return filepath.Join(a.rootDir, segmentName(n)) }
+
+// usable reports whether there is a directory of a generation that can be listed.
+func (a *adoption) usable(n int) bool {
+	_, err := os.ReadDir(a.dir(n))
+	return err == nil
 }
 
-func (s *Store) numberDir(n int) string { return filepath.Join(s.rootDir, segmentName(n)) }
-
-func (s *Store) addGenerationDir(numbers []int) ([]int, error) {
-	n := s.nextGeneration(numbers)
-	if err := os.MkdirAll(s.numberDir(n), 0o777); err != nil {
-		return nil, err
-	}
-	return append(numbers, n), syncPath(s.rootDir)
-}
-
-func (s *Store) nextGeneration(numbers []int) int {
-	n := max(s.opts.MinGeneration, 1)
-	if len(numbers) > 0 {
-		n = max(n, numbers[len(numbers)-1]+1)
+// next returns the number of the next generation.
+func (a *adoption) next() int {
+	n := max(a.minGeneration, 1)
+	if len(a.numbers) > 0 {
+		n = max(n, a.newest()+1)
 	}
 	return n
 }
 
-// adoptSegments gives every segment of wal/ a name in the newest generation. If
-// a file with other content has that name already, somebody else has written to
-// wal/ since (a plain Prometheus agent that repaired it, say): then the rest of
-// wal/ becomes a generation of its own.
-func (s *Store) adoptSegments(numbers, segments []int) ([]int, error) {
-	for _, i := range segments {
-		from := filepath.Join(s.walDir, segmentName(i))
-		done, err := s.adopted(numbers, i, from)
-		if err != nil {
-			return nil, err
-		}
-		if done {
-			continue
-		}
-		err = s.adoptFile(from, filepath.Join(s.numberDir(numbers[len(numbers)-1]), segmentName(i)))
-		if errors.Is(err, fs.ErrExist) {
-			if numbers, err = s.addGenerationDir(numbers); err != nil {
-				return nil, err
-			}
-			level.Warn(s.logger).Log("msg", "The WAL is not the one that this directory knows; it becomes a generation of its own", "generation", numbers[len(numbers)-1], "segment", i)
-			err = s.adoptFile(from, filepath.Join(s.numberDir(numbers[len(numbers)-1]), segmentName(i)))
-		}
-		if err != nil {
-			return nil, err
-		}
+func (a *adoption) addGeneration() error {
+	n := a.next()
+	if err := os.MkdirAll(a.dir(n), dirMode); err != nil {
+		return err
 	}
-	return numbers, nil
+	a.numbers = append(a.numbers, n)
+	return syncPath(a.rootDir)
 }
 
-// adopted says whether a segment of wal/ is in the backlog already: in the newest
-// generation or, after an interrupted adoptSegments that had begun another one, in
-// the one before.
-func (s *Store) adopted(numbers []int, i int, path string) (bool, error) {
-	fi, err := os.Stat(path)
+// segment gives a segment of wal/ a name in the newest generation. If a file with
+// other content has that name already, somebody else has written to wal/ since (a
+// plain Prometheus agent that repaired it, say): then the rest of wal/ becomes a
+// generation of its own. So it does if the newest generation takes nothing in.
+func (a *adoption) segment(i int) error {
+	from := filepath.Join(a.walDir, segmentName(i))
+	done, err := a.adopted(i, from)
+	if done || err != nil {
+		return err
+	}
+	err = a.file(from, filepath.Join(a.dir(a.newest()), segmentName(i)))
+	if !errors.Is(err, fs.ErrExist) && !isDenied(err) {
+		return err
+	}
+	if err := a.addGeneration(); err != nil {
+		return err
+	}
+	level.Warn(a.logger).Log("msg", "The WAL does not fit the generation that it should belong to and becomes one of its own", "generation", a.newest(), "segment", i, "err", err)
+	return a.file(from, filepath.Join(a.dir(a.newest()), segmentName(i)))
+}
+
+// adopted reports whether a segment of wal/ is in the backlog already: in the newest
+// generation or, after an interrupted adoption that had begun another one, in the
+// one before.
+func (a *adoption) adopted(i int, path string) (bool, error) {
+	fi, err := os.Lstat(path)
 	if err != nil {
 		return false, err
 	}
-	for k, n := range slices.Backward(numbers) {
-		other := filepath.Join(s.numberDir(n), segmentName(i))
-		ofi, err := os.Stat(other)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return false, err
-		case os.SameFile(fi, ofi):
+	for _, n := range slices.Backward(a.numbers[max(0, len(a.numbers)-2):]) {
+		other := filepath.Join(a.dir(n), segmentName(i))
+		ofi, err := os.Lstat(other)
+		if err != nil {
+			continue // not there, or not to be had
+		}
+		if os.SameFile(fi, ofi) {
 			return true, nil
-		case k == len(numbers)-1:
-			// A directory that was copied without its hard links has the same
-			// content twice, as far as the shorter file goes.
-			same, err := equalUpTo(path, other, min(fi.Size(), ofi.Size()))
-			if same && err == nil && fi.Size() > ofi.Size() {
-				err = os.Rename(path, other)
-			}
-			if same || err != nil {
-				return same, err
-			}
 		}
-		if k == len(numbers)-2 {
-			break
+		if n != a.newest() || !fi.Mode().IsRegular() || !ofi.Mode().IsRegular() {
+			continue
 		}
+		// A directory that was copied without its hard links has the same content
+		// twice, as far as the shorter file goes.
+		if !equalUpTo(path, other, min(fi.Size(), ofi.Size())) {
+			continue
+		}
+		if fi.Size() > ofi.Size() {
+			return true, os.Rename(path, other)
+		}
+		return true, nil
 	}
 	return false, nil
 }
 
-// equalUpTo compares the first n bytes of two files.
-func equalUpTo(a, b string, n int64) (bool, error) {
+// equalUpTo reports whether the first n bytes of two files are the same. What cannot
+// be read is not.
+func equalUpTo(a, b string, n int64) bool {
 	fa, err := os.Open(a)
 	if err != nil {
-		return false, err
+		return false
 	}
 	defer fa.Close()
 	fb, err := os.Open(b)
 	if err != nil {
-		return false, err
+		return false
 	}
 	defer fb.Close()
 	bufA, bufB := make([]byte, 64<<10), make([]byte, 64<<10)
 	for n > 0 {
 		k := min(n, int64(len(bufA)))
 		if _, err := io.ReadFull(fa, bufA[:k]); err != nil {
-			return false, err
+			return false
 		}
 		if _, err := io.ReadFull(fb, bufB[:k]); err != nil {
-			return false, err
+			return false
 		}
 		if !bytes.Equal(bufA[:k], bufB[:k]) {
-			return false, nil
+			return false
 		}
 		n -= k
 	}
-	return true, nil
+	return true
 }
 
-func (s *Store) adoptFile(from, to string) error {
-	if s.hardLinks {
-		return s.opts.link(from, to)
+func (a *adoption) file(from, to string) error {
+	if a.hardLinks && !isDir(from) {
+		return a.link(from, to)
 	}
 	if exists(to) {
 		return fs.ErrExist
@@ -213,61 +206,36 @@ func (s *Store) adoptFile(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// adoptCheckpoint gives a checkpoint of wal/ a name in a generation directory.
-func (s *Store) adoptCheckpoint(dir string, i int) error {
-	from, to := filepath.Join(s.walDir, checkpointName(i)), filepath.Join(dir, checkpointName(i))
+// checkpoint gives a checkpoint of wal/ a name in the newest generation. One that
+// cannot be read moves there as it is: readers say so.
+func (a *adoption) checkpoint(i int) error {
+	from, to := filepath.Join(a.walDir, checkpointName(i)), filepath.Join(a.dir(a.newest()), checkpointName(i))
 	if exists(to) {
 		return nil
 	}
-	if s.hardLinks {
-		return s.linkDir(from, to)
+	if a.hardLinks {
+		err := a.link.linkDir(from, to)
+		if !isDenied(err) {
+			return err
+		}
+		level.Warn(a.logger).Log("msg", "Cannot link a checkpoint of the last run", "generation", a.newest(), "checkpoint", i, "err", err)
 	}
 	return os.Rename(from, to)
 }
 
-// linkDir makes a flat directory appear under a second name, whole or not at all.
-func (s *Store) linkDir(from, to string) error {
-	tmp := to + tmpSuffix
-	if err := s.linkFiles(from, tmp); err != nil {
-		return err
-	}
-	return fileutil.Rename(tmp, to)
-}
-
-// linkFiles links the files of a flat directory into a new one, and syncs that.
-func (s *Store) linkFiles(from, to string) error {
-	if err := os.RemoveAll(to); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(to, 0o777); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(from)
-	for _, e := range entries {
-		if err == nil {
-			err = s.opts.link(filepath.Join(from, e.Name()), filepath.Join(to, e.Name()))
+// sync makes the names durable, and the content of the last two segments: upstream
+// syncs the others when it closes them.
+func (a *adoption) sync(segments []int) error {
+	for _, n := range a.numbers[max(0, len(a.numbers)-2):] {
+		if !a.usable(n) {
+			continue // nothing went there
 		}
-	}
-	if err == nil {
-		err = syncPath(to)
-	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(to))
-	}
-	return nil
-}
-
-// syncAdopted makes the names durable, and the content of the last two segments:
-// upstream syncs the others when it closes them.
-func (s *Store) syncAdopted(numbers, segments []int) error {
-	for _, n := range numbers[max(0, len(numbers)-2):] {
-		dir := s.numberDir(n)
 		for _, i := range segments[max(0, len(segments)-2):] {
-			if err := syncPath(filepath.Join(dir, segmentName(i))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := syncContent(filepath.Join(a.dir(n), segmentName(i))); err != nil {
 				return err
 			}
 		}
-		if err := syncPath(dir); err != nil {
+		if err := syncPath(a.dir(n)); err != nil {
 			return err
 		}
 	}
@@ -275,79 +243,22 @@ func (s *Store) syncAdopted(numbers, segments []int) error {
 }
 
 // clearWAL removes from wal/ what has been adopted, and all checkpoints.
-func (s *Store) clearWAL(segments []int) error {
-	entries, err := os.ReadDir(s.walDir)
+func (a *adoption) clearWAL(segments []int) error {
+	entries, err := os.ReadDir(a.walDir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if e.IsDir() && strings.HasPrefix(e.Name(), checkpointPrefix) {
-			if err := os.RemoveAll(filepath.Join(s.walDir, e.Name())); err != nil {
+			if err := os.RemoveAll(filepath.Join(a.walDir, e.Name())); err != nil {
 				return err
 			}
 		}
 	}
 	for _, i := range segments {
-		if err := removeFile(filepath.Join(s.walDir, segmentName(i))); err != nil {
+		if err := removeFile(filepath.Join(a.walDir, segmentName(i))); err != nil {
 			return err
 		}
 	}
-	return syncPath(s.walDir)
-}
-
-// sift divides the generations into those that may hold samples and those that
-// hold none.
-func (s *Store) sift() (kept, empty []*generation) {
-	for _, g := range s.generations {
-		if g.holdsSamples() {
-			kept = append(kept, g)
-		} else {
-			empty = append(empty, g)
-		}
-	}
-	return kept, empty
-}
-
-// holdsSamples reads up to the first record of samples, which is one of the first
-// records of every generation but those that were killed right after their
-// start. What cannot be read might be samples, except a record cut at the very
-// end: it was never committed.
-func (g *generation) holdsSamples() bool {
-	for n, seg := range g.segments {
-		found := false
-		err := scanFile(g.segmentPath(seg.index), func(rec []byte, _ int64) error {
-			if isSamples(recordType(rec)) {
-				found = true
-				return errStop
-			}
-			return nil
-		})
-		var derr *damageError
-		cutAtEnd := errors.As(err, &derr) && derr.cut && n == len(g.segments)-1
-		if found || err != nil && !cutAtEnd {
-			return true
-		}
-	}
-	return false
-}
-
-// createGeneration makes the directory of this run. The number is higher than
-// any on disk, dropped ones included.
-func (s *Store) createGeneration(numbers []int, kept, empty []*generation) (*generation, error) {
-	n := s.nextGeneration(numbers)
-	g := &generation{number: n, dir: s.numberDir(n), emptySince: n}
-	for _, e := range empty {
-		if len(kept) == 0 || e.number > kept[len(kept)-1].number {
-			g.emptySince = min(g.emptySince, e.emptySince)
-		}
-	}
-	if err := os.MkdirAll(g.dir, 0o777); err != nil {
-		return nil, err
-	}
-	if g.emptySince < n {
-		if err := WriteFileAtomic(filepath.Join(g.dir, emptySinceFile), []byte(strconv.Itoa(g.emptySince)+"\n")); err != nil {
-			return nil, err
-		}
-	}
-	return g, syncPath(s.rootDir)
+	return syncPath(a.walDir)
 }

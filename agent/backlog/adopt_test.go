@@ -156,7 +156,7 @@ func TestAdoptInterrupted(t *testing.T) {
 }
 
 func (r *run) firstInBacklog(dir string) int {
-	g, err := loadGeneration(filepath.Join(dir, "backlog"), 1)
+	g, err := loadGeneration(filepath.Join(dir, "backlog"), 1, func(string, error) {})
 	require.NoError(r.t, err)
 	first, _ := g.first()
 	return first

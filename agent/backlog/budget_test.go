@@ -1,6 +1,7 @@
 package backlog
 
 import (
+	"bytes"
 	"context"
 	"math"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/stretchr/testify/require"
 
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -200,7 +202,7 @@ func TestLiveWatchersAreSpared(t *testing.T) {
 
 	// One starts while the series are being put elsewhere.
 	asked := 0
-	r.s.opts.LiveSegment = func() int {
+	r.s.evictor.liveSegment = func() int {
 		if asked++; asked == 1 {
 			return math.MaxInt
 		}
@@ -210,7 +212,7 @@ func TestLiveWatchersAreSpared(t *testing.T) {
 	require.Equal(t, 1, r.firstInWAL())
 	require.GreaterOrEqual(t, asked, 2)
 
-	r.s.opts.LiveSegment = func() int { return math.MaxInt }
+	r.s.evictor.liveSegment = func() int { return math.MaxInt }
 	require.NoError(t, r.s.Sweep())
 	require.Greater(t, r.firstInWAL(), 1)
 	require.False(t, r.s.Refusing())
@@ -289,13 +291,95 @@ func TestDefaults(t *testing.T) {
 		t.Skip("cannot mount a small file system:", err)
 	}
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
-	s, err := Open(Options{Dir: dir, SegmentSize: page})
+	var logged bytes.Buffer
+	s, err := Open(Options{Dir: dir, Logger: log.NewLogfmtLogger(&logged)})
 	require.NoError(t, err)
 	defer s.Close()
+	require.NotContains(t, logged.String(), "level=warn")
+	require.Equal(t, 512<<10, s.SegmentSize())
 	u := s.Usage()
 	require.Equal(t, int64(4<<20), u.MaxBytes)
 	require.Equal(t, int64(10<<20), u.MinFreeBytes)
 	require.InDelta(t, 40<<20, u.FreeBytes, 1<<20)
 	_, err = Open(Options{Dir: t.TempDir(), MaxBytes: -1})
 	require.ErrorContains(t, err, "negative")
+}
+
+func TestDecideBudget(t *testing.T) {
+	const mib, gib = 1 << 20, 1 << 30
+	for _, tc := range []struct {
+		name       string
+		fileSystem int64
+		o          Options
+		want       budget
+		coarse     bool
+	}{
+		{"16 MiB", 16 * mib, Options{}, budget{16 * mib / 10, 4 * mib, 192 << 10}, false},
+		{"40 MiB", 40 * mib, Options{}, budget{4 * mib, 10 * mib, 512 << 10}, false},
+		{"64 MiB", 64 * mib, Options{}, budget{64 * mib / 10, 16 * mib, 800 << 10}, false},
+		{"100 MiB", 100 * mib, Options{}, budget{10 * mib, 16 * mib, mib}, false},
+		{"200 MiB", 200 * mib, Options{}, budget{20 * mib, 16 * mib, mib}, false},
+		{"1 GiB", gib, Options{}, budget{gib / 10, gib / 20, gib / 320 / page * page}, false},
+		{"4 GiB", 4 * gib, Options{}, budget{4 * gib / 10, 4 * gib / 20, 8 * mib}, false},
+		{"10 GiB", 10 * gib, Options{}, budget{gib, 256 * mib, 8 * mib}, false},
+		{"1 TiB", 1024 * gib, Options{}, budget{gib, 256 * mib, 8 * mib}, false},
+		{"unknown", 0, Options{}, budget{gib, 16 * mib, 8 * mib}, false},
+
+		{"budget of 256 MiB", 10 * gib, Options{MaxBytes: 256 * mib}, budget{256 * mib, 256 * mib, 8 * mib}, false},
+		{"budget of 18 MiB", 10 * gib, Options{MaxBytes: 18 * mib}, budget{18 * mib, 256 * mib, mib}, false},
+		{"budget of 8 MiB", 10 * gib, Options{MaxBytes: 8 * mib}, budget{8 * mib, 256 * mib, mib}, false},
+		{"budget of 4 MiB", 10 * gib, Options{MaxBytes: 4 * mib}, budget{4 * mib, 256 * mib, 512 << 10}, false},
+		{"budget of 100 KiB", 10 * gib, Options{MaxBytes: 100 << 10}, budget{100 << 10, 256 * mib, page}, true},
+		{"budget of 1 byte", 10 * gib, Options{MaxBytes: 1}, budget{1, 256 * mib, page}, true},
+		{"budget of 1 TiB", 10 * gib, Options{MaxBytes: 1024 * gib}, budget{1024 * gib, 256 * mib, 8 * mib}, false},
+		{"floor of 1 MiB", 200 * mib, Options{MinFreeBytes: mib}, budget{20 * mib, mib, mib}, false},
+
+		{"segments of 32 KiB", 10 * gib, Options{SegmentSize: page}, budget{gib, 256 * mib, page}, false},
+		{"segments of 128 MiB", 10 * gib, Options{SegmentSize: 128 * mib}, budget{gib, 256 * mib, 128 * mib}, false},
+		{"segments of 8 MiB on 200 MiB", 200 * mib, Options{SegmentSize: 8 * mib}, budget{20 * mib, 16 * mib, 8 * mib}, true},
+		{"both", 200 * mib, Options{MaxBytes: 64 * mib, SegmentSize: 2 * mib}, budget{64 * mib, 16 * mib, 2 * mib}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := decideBudget(tc.o, tc.fileSystem)
+			require.NoError(t, err)
+			require.Equal(t, tc.want, got)
+			require.Equal(t, tc.coarse, got.coarse())
+		})
+	}
+	for size := int64(16 << 20); size <= 1<<40; size += size / 7 {
+		b, err := decideBudget(Options{}, size)
+		require.NoError(t, err)
+		require.False(t, b.coarse(), "nobody is warned about a default: %d", size)
+		require.Zero(t, b.segmentBytes%page)
+		require.GreaterOrEqual(t, b.maxBytes/b.segmentBytes, int64(8))
+		require.LessOrEqual(t, b.maxBytes/b.segmentBytes, int64(128))
+		evict, refuse := b.limits(minCheckpoint)
+		require.Greater(t, evict, b.maxBytes/3)
+		require.Greater(t, refuse, evict)
+		require.Greater(t, b.maxBytes, refuse)
+	}
+	for _, o := range []Options{{MaxBytes: -1}, {MinFreeBytes: -1}, {SegmentSize: -page}} {
+		_, err := decideBudget(o, gib)
+		require.ErrorContains(t, err, "negative")
+	}
+	_, err := decideBudget(Options{SegmentSize: 1000}, gib)
+	require.ErrorContains(t, err, "multiple of 32768")
+}
+
+// A release that comes while the files are being worked on is not forgotten until
+// the next sweep is due.
+func TestReleaseWakes(t *testing.T) {
+	dir, _ := finishedRun(t)
+	s := openStore(t, dir, Options{})
+	s.op.Lock()
+	require.NoError(t, s.Release(Position{Generation: 2}))
+	s.op.Unlock()
+	require.True(t, exists(segmentFile(dir, 1, 0)))
+	select {
+	case <-s.wakeSweep:
+	default:
+		t.Fatal("no sweep was asked for")
+	}
+	require.NoError(t, s.Sweep())
+	require.False(t, exists(segmentFile(dir, 1, 0)))
 }

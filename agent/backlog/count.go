@@ -1,128 +1,135 @@
 package backlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"math"
-	"slices"
-	"time"
+	"os"
 )
 
-// Count returns what lies between two positions, exactly, by reading what the
-// index does not know. What is damaged or missing cannot be counted and is left
-// out. The errors are failures of the disk.
-func (s *Store) Count(from, to Position) (Counts, error) {
-	var sum Counts
-	for _, k := range s.keysBetween(from, to) {
-		var begin, end int64 = 0, math.MaxInt64
-		if k.generation == from.Generation && k.segment == from.Segment {
-			begin = from.Offset
-		}
-		if k.generation == to.Generation && k.segment == to.Segment {
-			end = to.Offset
-		}
-		if begin == 0 && end == math.MaxInt64 {
-			if c, ok := s.index.whole(k); ok {
-				sum = sum.Add(c)
-				continue
-			}
-		}
-		c, err := s.countPart(k, begin, end)
-		if err != nil {
-			return Counts{}, fmt.Errorf("cannot count the samples of segment %08d/%08d: %w", k.generation, k.segment, err)
-		}
-		sum = sum.Add(c)
-	}
-	return sum, nil
+// count is Count and Pending: how much lies between positions.
+type count struct {
+	inv     *inventory
+	tallies *tallies
+	closed  <-chan struct{}
 }
 
-// keysBetween returns the segments with data between two positions: those on
-// disk, and those which upstream deleted but which the index still knows.
-func (s *Store) keysBetween(from, to Position) []segmentKey {
-	keys := map[segmentKey]struct{}{}
-	within := func(k segmentKey) bool {
-		begin := Position{Generation: k.generation, Segment: k.segment}
-		return begin.Compare(to) < 0 && k.compare(segmentKey{from.Generation, from.Segment}) >= 0
+// part is what lies between two positions of one segment: the records that end
+// behind begin and not behind end.
+type part struct {
+	g          *generation
+	segment    int
+	begin, end int64
+
+	path  string  // "": upstream has deleted it
+	whole *Counts // if all of the segment is asked for, and known
+	final bool    // nothing more is written to it
+}
+
+// between reads what is between two positions; see Store.Count.
+func (c *count) between(from, to Position) (sum Counts, err error) {
+	for _, p := range c.parts(from, to) {
+		select {
+		case <-c.closed:
+			return sum, errors.Join(err, fmt.Errorf("cannot count samples: %w", os.ErrClosed))
+		default:
+		}
+		n, perr := c.part(p)
+		sum = sum.Add(n)
+		if perr != nil {
+			err = errors.Join(err, fmt.Errorf("cannot count the samples of segment %08d/%08d: %w", p.g.number, p.segment, perr))
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.generations {
-		for _, seg := range g.segments {
-			if k := (segmentKey{g.number, seg.index}); within(k) {
-				keys[k] = struct{}{}
+	return sum, err
+}
+
+// parts returns the segments with data between two positions: those on disk, and
+// those which upstream deleted but of which the tallies know.
+func (c *count) parts(from, to Position) (parts []part) {
+	deleted := c.tallies.segments() // before, or one might be deleted in between
+	c.inv.mu.Lock()
+	defer c.inv.mu.Unlock()
+	for _, g := range c.inv.generations {
+		last := len(g.segments) - 1
+		for n := range g.segments {
+			seg := &g.segments[n]
+			p := part{g: g, segment: seg.index, path: c.inv.segmentPath(g, seg), final: n < last || g.number != c.inv.current}
+			if p.cut(from, to) {
+				if p.all() {
+					p.whole = seg.counts
+				}
+				parts = append(parts, p)
 			}
 		}
 	}
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	for k := range s.index.tallies {
-		if within(k) {
-			keys[k] = struct{}{}
+	running := c.inv.running()
+	for _, i := range deleted {
+		if p := (part{g: running, segment: i}); running.segment(i) == nil && p.cut(from, to) {
+			parts = append(parts, p)
 		}
 	}
-	return slices.SortedFunc(maps.Keys(keys), segmentKey.compare)
+	return parts
 }
 
-// countPart reads one segment, and counts the records that end behind begin and
-// not behind end.
-func (s *Store) countPart(k segmentKey, begin, end int64) (sum Counts, err error) {
-	s.mu.Lock()
-	var path string
-	if g := s.generation(k.generation); g != nil {
-		if seg := g.segment(k.segment); seg != nil {
-			path = s.pathOf(g, seg)
-		}
+// cut sets begin and end, and reports whether there is anything in between.
+func (p *part) cut(from, to Position) bool {
+	order := func(other Position) int {
+		return cmp.Or(cmp.Compare(p.g.number, other.Generation), cmp.Compare(p.segment, other.Segment))
 	}
-	s.mu.Unlock()
-	err = fs.ErrNotExist
-	if path != "" {
-		c := newCounter()
-		err = scanFile(path, func(rec []byte, off int64) error {
-			if off > end {
+	p.begin, p.end = 0, math.MaxInt64
+	if order(from) == 0 {
+		p.begin = from.Offset
+	}
+	if order(to) == 0 {
+		p.end = to.Offset
+	}
+	return order(from) >= 0 && order(to) <= 0 && p.begin < p.end
+}
+
+func (p *part) all() bool { return p.begin == 0 && p.end == math.MaxInt64 }
+
+func (c *count) part(p part) (sum Counts, err error) {
+	if p.whole != nil {
+		return *p.whole, nil
+	}
+	context, err := false, fs.ErrNotExist
+	if p.path != "" {
+		counter := newCounter()
+		err = scanFile(p.path, func(rec []byte, off int64) error {
+			switch {
+			case off > p.end:
 				return errStop
-			}
-			if off > begin {
-				n, _ := c.count(&Record{Type: recordType(rec), Data: rec})
-				sum = sum.Add(n)
+			case isContext(recordType(rec)):
+				context = true
+			case off > p.begin:
+				sum = sum.Add(counter.count(rec))
 			}
 			return nil
 		})
 	}
 	var derr *damageError
 	switch {
-	case err == nil, errors.As(err, &derr):
-		return sum, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return s.index.remembered(k, begin, end), nil
+		if p.g.number == c.inv.current {
+			return c.tallies.count(p.segment, p.begin, p.end), nil
+		}
+		return Counts{}, nil
+	case errors.As(err, &derr), isNoFile(err): // readers tell, who know whether it matters
+		err, context = nil, true
 	}
-	return Counts{}, err
+	if err == nil && p.final && p.all() {
+		c.inv.learn(p.g, p.segment, func(seg *segment) { seg.counts, seg.contextFree = &sum, !context })
+	}
+	return sum, err
 }
 
-// remembered returns what the index knows of a part of a segment that is gone.
-func (x *index) remembered(k segmentKey, begin, end int64) Counts {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	t := x.tallies[k]
-	if t == nil {
-		return Counts{}
-	}
-	c, _, _ := t.behind(begin)
-	tail, _, _ := t.behind(end)
-	return c.Sub(tail)
-}
-
-// Pending returns how much lies behind a position, without reading: samples, bytes
-// on disk, and the time of the oldest sample in milliseconds, 0 if there is none.
-// It is exact when complete is true, but for what was committed since the last
-// sweep. complete is false as long as older generations are still being counted,
-// and after a position within a segment was asked for the first time.
-func (s *Store) Pending(from Position) (c Counts, bytes, oldest int64, complete bool) {
-	oldest, complete = math.MaxInt64, true
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.generations {
+// bytes returns the size of what lies behind a position; see Store.Pending.
+func (c *count) bytes(from Position) (sum int64) {
+	c.inv.mu.Lock()
+	defer c.inv.mu.Unlock()
+	for _, g := range c.inv.generations {
 		if g.number < from.Generation {
 			continue
 		}
@@ -134,34 +141,8 @@ func (s *Store) Pending(from Position) (c Counts, bytes, oldest int64, complete 
 				}
 				offset = from.Offset
 			}
-			bytes += max(seg.size-offset, 0)
-			n, t, exact := s.index.behind(segmentKey{g.number, seg.index}, offset, g.number == s.current)
-			c = c.Add(n)
-			oldest = min(oldest, t)
-			complete = complete && exact
+			sum += max(seg.size-offset, 0)
 		}
 	}
-	if oldest == math.MaxInt64 {
-		oldest = 0
-	}
-	if !complete {
-		wake(s.wakeIndex)
-	}
-	return c, bytes, oldest, complete
-}
-
-// behind asks one tally, and has the detail counted if it lacks.
-func (x *index) behind(k segmentKey, offset int64, running bool) (Counts, int64, bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	t := x.tallies[k]
-	if t == nil {
-		return Counts{}, math.MaxInt64, running // the next sweep counts it
-	}
-	t.asked = time.Now()
-	c, oldest, exact := t.behind(offset)
-	if !exact && t.marks == nil {
-		x.wanted[k] = struct{}{}
-	}
-	return c, oldest, exact && (t.complete || running)
+	return sum
 }

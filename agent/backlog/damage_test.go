@@ -78,7 +78,7 @@ func TestDamageInTheMiddle(t *testing.T) {
 	counts, err := s.Count(Position{}, s.End())
 	require.NoError(t, err)
 	require.EqualValues(t, len(concat(by...))-len(by[2])+len(readable(t, s, 2)), counts.Samples())
-	require.Len(t, s.noted, 1)
+	require.Len(t, s.damage.noted, 1)
 }
 
 // values drops what depends on series records.

@@ -38,4 +38,32 @@
 // A Position is a record boundary. Positions are ordered across generations, so
 // "everything before p was delivered" is a statement about the directory as a
 // whole. Release says it, eviction overrules it (Options.OnEvict).
+//
+// # What cannot be read
+//
+// A start never fails for it, and nothing waits for it for ever. A segment that is
+// damaged, that something else lies in the place of, or that cannot be opened after
+// some attempts is told to each reader that comes to it as Damaged, and a whole
+// generation likewise; it is counted once (see metrics). A generation that cannot
+// be read stays on disk; of others, what cannot be read goes with the rest.
+//
+// # The parts
+//
+// Each calls only those below it:
+//
+//	store.go       Store: the front, and what runs when
+//	begin.go       a start; adopt.go: moves the last run's wal/
+//	evict.go       cap and floor
+//	release.go     unlinks what nobody needs
+//	rescue.go      keeps series records of what is unlinked; publish.go: for those who read wal/
+//	checkpoint.go  which checkpoints make that superfluous, and are so themselves
+//	meter.go       what is used
+//	budget.go      what may be used, and the size of a segment
+//	tail.go        follows what is written
+//	link.go        gives what is new in wal/ a second name
+//	count.go       samples and bytes between positions; tally.go: where files vanish
+//	reader.go      records from a position on; preamble.go: what it needs of before
+//	room.go        what is left until the next sweep
+//	inventory.go   what is on disk, and the lock over it; generation.go: one run's directory
+//	segment.go     one file
 package backlog

@@ -81,7 +81,7 @@ func TestWithoutHardLinks(t *testing.T) {
 	o := runOptions{Options: Options{link: noLinks, OnEvict: onEvict}}
 	r := openRun(t, dir, o)
 	l.s = r.s
-	require.False(t, r.s.hardLinks)
+	require.False(t, r.s.inv.hardLinks)
 	slow := newConsumer(t, r.s, Position{})
 	for ts := int64(0); r.s.End().Segment < 6; ts++ {
 		r.append(int(ts)%7*20, int(ts)%7*20+40, ts)
@@ -146,12 +146,11 @@ func TestRescueFails(t *testing.T) {
 	require.NoError(t, WriteFileAtomic(blocker, nil))
 	to := Position{Generation: 1, Segment: 3}
 	require.ErrorIs(t, s.Release(to), syscall.ENOTDIR)
-	require.ErrorIs(t, s.Sweep(), errRescuePaused)
+	require.ErrorIs(t, s.Sweep(), syscall.ENOTDIR)
 	c := newConsumer(t, s, Position{Generation: 1}).drain()
 	c.requireAll(concat(by...))
 
 	require.NoError(t, removeFile(blocker))
-	s.rescueFailed = s.rescueFailed.Add(-rescuePause)
 	require.NoError(t, s.Sweep())
 	require.False(t, exists(segmentFile(dir, 1, 2)))
 	c = newConsumer(t, s, to).drain()

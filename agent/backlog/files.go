@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,13 +18,16 @@ import (
 const (
 	tmpSuffix        = wlog.CheckpointTempFileSuffix // what carries it is unfinished and removed at start
 	checkpointPrefix = "checkpoint."
+
+	dirMode  = 0o750
+	fileMode = 0o640
 )
 
 // WriteFileAtomic replaces the file at path by data: after a crash or a power
 // cut it holds either the old content or the new.
 func WriteFileAtomic(path string, data []byte) (err error) {
 	tmp := path + tmpSuffix
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
 		return err
 	}
@@ -56,6 +60,19 @@ func syncPath(path string) error {
 		return fmt.Errorf("cannot sync %s: %w", path, err)
 	}
 	return nil
+}
+
+// syncContent makes the content of a segment durable. There is nothing to be done
+// for what is no file, and what may not be opened was not written by this process.
+func syncContent(path string) error {
+	if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() {
+		return nil // to open a pipe would wait for ever
+	}
+	err := syncPath(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
 }
 
 // syncFlatDir makes a directory and the files directly in it durable.
@@ -116,4 +133,58 @@ func removeFile(path string) error {
 		return err
 	}
 	return nil
+}
+
+// removeSegment removes what bears the name of a segment, whatever it is.
+func removeSegment(path string) error {
+	if err := removeFile(path); err == nil || !isDir(path) {
+		return err
+	}
+	return os.RemoveAll(path)
+}
+
+// removeDir removes a directory under another name: half a checkpoint, or half a
+// generation, must not pass for a whole one after a crash.
+func removeDir(dir string) error {
+	if err := os.Rename(dir, dir+tmpSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(dir + tmpSuffix)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func isDir(path string) bool {
+	fi, err := os.Lstat(path)
+	return err == nil && fi.IsDir()
+}
+
+// walListing is what lies in wal/, by number, ascending.
+type walListing struct {
+	segments    []int
+	checkpoints []int // finished ones
+	strays      []int // directories with the names of segments: nothing of upstream's
+}
+
+func listWAL(dir string) (l walListing, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return l, err
+	}
+	for _, e := range entries {
+		if i, ok := fileNumber(e.Name()); ok && e.IsDir() {
+			l.strays = append(l.strays, i)
+		} else if ok {
+			l.segments = append(l.segments, i)
+		}
+		if i, ok := checkpointNumber(e.Name()); ok && e.IsDir() {
+			l.checkpoints = append(l.checkpoints, i)
+		}
+	}
+	slices.Sort(l.segments)
+	slices.Sort(l.checkpoints)
+	return l, nil
 }

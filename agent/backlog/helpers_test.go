@@ -78,7 +78,7 @@ func openRun(t testing.TB, dir string, o runOptions) *run {
 	if o.segment == 0 {
 		o.segment = page
 	}
-	o.SegmentSize = int64(o.segment)
+	o.SegmentSize = o.segment
 	r := &run{t: t, dir: dir, s: openStore(t, dir, o.Options)}
 	reg := prometheus.NewRegistry()
 	r.rs = remote.NewStorage(discard(), reg, func() (int64, error) { return 0, nil }, dir, time.Second, nil, false)
@@ -207,9 +207,9 @@ func (r *run) append(from, to int, ts int64) {
 }
 
 func (r *run) firstInWAL() int {
-	segments, _, err := r.s.listWAL()
+	wal, err := listWAL(r.s.inv.walDir)
 	require.NoError(r.t, err)
-	return segments[0]
+	return wal.segments[0]
 }
 
 // consumer resolves what a Reader returns, as a drainer would.
@@ -224,6 +224,8 @@ type consumer struct {
 	unknown int      // samples of unknown series
 	pos     Position
 	context int // records
+	// patience is how many failures of the disk are borne with.
+	patience, failures int
 }
 
 func newConsumer(t testing.TB, s *Store, from Position) *consumer {
@@ -236,15 +238,23 @@ func newConsumer(t testing.TB, s *Store, from Position) *consumer {
 	return c
 }
 
-// next consumes one record and says whether there was one.
+// next consumes one record and reports whether there was one.
 func (c *consumer) next() bool {
 	c.t.Helper()
 	rec, err := c.r.Next()
 	if errors.Is(err, io.EOF) {
 		return false
 	}
+	if err != nil && c.failures < c.patience {
+		c.failures++
+		return true
+	}
 	require.NoError(c.t, err)
 	require.LessOrEqual(c.t, rec.Pos.Compare(rec.End), 0)
+	if rec.Kind == Damaged || rec.Kind == Missing {
+		require.Error(c.t, rec.Err)
+		require.Equal(c.t, rec.Context, rec.Pos == rec.End, "%v", rec)
+	}
 	if rec.Context {
 		require.Equal(c.t, rec.Pos, rec.End)
 		c.context++

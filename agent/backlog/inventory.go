@@ -3,248 +3,229 @@ package backlog
 import (
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 )
 
-const (
-	seriesDir      = "series"
-	emptySinceFile = "empty-since"
-)
+// inventory is what is known to be on disk, and what of it is needed.
+type inventory struct {
+	walDir  string
+	rootDir string // backlog/
+	// hardLinks is false where the file system has none. Then the running
+	// generation is read from wal/, and what upstream deletes there is gone.
+	hardLinks bool
+	current   int // number of the running generation
+	// broken are generations of which nothing can be read. They stay on disk.
+	broken []brokenGeneration // by number, ascending
 
-// generation is what the store knows of one directory below backlog/. Its
-// fields are guarded by Store.mu, but for the constant ones.
-type generation struct {
-	number int    // constant
-	dir    string // constant
-
-	// emptySince is the lowest number n such that all generations from n up to
-	// this one held no samples and were dropped for it; number if there are
-	// none. A mark that points into one of them has lost nothing. It is kept in
-	// a file, because a crash loop drops generations faster than marks move.
-	emptySince int // constant
-
-	segments    []segment    // by index, ascending, perhaps with holes
-	checkpoints []checkpoint // by index, ascending
-	series      []rescued    // by upTo, ascending
-
-	// version counts removals. A reader that misses a file it was about to read
-	// for context begins with the context again if it has changed.
-	version int
-
-	// removed says that the whole generation is gone, and removedLast which its
-	// last segment was: readers may still hold on to it.
-	removed     bool
-	removedLast int
+	// mu is never held while content is read or written or a callback runs. It is
+	// taken under Store.op and syncer.mu, never the other way round; room.mu and
+	// the leaves are taken under it.
+	mu          sync.Mutex
+	generations []*generation // by number, ascending; the last is the running one
+	released    Position      // nobody needs anything before it
+	evicted     Position      // eviction has gone up to here in this run
 }
 
-// segment is one file of samples.
-type segment struct {
-	index  int
-	size   int64 // of the segment being written: as the last sweep found it
-	linked bool  // in the directory of the generation
-	inWAL  bool  // in wal/; possible in the running generation only
+type brokenGeneration struct {
+	number int
+	err    error
 }
 
-// checkpoint is one directory of series records by upstream.
-type checkpoint struct {
-	index  int
-	size   int64
-	linked bool
-	inWAL  bool
-	state  soundness
-}
+// running returns the generation of this run. Callers hold mu.
+func (inv *inventory) running() *generation { return inv.generations[len(inv.generations)-1] }
 
-type soundness int
-
-const (
-	unverified soundness = iota
-	sound
-	damaged
-)
-
-// rescued is one directory below series/.
-type rescued struct {
-	upTo int // the records come from unlinked segments up to this one
-	size int64
-}
-
-// loadGeneration reads a directory below backlog/. Its cost is that of listing
-// it: no content is read.
-func loadGeneration(root string, number int) (*generation, error) {
-	g := &generation{number: number, dir: filepath.Join(root, segmentName(number)), emptySince: number}
-	entries, err := os.ReadDir(g.dir)
-	if err != nil {
-		return nil, err
+// generation returns the one of that number, or nil. Callers hold mu.
+func (inv *inventory) generation(number int) *generation {
+	if g := inv.generationFrom(number); g != nil && g.number == number {
+		return g
 	}
-	for _, e := range entries {
-		path := filepath.Join(g.dir, e.Name())
-		if strings.HasSuffix(e.Name(), tmpSuffix) {
-			if err := os.RemoveAll(path); err != nil {
-				return nil, err
-			}
+	return nil
+}
+
+// generationFrom returns the oldest generation not below a number, or nil. Callers
+// hold mu.
+func (inv *inventory) generationFrom(number int) *generation {
+	for _, g := range inv.generations {
+		if g.number >= number {
+			return g
+		}
+	}
+	return nil
+}
+
+// segmentPath returns where a segment can be read. Callers hold mu.
+func (inv *inventory) segmentPath(g *generation, seg *segment) string {
+	if seg.linked {
+		return g.segmentPath(seg.index)
+	}
+	return inv.walSegment(seg.index)
+}
+
+// checkpointPath returns where a checkpoint can be read. Callers hold mu.
+func (inv *inventory) checkpointPath(g *generation, c *checkpoint) string {
+	if c.linked {
+		return g.checkpointPath(c.index)
+	}
+	return inv.walCheckpoint(c.index)
+}
+
+func (inv *inventory) walSegment(i int) string {
+	return filepath.Join(inv.walDir, segmentName(i))
+}
+
+func (inv *inventory) walCheckpoint(i int) string {
+	return filepath.Join(inv.walDir, checkpointName(i))
+}
+
+// oldest returns the oldest position that can be read and that was not released.
+func (inv *inventory) oldest() Position {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	for _, g := range inv.generations {
+		i := 0
+		if g.number < inv.released.Generation {
 			continue
 		}
-		if i, ok := checkpointNumber(e.Name()); ok && e.IsDir() {
-			g.checkpoints = append(g.checkpoints, checkpoint{index: i, size: dirBytes(path), linked: true})
-			continue
+		if g.number == inv.released.Generation {
+			i = inv.released.Segment
 		}
-		i, ok := fileNumber(e.Name())
-		if !ok || e.IsDir() {
-			continue
+		if i, ok := g.from(i); ok {
+			return Position{Generation: g.number, Segment: i}
 		}
-		fi, err := e.Info()
+	}
+	return Position{Generation: inv.current}
+}
+
+// walEnd returns the position behind the last byte of the WAL right now.
+func (inv *inventory) walEnd() Position {
+	inv.mu.Lock()
+	i, ok := inv.running().last()
+	inv.mu.Unlock()
+	if ok && !exists(inv.walSegment(i)) { // long ago
+		if wal, err := listWAL(inv.walDir); err == nil && len(wal.segments) > 0 {
+			i = wal.segments[0]
+		}
+	}
+	end := Position{Generation: inv.current}
+	for ; ; i++ { // the inventory may be a segment behind
+		fi, err := os.Stat(inv.walSegment(i))
 		if err != nil {
-			return nil, err
+			return end
 		}
-		g.segments = append(g.segments, segment{index: i, size: fi.Size(), linked: true})
+		end.Segment, end.Offset = i, fi.Size()
 	}
-	if err := g.loadSeries(); err != nil {
-		return nil, err
-	}
-	return g, g.loadEmptySince()
 }
 
-func (g *generation) loadSeries() error {
-	entries, err := os.ReadDir(filepath.Join(g.dir, seriesDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		path := filepath.Join(g.dir, seriesDir, e.Name())
-		if strings.HasSuffix(e.Name(), tmpSuffix) {
-			if err := os.RemoveAll(path); err != nil {
-				return err
-			}
-			continue
-		}
-		if i, ok := fileNumber(e.Name()); ok {
-			g.series = append(g.series, rescued{upTo: i, size: dirBytes(path)})
-		}
-	}
-	return nil
-}
-
-func (g *generation) loadEmptySince() error {
-	data, err := os.ReadFile(filepath.Join(g.dir, emptySinceFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	// A file that cannot be understood costs a false alarm at worst.
-	if n, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && n > 0 && n < g.number {
-		g.emptySince = n
-	}
-	return nil
-}
-
-// first returns the index of the oldest kept segment.
-func (g *generation) first() (int, bool) {
-	if len(g.segments) == 0 {
-		return 0, false
-	}
-	return g.segments[0].index, true
-}
-
-// last returns the index of the newest segment.
-func (g *generation) last() (int, bool) {
-	if len(g.segments) == 0 {
-		return 0, false
-	}
-	return g.segments[len(g.segments)-1].index, true
-}
-
-func (g *generation) segment(i int) *segment {
-	n, ok := slices.BinarySearchFunc(g.segments, i, func(s segment, i int) int { return s.index - i })
-	if !ok {
-		return nil
-	}
-	return &g.segments[n]
-}
-
-// from returns the index of the oldest segment that is not below i.
-func (g *generation) from(i int) (int, bool) {
-	n, _ := slices.BinarySearchFunc(g.segments, i, func(s segment, i int) int { return s.index - i })
-	if n == len(g.segments) {
-		return 0, false
-	}
-	return g.segments[n].index, true
-}
-
-func (g *generation) removeSegment(i int) {
-	g.segments = slices.DeleteFunc(g.segments, func(s segment) bool { return s.index == i })
-}
-
-func (g *generation) checkpoint(i int) *checkpoint {
-	for n := range g.checkpoints {
-		if g.checkpoints[n].index == i {
-			return &g.checkpoints[n]
-		}
-	}
-	return nil
-}
-
-// addCheckpoint enters a checkpoint in order; a known one is left as it is.
-func (g *generation) addCheckpoint(c checkpoint) *checkpoint {
-	if known := g.checkpoint(c.index); known != nil {
-		return known
-	}
-	g.checkpoints = append(g.checkpoints, c)
-	slices.SortFunc(g.checkpoints, func(a, b checkpoint) int { return a.index - b.index })
-	return g.checkpoint(c.index)
-}
-
-// explained says whether the segments below the oldest kept one are gone in an
-// orderly manner: what they defined was put somewhere first.
-func (g *generation) explained() bool {
-	f, ok := g.first()
-	if !ok || f == 0 {
+// gone reports whether data is missing between a position in another generation
+// and the beginning of g, the next one there is. Callers hold mu.
+func (inv *inventory) gone(at Position, g *generation, inOrder bool) bool {
+	switch {
+	case at.Compare(inv.evicted) < 0 || !g.explained():
 		return true
+	case inOrder || g.emptySince <= at.Generation:
+		return false
+	default:
+		return at.Compare(inv.released) >= 0
 	}
-	if n := len(g.checkpoints); n > 0 && g.checkpoints[n-1].index >= f-1 {
-		return true
-	}
-	n := len(g.series)
-	return n > 0 && g.series[n-1].upTo >= f-1
 }
 
-func (g *generation) bytes() (n int64) {
-	for _, s := range g.segments {
-		if s.linked {
-			n += s.size
+// unreadable says why generations from one number up to another, excluded, cannot be
+// read; nil if there are none of the kind.
+func (inv *inventory) unreadable(from, to int) (err error) {
+	for _, b := range inv.broken {
+		if from <= b.number && b.number < to {
+			err = errors.Join(err, fmt.Errorf("cannot read generation %d: %w", b.number, b.err))
 		}
 	}
-	for _, c := range g.checkpoints {
-		if c.linked {
-			n += c.size
-		}
-	}
-	for _, r := range g.series {
-		n += r.size
-	}
-	return n
+	return err
 }
 
-func (g *generation) segmentPath(i int) string { return filepath.Join(g.dir, segmentName(i)) }
+// outlook is what a reader finds behind a segment.
+type outlook struct {
+	ok          bool // there is one
+	segment     int
+	path        string
+	size        int64
+	strange     bool
+	contextFree bool
+	later       bool // there is another one behind it: nothing more is written to it
 
-func (g *generation) checkpointPath(i int) string { return filepath.Join(g.dir, checkpointName(i)) }
-
-func (g *generation) seriesPath(upTo int) string {
-	return filepath.Join(g.dir, seriesDir, segmentName(upTo))
+	// Of the generation:
+	version int
+	removed bool
+	end     Position
 }
 
-// generationNumbers lists the generations on disk, ascending, after removing
-// what an interrupted run left half done.
-func generationNumbers(root string) ([]int, error) {
+// lookAhead returns the oldest segment of a generation not below i.
+func (inv *inventory) lookAhead(g *generation, i int) outlook {
+	inv.mu.Lock()
+	o := outlook{version: g.version, removed: g.removed, end: g.end, segment: i}
+	if known, ok := g.from(i); ok {
+		seg := g.segment(known)
+		o.ok, o.segment, o.path, o.size = true, known, inv.segmentPath(g, seg), seg.size
+		o.strange, o.contextFree = seg.strange, seg.contextFree
+	} else if last, ok := g.last(); ok {
+		o.segment = max(i, last+1)
+	}
+	_, later := g.from(o.segment + 1)
+	inv.mu.Unlock()
+	if g.number != inv.current {
+		o.later = true
+		return o
+	}
+	if !o.ok { // upstream may have begun it since the last sweep
+		o.path = inv.walSegment(o.segment)
+		o.ok = exists(o.path)
+	}
+	o.later = later || o.ok && exists(inv.walSegment(o.segment+1))
+	return o
+}
+
+// later reports whether there is a segment behind segment i.
+func (inv *inventory) later(g *generation, i int) bool { return inv.lookAhead(g, i+1).ok }
+
+// vanished takes a segment out of the inventory that is not on disk. Where upstream
+// deletes what is not linked, the next sweep will have the right checkpoint to go on
+// with, and until then it is the end (io.EOF); elsewhere somebody removed the file.
+func (inv *inventory) vanished(g *generation, i int) error {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	seg := g.segment(i)
+	if seg == nil {
+		return nil
+	}
+	if !seg.linked {
+		return io.EOF
+	}
+	if exists(inv.segmentPath(g, seg)) {
+		return nil // it was in wal/ only a moment ago
+	}
+	if seg.inWAL && exists(inv.walSegment(i)) {
+		seg.linked = false // the next sweep links it again
+		return nil
+	}
+	g.removeSegment(i)
+	return nil
+}
+
+// learn enters what was found out about a complete segment by reading all of it.
+func (inv *inventory) learn(g *generation, i int, what func(*segment)) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if seg := g.segment(i); seg != nil {
+		what(seg)
+	}
+}
+
+// generationNumbers lists the generations on disk, ascending, after removing what
+// an interrupted run left half done. What bears the name of one and cannot be read
+// is listed as well: its number must not be used again.
+func generationNumbers(root string, damaged func(path string, err error)) ([]int, error) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return nil, err
@@ -252,12 +233,13 @@ func generationNumbers(root string) ([]int, error) {
 	var numbers []int
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), tmpSuffix) {
-			if err := os.RemoveAll(filepath.Join(root, e.Name())); err != nil {
-				return nil, fmt.Errorf("cannot remove what an interrupted run left: %w", err)
+			path := filepath.Join(root, e.Name())
+			if err := os.RemoveAll(path); err != nil {
+				damaged(path, err)
 			}
 			continue
 		}
-		if n, ok := fileNumber(e.Name()); ok && e.IsDir() {
+		if n, ok := fileNumber(e.Name()); ok {
 			numbers = append(numbers, n)
 		}
 	}

@@ -8,116 +8,156 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
+
+	"github.com/prometheus/prometheus/tsdb/fileutil"
 )
 
+// linkFunc gives a file a second name: os.Link.
+type linkFunc func(from, to string) error
+
+// linkDir makes a flat directory appear under a second name, whole or not at all.
+func (link linkFunc) linkDir(from, to string) error {
+	tmp := to + tmpSuffix
+	if err := link.linkFiles(from, tmp); err != nil {
+		return err
+	}
+	return fileutil.Rename(tmp, to)
+}
+
+// linkFiles links the files of a flat directory into a new one, and syncs that.
+func (link linkFunc) linkFiles(from, to string) error {
+	if err := os.RemoveAll(to); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(to, dirMode); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(from)
+	for _, e := range entries {
+		if err == nil {
+			err = link(filepath.Join(from, e.Name()), filepath.Join(to, e.Name()))
+		}
+	}
+	if err == nil {
+		err = syncPath(to)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(to))
+	}
+	return nil
+}
+
+// linker keeps the inventory of the running generation up to date with wal/, and
+// gives what is new there its second name.
+type linker struct {
+	inv    *inventory
+	room   *room
+	link   linkFunc
+	logger log.Logger
+	limit  *logLimiter
+}
+
 // findSegments enters the segments that upstream has begun since the last call,
-// with their links, and says whether there were any. It costs one lstat when
+// with their links, and reports whether there were any. It costs one lstat when
 // there were none.
-func (s *Store) findSegments() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.running()
+func (l *linker) findSegments() bool {
+	inv := l.inv
 	found := false
 	for {
-		next := 0
-		if last, ok := g.last(); ok {
-			next = last + 1
-		}
-		path := filepath.Join(s.walDir, segmentName(next))
-		if _, err := os.Lstat(path); err != nil {
+		inv.mu.Lock()
+		next := nextIndex(inv.running())
+		inv.mu.Unlock()
+		if !exists(inv.walSegment(next)) {
 			return found
 		}
-		found = true
-		s.addSegment(g, next)
+		inv.mu.Lock()
+		if g := inv.running(); next == nextIndex(g) { // nobody was faster
+			found = true
+			l.addSegment(g, next)
+		}
+		inv.mu.Unlock()
 	}
 }
 
-// addSegment enters a segment that upstream has begun. Callers hold mu.
-func (s *Store) addSegment(g *generation, i int) {
+func nextIndex(g *generation) int {
+	if last, ok := g.last(); ok {
+		return last + 1
+	}
+	return 0
+}
+
+// addSegment enters a segment that upstream has begun. Callers hold inv.mu.
+func (l *linker) addSegment(g *generation, i int) {
 	if n := len(g.segments); n > 0 {
 		// Upstream creates a segment after the last write to the one before.
-		s.refreshSize(g, &g.segments[n-1])
-		s.guard(g.segments[n-1].size)
+		l.refreshSize(g, &g.segments[n-1])
+		l.room.take(g.segments[n-1].size)
 	}
 	seg := segment{index: i, inWAL: true}
-	s.linkSegment(g, &seg)
+	l.linkSegment(g, &seg)
 	g.segments = append(g.segments, seg)
 }
 
 // linkSegment gives a segment of wal/ its name in the backlog. A failure leaves
-// it readable in wal/, and is tried again by the next sweep. Callers hold mu.
-func (s *Store) linkSegment(g *generation, seg *segment) {
-	if !s.hardLinks || seg.linked {
+// it readable in wal/, and is tried again by the next sweep. Callers hold inv.mu.
+func (l *linker) linkSegment(g *generation, seg *segment) {
+	if !l.inv.hardLinks || seg.linked {
 		return
 	}
-	err := s.opts.link(filepath.Join(s.walDir, segmentName(seg.index)), g.segmentPath(seg.index))
+	err := l.link(l.inv.walSegment(seg.index), g.segmentPath(seg.index))
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		s.logLimiter.log(level.Error(s.logger), "Cannot link a segment", err)
+		l.limit.log(level.Error(l.logger), "Cannot link a segment", err)
 		return
 	}
 	seg.linked = true
 }
 
-// refreshSize takes the size of a segment from the disk. Callers hold mu.
-func (s *Store) refreshSize(g *generation, seg *segment) {
-	if fi, err := os.Stat(s.pathOf(g, seg)); err == nil {
+// refreshSize takes the size of a segment from the disk. Callers hold inv.mu.
+func (l *linker) refreshSize(g *generation, seg *segment) {
+	if fi, err := os.Stat(l.inv.segmentPath(g, seg)); err == nil {
 		seg.size = fi.Size()
 	}
 }
 
-// pathOf returns where a segment can be read. Callers hold mu.
-func (s *Store) pathOf(g *generation, seg *segment) string {
-	if seg.linked {
-		return g.segmentPath(seg.index)
-	}
-	return filepath.Join(s.walDir, segmentName(seg.index))
-}
-
-// checkpointPathOf returns where a checkpoint can be read. Callers hold mu.
-func (s *Store) checkpointPathOf(g *generation, c *checkpoint) string {
-	if c.linked {
-		return g.checkpointPath(c.index)
-	}
-	return filepath.Join(s.walDir, checkpointName(c.index))
-}
-
-// link brings the inventory of the running generation up to date with wal/, and
-// links what is new. It returns the indices of segments that upstream deleted
-// before they were linked, which happens only without hard links. Callers hold
-// op.
-func (s *Store) link() (lost []int, err error) {
-	s.findSegments()
-	segments, checkpoints, err := s.listWAL()
+// update compares the inventory with wal/, and links what is new. It returns the
+// indices of segments that upstream deleted before they were linked, which happens
+// only without hard links. Callers hold Store.op.
+func (l *linker) update() (lost []int, err error) {
+	l.findSegments()
+	wal, err := listWAL(l.inv.walDir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the WAL: %w", err)
 	}
-	lost = s.mergeSegments(segments)
-	for _, i := range s.mergeCheckpoints(checkpoints) {
-		err := s.linkDir(filepath.Join(s.walDir, checkpointName(i)), s.running().checkpointPath(i))
-		if err != nil {
+	lost = l.mergeSegments(wal.segments)
+	for _, i := range l.mergeCheckpoints(wal.checkpoints) {
+		l.inv.mu.Lock()
+		g := l.inv.running()
+		l.inv.mu.Unlock()
+		if err := l.link.linkDir(l.inv.walCheckpoint(i), g.checkpointPath(i)); err != nil {
 			// Deleted meanwhile, or no space. Nothing depends on it: without a
 			// checkpoint, series records are rescued from the segments.
-			s.logLimiter.log(level.Warn(s.logger), "Cannot link a checkpoint", err)
+			l.limit.log(level.Warn(l.logger), "Cannot link a checkpoint", err)
 			continue
 		}
-		s.mu.Lock()
-		s.running().checkpoint(i).linked = true
-		s.mu.Unlock()
+		l.inv.mu.Lock()
+		g.checkpoint(i).linked = true
+		l.inv.mu.Unlock()
 	}
 	return lost, nil
 }
 
 // mergeSegments compares the inventory with a listing of wal/. What the listing
 // is too old to know is left alone.
-func (s *Store) mergeSegments(listed []int) (lost []int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.running()
+func (l *linker) mergeSegments(listed []int) (lost []int) {
+	l.inv.mu.Lock()
+	defer l.inv.mu.Unlock()
+	g := l.inv.running()
 	for _, i := range listed {
 		// Not found one by one, if upstream created and deleted some in between.
-		if last, ok := g.last(); !ok || i > last {
-			s.addSegment(g, i)
+		if i >= nextIndex(g) {
+			l.addSegment(g, i)
 		}
 	}
 	kept := g.segments[:0]
@@ -126,10 +166,10 @@ func (s *Store) mergeSegments(listed []int) (lost []int) {
 			_, seg.inWAL = slices.BinarySearch(listed, seg.index)
 		}
 		if seg.inWAL {
-			s.linkSegment(g, &seg)
+			l.linkSegment(g, &seg)
 		}
 		if n == len(g.segments)-1 {
-			s.refreshSize(g, &seg)
+			l.refreshSize(g, &seg)
 		}
 		if seg.inWAL || seg.linked {
 			kept = append(kept, seg)
@@ -144,10 +184,11 @@ func (s *Store) mergeSegments(listed []int) (lost []int) {
 
 // mergeCheckpoints does the same for checkpoints, and returns those to be linked.
 // Of several new ones that is only the newest: it will outlast the others.
-func (s *Store) mergeCheckpoints(listed []int) (unlinked []int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.running()
+func (l *linker) mergeCheckpoints(listed []int) (unlinked []int) {
+	inv := l.inv
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	g := inv.running()
 	for n := range g.checkpoints {
 		g.checkpoints[n].inWAL = false
 	}
@@ -155,43 +196,12 @@ func (s *Store) mergeCheckpoints(listed []int) (unlinked []int) {
 		if n < len(listed)-1 && g.checkpoint(i) == nil {
 			continue
 		}
-		c := g.addCheckpoint(checkpoint{index: i, size: dirBytes(filepath.Join(s.walDir, checkpointName(i)))})
+		c := g.addCheckpoint(checkpoint{index: i, size: dirBytes(inv.walCheckpoint(i))})
 		c.inWAL = true
-		if s.hardLinks && !c.linked {
+		if inv.hardLinks && !c.linked {
 			unlinked = append(unlinked, i)
 		}
 	}
 	g.checkpoints = slices.DeleteFunc(g.checkpoints, func(c checkpoint) bool { return !c.inWAL && !c.linked })
 	return unlinked
-}
-
-// walBytes returns the size of wal/, and how much of it has no link in the backlog:
-// checkpoints in the making above all. Of what is linked the size is known; this
-// runs four times a second.
-func (s *Store) walBytes() (all, stray int64, err error) {
-	entries, err := os.ReadDir(s.walDir)
-	if err != nil {
-		return 0, 0, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.running()
-	for _, e := range entries {
-		if i, ok := fileNumber(e.Name()); ok {
-			if seg := g.segment(i); seg != nil && seg.linked {
-				all += seg.size
-				continue
-			}
-		}
-		if i, ok := checkpointNumber(e.Name()); ok {
-			if c := g.checkpoint(i); c != nil && c.linked {
-				all += c.size
-				continue
-			}
-		}
-		size := dirBytes(filepath.Join(s.walDir, e.Name())) // of a file: its own
-		all += size
-		stray += size
-	}
-	return all, stray, nil
 }

@@ -25,13 +25,20 @@ func (p Position) Compare(q Position) int {
 	)
 }
 
-// IsZero says whether p names no position. A reader from there begins with the
+// IsZero reports whether p names no position. A reader from there begins with the
 // oldest data on disk.
 func (p Position) IsZero() bool { return p == Position{} }
 
 // String returns the position as "00000007/00000004:12345".
 func (p Position) String() string {
 	return fmt.Sprintf("%08d/%08d:%d", p.Generation, p.Segment, p.Offset)
+}
+
+func maxPosition(a, b Position) Position {
+	if a.Compare(b) < 0 {
+		return b
+	}
+	return a
 }
 
 // Counts are numbers of samples and exemplars.

@@ -5,141 +5,154 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 )
 
 // preamble is what a reader has to read of a generation before its segments, so
-// that references mean something.
+// that references mean something: series and metadata records.
 type preamble struct {
-	pending   bool
+	inv    *inventory
+	damage *damageLog
+
+	gen       *generation
+	pending   bool     // something is still to be read
 	version   int      // of the generation when the directories were listed
 	dirs      []string // to be read
 	files     []string // of the directory being read
-	consulted bool     // all checkpoints are in dirs, because one is damaged
+	cur       *segmentReader
+	failures  int  // to read, in a row
+	consulted bool // all checkpoints are in dirs, because one is damaged
 }
 
-// startPreamble lists what is to be read. Callers hold mu.
-func (r *Reader) startPreamble() {
-	g := r.gen
-	c := preamble{pending: true, version: g.version}
+// errReplaced says that a part of the preamble has been replaced by something better.
+var errReplaced = errors.New("replaced meanwhile")
+
+// start lists what is to be read. Callers hold inventory.mu.
+func (p *preamble) start(g *generation) {
+	p.leave()
+	*p = preamble{inv: p.inv, damage: p.damage, gen: g, pending: true, version: g.version}
 	f, ok := g.first()
 	for n := len(g.checkpoints) - 1; ok && n >= 0; n-- {
-		if !g.checkpoints[n].linked && r.s.hardLinks {
+		if !g.checkpoints[n].linked && p.inv.hardLinks {
 			continue // upstream may delete it any moment
 		}
 		if g.checkpoints[n].index < f {
-			c.dirs = append(c.dirs, r.s.checkpointPathOf(g, &g.checkpoints[n]))
+			p.dirs = append(p.dirs, p.inv.checkpointPath(g, &g.checkpoints[n]))
 			break
 		}
 	}
-	for _, rs := range g.series {
-		c.dirs = append(c.dirs, g.seriesPath(rs.upTo))
+	if g.seriesErr != nil {
+		p.dirs = append(p.dirs, filepath.Join(g.dir, seriesDir)) // fails, and is reported
 	}
-	r.preamble = c
+	for _, rs := range g.series {
+		p.dirs = append(p.dirs, g.seriesPath(rs.upTo))
+	}
 }
 
-// restartPreamble begins with it again, for what was removed since it was
-// read. Some series are told twice.
-func (r *Reader) restartPreamble() {
-	r.leave()
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	r.startPreamble()
-	r.seg = -1
+// leave closes the open file.
+func (p *preamble) leave() {
+	if p.cur != nil {
+		p.cur.close()
+		p.cur = nil
+	}
 }
 
-// readPreamble returns the next series or metadata record, or nil when there is
-// something else to do first.
-func (r *Reader) readPreamble() (*Record, error) {
-	c := &r.preamble
-	if r.cur == nil {
-		return r.openPreamble()
+// next returns the next record, without positions, or nil when there is something
+// else to do first. After errReplaced the preamble is to be begun anew; other errors
+// are failures of the disk.
+func (p *preamble) next() (*Record, error) {
+	if p.cur == nil {
+		return p.open()
 	}
 	for {
-		data, err := r.cur.next()
+		data, err := p.cur.next()
 		if err == nil {
 			if t := recordType(data); isContext(t) {
-				return &Record{Pos: r.pos, End: r.pos, Context: true, Type: t, Data: data}, nil
+				return &Record{Type: t, Data: data}, nil
 			}
 			continue // never a sample: upstream invents those of a checkpoint
 		}
-		if isReadFailure(err) && r.failures < readAttempts-1 {
-			r.leave()
-			return nil, r.failed(err)
+		if isReadFailure(err) && p.failures < readAttempts-1 {
+			p.leave()
+			p.failures++
+			return nil, err
 		}
-		r.failures = 0
-		size, clean, rerr := r.cur.rest()
-		read, path := r.cur.end, c.files[0]
-		r.leave()
-		c.files = c.files[1:]
+		p.failures = 0
+		size, clean, rerr := p.cur.rest()
+		read, path := p.cur.end, p.files[0]
+		p.leave()
+		p.files = p.files[1:]
 		if errors.Is(err, io.EOF) && clean && rerr == nil {
 			return nil, nil
 		}
 		if errors.Is(err, io.EOF) {
 			err = errCut
 		}
-		return r.damagedPreamble(path, size-read, err), nil
+		return p.damaged(path, size-read, err), nil
 	}
 }
 
-func (r *Reader) openPreamble() (*Record, error) {
-	c := &r.preamble
+// open opens the next file, or lists the next directory.
+func (p *preamble) open() (*Record, error) {
 	var err error
 	switch {
-	case len(c.files) > 0:
-		r.cur, err = openSegment(c.files[0])
-	case len(c.dirs) > 0:
-		if c.files, err = logFiles(c.dirs[0]); err == nil {
-			c.dirs = c.dirs[1:]
+	case len(p.files) > 0:
+		p.cur, err = openSegment(p.files[0])
+	case len(p.dirs) > 0:
+		if p.files, err = logFiles(p.dirs[0]); err == nil {
+			p.dirs = p.dirs[1:]
 		}
 	default:
-		c.pending = false
+		p.pending = false
 	}
 	if err == nil {
 		return nil, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) && r.failures < readAttempts-1 {
-		return nil, r.failed(err)
+	if isScarcity(err) {
+		return nil, err
 	}
-	r.failures = 0
-	if r.preambleChanged() { // replaced by something better
-		r.restartPreamble()
-		return nil, nil
+	if !errors.Is(err, fs.ErrNotExist) && p.failures < readAttempts-1 {
+		p.failures++
+		return nil, err
+	}
+	p.failures = 0
+	if p.changed() {
+		return nil, errReplaced
 	}
 	var path string
-	if len(c.files) > 0 {
-		path, c.files = c.files[0], c.files[1:]
+	if len(p.files) > 0 {
+		path, p.files = p.files[0], p.files[1:]
 	} else {
-		path, c.dirs = c.dirs[0], c.dirs[1:]
+		path, p.dirs = p.dirs[0], p.dirs[1:]
 	}
-	return r.damagedPreamble(path, -1, err), nil
+	return p.damaged(path, -1, err), nil
 }
 
-// consultCheckpoints has all checkpoints read, after series records were lost: each
-// knows most of the series, also one that is newer than what is being read.
-func (r *Reader) consultCheckpoints() {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	g := r.gen
-	for n := range g.checkpoints {
-		if c := &g.checkpoints[n]; c.linked || !r.s.hardLinks {
-			r.preamble.dirs = append(r.preamble.dirs, r.s.checkpointPathOf(g, c))
-			r.preamble.pending = true
+// consult has all checkpoints read, after series records were lost: each knows most
+// of the series, also one that is newer than what is being read.
+func (p *preamble) consult() {
+	p.inv.mu.Lock()
+	defer p.inv.mu.Unlock()
+	for n := range p.gen.checkpoints {
+		if c := &p.gen.checkpoints[n]; c.linked || !p.inv.hardLinks {
+			p.dirs = append(p.dirs, p.inv.checkpointPath(p.gen, c))
+			p.pending = true
 		}
 	}
 }
 
-func (r *Reader) preambleChanged() bool {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	return r.gen.version != r.preamble.version
+func (p *preamble) changed() bool {
+	p.inv.mu.Lock()
+	defer p.inv.mu.Unlock()
+	return p.gen.version != p.version
 }
 
-// damagedPreamble reports damage to series records.
-func (r *Reader) damagedPreamble(path string, lost int64, err error) *Record {
-	if !r.preamble.consulted {
-		r.preamble.consulted = true
-		r.consultCheckpoints()
+// damaged reports damage to series records.
+func (p *preamble) damaged(path string, lost int64, err error) *Record {
+	if !p.consulted {
+		p.consulted = true
+		p.consult()
 	}
-	r.s.noteDamage(path, lost)
-	return &Record{Kind: Damaged, Pos: r.pos, End: r.pos, Context: true, Lost: lost, Err: fmt.Errorf("series records in %s are damaged: %w", path, err)}
+	p.damage.note(path, lost)
+	return &Record{Kind: Damaged, Lost: lost, Err: fmt.Errorf("series records in %s are damaged: %w", path, err)}
 }

@@ -5,63 +5,39 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-
-	"github.com/prometheus/prometheus/tsdb/record"
 )
-
-// Kind says what a Record is.
-type Kind int
-
-const (
-	// Data is a record of the WAL.
-	Data Kind = iota
-	// Generation begins another generation: references to series of the one
-	// before mean something else from here on.
-	Generation
-	// Damaged stands for what cannot be read between Pos and End. In a Context
-	// record that was needed to understand others, not to be delivered.
-	Damaged
-	// Missing stands for segments between Pos and End that are not there:
-	// evicted, or removed by somebody.
-	Missing
-)
-
-// String returns the name of k for log lines.
-func (k Kind) String() string {
-	return [...]string{"data", "generation", "damaged", "missing"}[k]
-}
-
-// Record is what a Reader returns.
-type Record struct {
-	Kind Kind
-	// Pos is where the record begins, which is where the one before ended; End
-	// is the position behind it. A Context record has the reader's position for
-	// both.
-	Pos, End Position
-	// Context records define series, or metadata of them, and lie before the
-	// position from which was read, or in a checkpoint. They are not to be
-	// counted, nor to move a mark.
-	Context bool
-	Type    record.Type // of Data
-	Data    []byte      // of Data; valid until the next call
-	// Lost is the number of bytes on disk that cannot be read, -1 if that is
-	// unknown.
-	Lost int64
-	Err  error // what is wrong, of Damaged and Missing
-}
-
-// readAttempts is how often in a row a failing disk is asked for a segment, with
-// the caller's pauses in between, before the rest of it is taken for damaged.
-const readAttempts = 3
 
 // Reader reads the records of the backlog in order, across segments and
 // generations, up to the end of the WAL. It is for one goroutine.
+//
+// Of the records that are not Context, each begins at or behind the End of the one
+// before, and nothing that could be delivered lies in between: only padding, and the
+// step to another segment or generation. Data, Damaged and Missing end behind their
+// Pos; Generation has the beginning of the generation for both. So
+//
+//   - all samples between a Pos and an End, as Store.Count would find them, are in
+//     the record if it is Data, and none are if it is Damaged or Missing;
+//   - what was appended between Pos and End of a Damaged or Missing record is never
+//     returned by this reader, and after End has become a mark by no other.
+//
+// A Damaged record ends where its segment ends; if all of the segment cannot be
+// opened and its size is unknown, at the beginning of the next segment; if it is of
+// a whole generation, at the beginning of the next one there is. A Missing record
+// ends at the beginning of the next segment, or generation, that can be read, or,
+// when the last segments of a generation are missing, behind them: there need not
+// be a segment of the number that End names. Several damaged segments in a row are
+// several records, missing ones are one.
+//
+// Context records, Damaged ones included, may come at any time; they have the
+// position of the last record for Pos and End.
 type Reader struct {
-	s   *Store
+	inv    *inventory
+	damage *damageLog
+	logger log.Logger
+
 	pos Position
 	gen *generation // being read; nil: the next one is to be chosen
 	// finished says that the generation of pos has been read to its end.
@@ -74,6 +50,7 @@ type Reader struct {
 
 	seg      int // the segment that cur reads, or that was read last; -1 before the first
 	cur      *segmentReader
+	context  bool // cur has shown a series or metadata record
 	final    bool // nothing more is written to cur
 	stuck    bool // the segment being written is damaged: wait for the next
 	failures int  // to read, in a row
@@ -81,10 +58,11 @@ type Reader struct {
 	queued []*Record // to be returned before anything else
 }
 
-// NewReader returns a reader of all that lies behind a position. It never fails:
-// what is not there is Missing.
-func (s *Store) NewReader(from Position) *Reader {
-	return &Reader{s: s, pos: from, wanted: from.Segment, seg: -1}
+func newReader(inv *inventory, damage *damageLog, logger log.Logger, from Position) *Reader {
+	return &Reader{
+		inv: inv, damage: damage, logger: logger, pos: from, wanted: from.Segment, seg: -1,
+		preamble: preamble{inv: inv, damage: damage},
+	}
 }
 
 // Position returns the position behind the last record that was not context. At
@@ -93,12 +71,12 @@ func (s *Store) NewReader(from Position) *Reader {
 func (r *Reader) Position() Position { return r.pos }
 
 // Close gives back the open file.
-func (r *Reader) Close() error {
+func (r *Reader) Close() {
 	r.leave()
-	return nil
+	r.preamble.leave()
 }
 
-// leave closes the open file.
+// leave closes the open segment.
 func (r *Reader) leave() {
 	if r.cur != nil {
 		r.cur.close()
@@ -108,7 +86,8 @@ func (r *Reader) leave() {
 
 // Next returns the next record. io.EOF means that there is nothing more for now:
 // call again after Store.Changed. Other errors are failures of the disk, and worth
-// another attempt after a pause.
+// another attempt after a pause. The record and its data are valid until the next
+// call.
 func (r *Reader) Next() (*Record, error) {
 	for {
 		if len(r.queued) > 0 {
@@ -139,28 +118,33 @@ func (r *Reader) Next() (*Record, error) {
 // enter chooses the generation to read: that of the position, or the next one
 // there is.
 func (r *Reader) enter() {
-	s := r.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	inv := r.inv
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
 	at := r.pos
 	if r.finished {
 		at = Position{Generation: r.pos.Generation + 1}
 	}
-	g := s.generationFrom(at.Generation)
+	g := inv.generationFrom(at.Generation)
 	if g == nil { // a position of another directory
 		at = Position{}
-		g = s.generations[0]
+		g = inv.generations[0]
 	}
 	r.gen, r.seg = g, -1
-	r.startPreamble()
+	r.preamble.start(g)
 	if g.number == r.pos.Generation {
 		return
 	}
 	begin := Position{Generation: g.number}
 	begin.Segment, _ = g.first()
+	broken := inv.unreadable(at.Generation, g.number)
 	switch {
+	case broken != nil:
+		r.queue(Damaged, begin, -1, broken)
+		r.pos = begin
+		r.queue(Generation, begin, 0, nil)
 	case r.pos.IsZero():
-	case at.IsZero() || s.gone(at, g, r.finished):
+	case at.IsZero() || inv.gone(at, g, r.finished):
 		r.queue(Missing, begin, -1, fmt.Errorf("nothing is left of the backlog from %s to %s", r.pos, begin))
 		fallthrough
 	default:
@@ -170,122 +154,137 @@ func (r *Reader) enter() {
 	r.pos, r.wanted, r.finished = begin, begin.Segment, false
 }
 
+// readPreamble returns the next series or metadata record, or nil when there is
+// something else to do first.
+func (r *Reader) readPreamble() (*Record, error) {
+	rec, err := r.preamble.next()
+	switch {
+	case errors.Is(err, errReplaced):
+		r.restart()
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("cannot read the backlog at %s: %w", r.pos, err)
+	case rec != nil:
+		rec.Pos, rec.End, rec.Context = r.pos, r.pos, true
+	}
+	return rec, nil
+}
+
+// restart begins with the preamble again, for what was removed since it was read.
+// Some series are told twice.
+func (r *Reader) restart() {
+	r.leave()
+	r.inv.mu.Lock()
+	defer r.inv.mu.Unlock()
+	r.preamble.start(r.gen)
+	r.seg = -1
+}
+
 // queue enters a record that ends the stretch from the current position.
 func (r *Reader) queue(k Kind, end Position, lost int64, err error) {
 	r.queued = append(r.queued, &Record{Kind: k, Pos: r.pos, End: end, Lost: lost, Err: err})
 }
 
-// generationFrom returns the oldest generation not below a number. Callers hold mu.
-func (s *Store) generationFrom(number int) *generation {
-	for _, g := range s.generations {
-		if g.number >= number {
-			return g
-		}
-	}
-	return nil
-}
-
-// gone says whether data is missing between a position in another generation and
-// the beginning of g, the next one there is. Callers hold mu.
-func (s *Store) gone(at Position, g *generation, inOrder bool) bool {
-	switch {
-	case at.Compare(s.evicted) < 0 || !g.explained():
-		return true
-	case inOrder || g.emptySince <= at.Generation:
-		return false
-	default:
-		return at.Compare(s.released) >= 0
-	}
+// queueContext enters damage to what was to be read for context only.
+func (r *Reader) queueContext(lost int64, err error) {
+	r.queued = append(r.queued, &Record{Kind: Damaged, Pos: r.pos, End: r.pos, Context: true, Lost: lost, Err: err})
 }
 
 // openNext opens the segment behind the last one. io.EOF: there is none yet.
 func (r *Reader) openNext() error {
-	s := r.s
-	s.mu.Lock()
-	i, path, ok := s.nextSegment(r.gen, r.seg+1)
-	later := r.gen.number != s.current || s.laterSegment(r.gen, i)
-	changed := r.gen.version != r.preamble.version
-	removed := r.gen.removed && r.wanted <= r.gen.removedLast
-	s.mu.Unlock()
-	hole := r.seg < 0 || i > r.seg+1
+	next := r.inv.lookAhead(r.gen, r.seg+1)
+	hole := r.seg < 0 || next.segment > r.seg+1
+	changed := next.version != r.preamble.version
 	switch {
-	case !ok && r.gen.number == s.current:
+	case !next.ok && r.gen.number == r.inv.current:
 		return io.EOF
-	case !ok:
-		r.gen, r.finished = nil, !removed
+	case !next.ok:
+		r.finishGeneration(next)
 		return nil
-	case i > r.wanted:
-		end := Position{Generation: r.gen.number, Segment: i}
-		r.queue(Missing, end, -1, fmt.Errorf("segments from %s to %s are missing", r.pos, end))
-		r.pos, r.wanted = end, i
+	case next.segment > r.wanted:
+		r.skipTo(next.segment)
 		if !changed {
-			r.consultCheckpoints()
+			r.preamble.consult()
 		}
 		return nil
 	case hole && changed:
-		r.restartPreamble() // what was removed has been put into series/, or a checkpoint
+		r.restart() // what was removed has been put into series/, or a checkpoint
 		return nil
-	case r.stuck && !later:
+	case r.stuck && !next.later:
 		return io.EOF
-	case i < r.pos.Segment && s.index.seriesFree(r.gen.number, i):
-		r.seg = i
+	case next.segment < r.pos.Segment && next.contextFree:
+		r.seg = next.segment
 		return nil
 	}
-	cur, err := openSegment(path)
+	cur, err := openSegment(next.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r.s.vanished(r.gen, i)
+		return r.inv.vanished(r.gen, next.segment)
 	}
 	if err != nil {
-		return r.failed(err)
+		return r.notOpened(next, err)
 	}
-	r.cur, r.seg, r.final, r.stuck = cur, i, later, false
-	if i > r.pos.Segment {
-		r.pos.Segment, r.pos.Offset = i, 0
+	r.cur, r.seg, r.final, r.stuck, r.context = cur, next.segment, next.later, false, false
+	if r.seg > r.pos.Segment {
+		r.pos.Segment, r.pos.Offset = r.seg, 0
 	}
 	return nil
 }
 
-// nextSegment returns the oldest segment of a generation not below i, and where
-// to read it. Callers hold mu.
-func (s *Store) nextSegment(g *generation, i int) (int, string, bool) {
-	if i, ok := g.from(i); ok {
-		return i, s.pathOf(g, g.segment(i)), true
-	}
-	if g.number != s.current {
-		return 0, "", false
-	}
-	// Upstream may have begun it since the last sweep.
-	if last, ok := g.last(); ok {
-		i = max(i, last+1)
-	}
-	path := filepath.Join(s.walDir, segmentName(i))
-	_, err := os.Lstat(path)
-	return i, path, err == nil
+// skipTo moves to a segment because those before it are not there.
+func (r *Reader) skipTo(segment int) {
+	end := Position{Generation: r.gen.number, Segment: segment}
+	r.queue(Missing, end, -1, fmt.Errorf("segments from %s to %s are missing", r.pos, end))
+	r.pos, r.wanted = end, segment
 }
 
-// laterSegment says whether segment i is complete. Callers hold mu.
-func (s *Store) laterSegment(g *generation, i int) bool {
-	_, _, ok := s.nextSegment(g, i+1)
-	return ok
+// finishGeneration leaves a finished generation of which no segment is left to read.
+func (r *Reader) finishGeneration(o outlook) {
+	unread := r.pos.Compare(o.end) < 0
+	if unread && !o.removed {
+		last := o.end.Segment
+		if o.end.Offset > 0 {
+			last++
+		}
+		r.skipTo(last) // they were there when the store was opened
+	}
+	r.gen, r.finished = nil, !unread || !o.removed
 }
 
-// vanished handles a segment that is in the inventory and not on disk. Where
-// upstream deletes what is not linked, the next sweep will have the right
-// checkpoint to go on with; elsewhere somebody removed the file.
-func (s *Store) vanished(g *generation, i int) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	seg := g.segment(i)
-	if seg == nil {
-		return nil
+// notOpened handles a segment that is there and cannot be opened. A process that has
+// no file to spare waits; else, after some attempts, it is given up.
+func (r *Reader) notOpened(o outlook, err error) error {
+	if isScarcity(err) {
+		return fmt.Errorf("cannot read the backlog at %s: %w", r.pos, err)
 	}
-	if !seg.linked {
+	if r.failures < readAttempts-1 {
+		return r.failed(err)
+	}
+	if !o.later { // as with other damage to the segment being written
+		r.stuck = true
 		return io.EOF
 	}
-	if _, err := os.Lstat(s.pathOf(g, seg)); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	name := Position{Generation: r.gen.number, Segment: o.segment}
+	end, lost := name, o.size
+	end.Offset = o.size
+	if o.strange {
+		end, lost = Position{Generation: r.gen.number, Segment: o.segment + 1}, -1
 	}
-	g.removeSegment(i)
+	if r.damage.note(name.String(), lost) {
+		level.Error(r.logger).Log("msg", "A segment cannot be read", "generation", name.Generation, "segment", name.Segment, "bytes", lost, "err", err)
+	}
+	r.seg, r.failures, r.stuck = o.segment, 0, false
+	r.wanted = max(r.wanted, o.segment+1)
+	err = fmt.Errorf("segment %s cannot be read: %w", name, err)
+	if end.Compare(r.pos) <= 0 || lost == 0 { // all of it was read already, when it could be
+		r.queueContext(lost, err)
+	} else {
+		if o.segment == r.pos.Segment && lost > 0 {
+			lost -= r.pos.Offset
+		}
+		r.queue(Damaged, end, lost, err)
+		r.pos = end
+	}
+	r.preamble.consult()
 	return nil
 }
 
@@ -303,6 +302,7 @@ func (r *Reader) readSegment() (*Record, error) {
 			return r.endOfSegment(err)
 		}
 		t := recordType(data)
+		r.context = r.context || isContext(t)
 		end := Position{Generation: r.gen.number, Segment: r.seg, Offset: r.cur.end}
 		if end.Compare(r.pos) > 0 {
 			r.failures = 0 // not before: a reopened segment begins with what was read already
@@ -324,9 +324,7 @@ func (r *Reader) endOfSegment(err error) (*Record, error) {
 	if r.final {
 		return r.finish(err)
 	}
-	r.s.mu.Lock()
-	later := r.s.laterSegment(r.gen, r.seg)
-	r.s.mu.Unlock()
+	later := r.inv.later(r.gen, r.seg)
 	if !errors.Is(err, io.EOF) {
 		// Perhaps a write was seen half done. Look again when the segment is
 		// complete; upstream goes on writing behind the damage until then.
@@ -361,7 +359,7 @@ func (r *Reader) reopen() {
 func (r *Reader) finish(err error) (*Record, error) {
 	size, clean, rerr := r.cur.rest()
 	if rerr != nil {
-		size, clean = r.cur.end, false
+		size, clean = max(size, r.cur.end), false
 	}
 	read := r.cur.end
 	r.leave()
@@ -373,27 +371,23 @@ func (r *Reader) finish(err error) (*Record, error) {
 	}
 	if errors.Is(err, io.EOF) {
 		if clean {
+			context := r.context
+			r.inv.learn(r.gen, r.seg, func(seg *segment) { seg.contextFree = !context })
 			return nil, nil
 		}
-		if r.lastOfKilledRun() {
-			level.Debug(r.s.logger).Log("msg", "The last record of a run is cut", "generation", r.gen.number, "segment", r.seg, "offset", read, "size", size)
+		if r.gen.number != r.inv.current && !r.inv.later(r.gen, r.seg) {
+			level.Debug(r.logger).Log("msg", "The last record of a run is cut", "generation", r.gen.number, "segment", r.seg, "offset", read, "size", size)
 			return nil, nil
 		}
 		err = errCut
 	}
 	name := Position{Generation: r.gen.number, Segment: r.seg, Offset: read}
-	r.s.noteDamage(name.String(), size-read)
-	r.consultCheckpoints()
+	r.damage.note(name.String(), size-read)
+	r.preamble.consult()
 	err = fmt.Errorf("segment %s is damaged: %w", name, err)
 	if r.pos == before { // all of it was read already, when it could be
 		return &Record{Kind: Damaged, Pos: r.pos, End: r.pos, Context: true, Lost: size - read, Err: err}, nil
 	}
 	lost := size - max(read, before.Offset)
 	return &Record{Kind: Damaged, Pos: before, End: r.pos, Lost: lost, Err: err}, nil
-}
-
-func (r *Reader) lastOfKilledRun() bool {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	return r.gen.number != r.s.current && !r.s.laterSegment(r.gen, r.seg)
 }

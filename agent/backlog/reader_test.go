@@ -39,7 +39,7 @@ func TestReadWhileWriting(t *testing.T) {
 // still meet the end of the WAL, or a drainer would never be there.
 func TestPositionIncludesPadding(t *testing.T) {
 	s := openStore(t, t.TempDir(), Options{})
-	w, err := wlog.NewSize(nil, nil, s.walDir, 4*page, compression.None)
+	w, err := wlog.NewSize(nil, nil, s.inv.walDir, 4*page, compression.None)
 	require.NoError(t, err)
 	const header = 7
 	require.NoError(t, w.Log(make([]byte, page-header-3)))
@@ -55,7 +55,7 @@ func TestPositionIncludesPadding(t *testing.T) {
 	// The first part of a record is not padding.
 	half := append([]byte{2, 0, 1, 0xff, 0xff, 0xff, 0xff}, 9)
 	binary.BigEndian.PutUint32(half[3:], crc32.Checksum(half[7:], crc32.MakeTable(crc32.Castagnoli)))
-	f, err := os.OpenFile(filepath.Join(s.walDir, segmentName(0)), os.O_WRONLY|os.O_APPEND, 0)
+	f, err := os.OpenFile(filepath.Join(s.inv.walDir, segmentName(0)), os.O_WRONLY|os.O_APPEND, 0)
 	require.NoError(t, err)
 	_, err = f.Write(half)
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestPositionIncludesPadding(t *testing.T) {
 	_, err = r.Next()
 	require.ErrorIs(t, err, io.EOF)
 	require.Equal(t, Position{1, 0, page}, r.Position())
-	require.NoError(t, r.Close())
+	r.Close()
 	require.NoError(t, w.Close())
 }
 
@@ -113,4 +113,28 @@ func TestReadAcrossRuns(t *testing.T) {
 	require.Equal(t, []Kind{Generation, Generation, Generation, Generation}, c.kinds())
 	require.Equal(t, Position{Generation: 5}, c.r.Position())
 	require.Equal(t, s.End(), c.r.Position())
+}
+
+// Readers find what upstream has begun before the store has been told.
+func TestReaderIsAheadOfTheInventory(t *testing.T) {
+	s := openStore(t, t.TempDir(), Options{})
+	w, err := wlog.NewSize(nil, nil, s.inv.walDir, page, compression.None)
+	require.NoError(t, err)
+	s.Notify()
+	for range 8 { // two in each segment
+		require.NoError(t, w.Log(make([]byte, page/2-20)))
+	}
+	require.NoError(t, w.Close())
+	require.Len(t, s.inv.running().segments, 1)
+	r := s.NewReader(Position{})
+	defer r.Close()
+	for n := range 8 {
+		rec, err := r.Next()
+		require.NoError(t, err)
+		require.Equal(t, n/2, rec.End.Segment)
+	}
+	_, err = r.Next()
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, s.End(), r.Position())
+	require.Len(t, s.inv.running().segments, 1)
 }

@@ -3,88 +3,76 @@ package backlog
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 )
 
-// Release says that nobody needs anything before a position any more. The caller
-// has made sure that its marks say so on disk: after a restart, a mark that points
-// to what was released finds data Missing.
-//
-// Whole segments before the position are unlinked, in order, and finished
-// generations before it. A segment that is still in wal/ waits until upstream has
-// truncated it: it costs nothing until then, and after it a checkpoint holds the
-// series. While a sweep is under way, Release returns at once and leaves the work
-// to the next one.
-func (s *Store) Release(to Position) error {
-	s.mu.Lock()
-	s.released = maxPosition(s.released, to)
-	s.mu.Unlock()
-	if !s.op.TryLock() {
-		return nil
-	}
-	defer s.op.Unlock()
-	return s.unlinkReleased()
+// remover unlinks what nobody needs.
+type remover struct {
+	inv         *inventory
+	tallies     *tallies
+	checkpoints *checkpoints
+	rescuer     *rescuer
 }
 
-// unlinkReleased unlinks what lies before the released position. Callers hold op.
-func (s *Store) unlinkReleased() error {
-	s.mu.Lock()
-	released := s.released
+// released unlinks what lies before the released position: whole segments, in order,
+// and finished generations. Callers hold Store.op.
+func (r *remover) released() error {
+	inv := r.inv
+	inv.mu.Lock()
+	released := inv.released
 	var done []*generation
-	for _, g := range s.generations {
-		if g.number < released.Generation && g.number != s.current {
+	for _, g := range inv.generations {
+		if g.number < released.Generation && g.number != inv.current {
 			done = append(done, g)
 		}
 	}
-	g := s.generation(released.Generation)
+	g := inv.generation(released.Generation)
 	var going []int
-	next, some := 0, false
 	if g != nil {
-		going, next, some = s.unneeded(g, released.Segment)
+		going = g.unneeded(released.Segment)
 	}
-	s.mu.Unlock()
+	inv.mu.Unlock()
+	var errs []error
 	for _, g := range done {
-		if err := s.removeGeneration(g); err != nil {
-			return err
-		}
+		errs = append(errs, r.generation(g))
 	}
-	if !some {
-		return nil
+	if len(going) > 0 {
+		errs = append(errs, r.rescueAndUnlink(g, going))
 	}
-	if err := s.rescue(g, going, next); err != nil {
-		return err
-	}
-	return errors.Join(s.unlinkSegments(g, going), s.prune(g))
+	return errors.Join(errs...)
 }
 
-// unneeded returns the segments of a generation below i that may be unlinked, and
-// the one that is the oldest then. The last segment stays in any case: marks point
-// to its end. Callers hold mu.
-func (s *Store) unneeded(g *generation, i int) (going []int, next int, some bool) {
+func (r *remover) rescueAndUnlink(g *generation, going []int) error {
+	if err := r.rescuer.rescue(g, going); err != nil {
+		return err
+	}
+	return errors.Join(r.segments(g, going), r.checkpoints.prune(g))
+}
+
+// unneeded returns the segments below i that may be unlinked. One that is still in
+// wal/ waits. The last segment stays in any case: marks point to its end. Callers
+// hold inventory.mu.
+func (g *generation) unneeded(i int) (going []int) {
 	for _, seg := range g.segments[:max(0, len(g.segments)-1)] {
 		if seg.index >= i || seg.inWAL {
 			break
 		}
 		going = append(going, seg.index)
 	}
-	if len(going) == 0 {
-		return nil, 0, false
-	}
-	return going, g.segments[len(going)].index, true
+	return going
 }
 
-// unlinkSegments removes segments, oldest first, under all names. Callers hold op.
-func (s *Store) unlinkSegments(g *generation, going []int) error {
+// segments removes segments, oldest first, under all names. Callers hold Store.op.
+func (r *remover) segments(g *generation, going []int) error {
 	var paths []string
-	s.mu.Lock()
+	r.inv.mu.Lock()
 	for _, i := range going {
 		seg := g.segment(i)
 		if seg == nil {
 			continue
 		}
 		if seg.inWAL {
-			paths = append(paths, filepath.Join(s.walDir, segmentName(i)))
+			paths = append(paths, r.inv.walSegment(i))
 		}
 		if seg.linked {
 			paths = append(paths, g.segmentPath(i))
@@ -92,26 +80,28 @@ func (s *Store) unlinkSegments(g *generation, going []int) error {
 	}
 	g.segments = slices.DeleteFunc(g.segments, func(seg segment) bool { return slices.Contains(going, seg.index) })
 	g.version++ // before the files go, so that a reader who misses one knows why
-	s.mu.Unlock()
-	s.index.forget(g.number, going...)
+	running := g.number == r.inv.current
+	r.inv.mu.Unlock()
+	if running {
+		r.tallies.forget(going...)
+	}
+	var errs []error
 	for _, path := range paths {
-		if err := removeFile(path); err != nil {
-			return fmt.Errorf("cannot remove a segment: %w", err)
+		if err := removeSegment(path); err != nil {
+			errs = append(errs, fmt.Errorf("cannot remove a segment: %w", err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// removeGeneration removes a finished generation as a whole. Callers hold op.
-func (s *Store) removeGeneration(g *generation) error {
-	s.mu.Lock()
+// generation removes a finished generation as a whole. Callers hold Store.op.
+func (r *remover) generation(g *generation) error {
+	r.inv.mu.Lock()
 	g.removed = true
-	g.removedLast, _ = g.last()
 	g.segments, g.checkpoints, g.series = nil, nil, nil
 	g.version++
-	s.generations = slices.DeleteFunc(s.generations, func(other *generation) bool { return other == g })
-	s.mu.Unlock()
-	s.index.forgetGeneration(g.number)
+	r.inv.generations = slices.DeleteFunc(r.inv.generations, func(other *generation) bool { return other == g })
+	r.inv.mu.Unlock()
 	if err := removeDir(g.dir); err != nil {
 		return fmt.Errorf("cannot remove generation %d: %w", g.number, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 )
 
@@ -101,7 +102,7 @@ func TestDeletedSeriesStayReadable(t *testing.T) {
 		c.requireAll(r.model[n[i]:])
 		require.Empty(t, c.events)
 	}
-	g := r.s.running()
+	g := r.s.inv.running()
 	require.LessOrEqual(t, len(g.checkpoints), 2)
 }
 
@@ -126,7 +127,7 @@ func TestNewerCheckpointIsNotEnough(t *testing.T) {
 	fill(1e6, 9)
 	r.truncate()
 	require.NoError(t, r.s.Sweep())
-	g := r.s.running()
+	g := r.s.inv.running()
 	require.Len(t, g.checkpoints, 2)
 	require.Less(t, g.checkpoints[0].index, g.segments[0].index)
 	require.Greater(t, g.checkpoints[1].index, g.segments[0].index)
@@ -195,7 +196,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 func TestRescueTwice(t *testing.T) {
 	dir, by := finishedRun(t)
 	s := openStore(t, dir, Options{})
-	require.NoError(t, s.rescue(s.generations[0], []int{0, 1}, 2))
+	require.NoError(t, s.rescuer.rescue(s.inv.generations[0], []int{0, 1}))
 	require.NoError(t, s.Close())
 	s = openStore(t, dir, Options{})
 	require.NoError(t, s.Release(Position{Generation: 1, Segment: 4}))
@@ -227,7 +228,7 @@ func TestPreambleVanishes(t *testing.T) {
 	}
 	r.truncate()
 	require.NoError(t, r.s.Sweep())
-	k := r.s.running().checkpoints[0].index
+	k := r.s.inv.running().checkpoints[0].index
 	dir := r.kill()
 	s := openStore(t, dir, Options{})
 	require.NoError(t, s.Release(Position{Generation: 1, Segment: k + 2}))
@@ -235,7 +236,7 @@ func TestPreambleVanishes(t *testing.T) {
 	from := Position{Generation: 1, Segment: k + 4}
 	c := newConsumer(t, s, from)
 	require.True(t, c.next())
-	require.Contains(t, c.r.preamble.dirs, s.generations[0].seriesPath(k+1))
+	require.Contains(t, c.r.preamble.dirs, s.inv.generations[0].seriesPath(k+1))
 	require.NoError(t, s.Release(Position{Generation: 1, Segment: k + 3}))
 	c.drain()
 	require.Equal(t, []Kind{Generation}, c.kinds())
@@ -244,10 +245,39 @@ func TestPreambleVanishes(t *testing.T) {
 	c.requireAll(want)
 
 	c = newConsumer(t, s, from)
-	require.NoError(t, os.RemoveAll(s.generations[0].seriesPath(k+2)))
+	require.NoError(t, os.RemoveAll(s.inv.generations[0].seriesPath(k+2)))
 	c.drain()
 	require.Equal(t, []Kind{Generation}, c.kinds())
 	require.True(t, c.events[0].Context)
 	require.Equal(t, Damaged, c.events[0].Kind)
 	c.requireAll(want) // the checkpoint knows them all
+}
+
+// Segments that define no series cost nothing when they are released: what was
+// rescued before them stands for them too.
+func TestReleaseWithoutSeries(t *testing.T) {
+	r := openRun(t, t.TempDir(), runOptions{segment: 8 * page})
+	r.append(0, 4000, 1) // more than is merged
+	for ts := int64(2); r.s.End().Segment < 7; ts++ {
+		r.append(0, 4000, ts)
+	}
+	dir := r.kill()
+	s := openStore(t, dir, Options{})
+	series := filepath.Join(dir, "backlog", segmentName(1), "series")
+	for i := 1; i < 4; i++ { // nobody has read them
+		require.NoError(t, s.Release(Position{Generation: 1, Segment: i}))
+	}
+	require.Len(t, ls(t, series), 1)
+	require.Greater(t, dirBytes(series), s.rescuer.mergeBelow, "the case is about what is not merged")
+	n := testutil.ToFloat64(s.metrics.rescues)
+	newConsumer(t, s, Position{Generation: 1, Segment: 3}).drain()
+	for i := range s.inv.generations[0].segments[:2] {
+		require.True(t, s.inv.generations[0].segments[i].contextFree, "what was read is known")
+	}
+	require.NoError(t, s.Release(Position{Generation: 1, Segment: 5}))
+	require.Equal(t, []string{segmentName(4)}, ls(t, series))
+	require.Equal(t, n, testutil.ToFloat64(s.metrics.rescues))
+	c := newConsumer(t, s, Position{Generation: 1, Segment: 5}).drain()
+	c.requireAll(r.model[len(r.model)-len(c.samples):])
+	require.NotEmpty(t, c.samples)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -28,159 +27,146 @@ const (
 
 var errRescuePaused = errors.New("series records could not be written a moment ago")
 
-// base returns the newest checkpoint strictly below segment f which can be read to
-// its end, or -1. All that its generation needs for the segments from f on, and
-// that lies in segments up to it, is in there. Callers hold op.
-func (s *Store) base(g *generation, f int) int {
-	s.mu.Lock()
-	candidates := slices.Clone(g.checkpoints)
-	s.mu.Unlock()
-	for _, c := range slices.Backward(candidates) {
-		if c.index < f && (c.linked || !s.hardLinks) && s.isSound(g, c.index) {
-			return c.index
-		}
-	}
-	return -1
+// rescuer sees to it that what is read after something was unlinked can be
+// understood. Its users hold Store.op.
+type rescuer struct {
+	inv         *inventory
+	checkpoints *checkpoints
+	damage      *damageLog
+	metrics     *metrics
+	mergeBelow  int64
+
+	failedAt time.Time      // when series records could not be written
+	failures map[string]int // of files, how often in a row they could not be read
 }
 
-// isSound reads a checkpoint to its end, once. Callers hold op.
-func (s *Store) isSound(g *generation, i int) bool {
-	s.mu.Lock()
-	c := g.checkpoint(i)
-	if c == nil {
-		s.mu.Unlock()
-		return false
-	}
-	state, path := c.state, s.checkpointPathOf(g, c)
-	s.mu.Unlock()
-	if state != unverified {
-		return state == sound
-	}
-	state = sound
-	files, err := logFiles(path)
-	if err == nil && len(files) == 0 {
-		state = damaged // half of it was removed
-	}
-	for _, file := range files {
-		if err == nil {
-			err = scanFile(file, func([]byte, int64) error { return nil })
-		}
-	}
-	var derr *damageError
-	if errors.As(err, &derr) {
-		state = damaged
-		s.noteDamage(derr.path, derr.lost())
-	} else if err != nil {
-		return false // not to be remembered: the disk may answer next time
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := g.checkpoint(i); c != nil {
-		c.state = state
-	}
-	return state == sound
+// plan is what a rescue is to do.
+type plan struct {
+	upTo    int      // the last segment whose series are to be found in series/; -1 if all is there
+	top     rescued  // what series/ has newest; upTo is -1 if there is nothing
+	merge   bool     // with top
+	sources []string // segments that may hold series
 }
 
-// rescue copies what the segments from f on need from segments that are about to
-// be unlinked, all below f, into series/, unless a checkpoint has it. When it
-// returns without an error, the copy is durable. Callers hold op.
-func (s *Store) rescue(g *generation, going []int, f int) error {
-	base := s.base(g, f)
-	s.mu.Lock()
-	var top rescued
-	if n := len(g.series); n > 0 {
-		top = g.series[n-1]
-	} else {
-		top.upTo = -1
+// rescue copies what the segments that stay need from segments that are about to be
+// unlinked, the oldest of their generation, into series/, unless a checkpoint has
+// it. When it returns without an error, the copy is durable.
+func (r *rescuer) rescue(g *generation, going []int) error {
+	p, err := r.plan(g, going)
+	if err != nil || p.upTo < 0 {
+		return err
 	}
-	var sources []string
-	upTo := -1
-	for _, i := range going {
-		if i <= max(base, top.upTo) {
-			continue
-		}
-		upTo = i
-		if seg := g.segment(i); seg != nil && !s.index.seriesFree(g.number, i) {
-			sources = append(sources, s.pathOf(g, seg))
-		}
+	if g.seriesErr != nil {
+		return fmt.Errorf("cannot rescue series records: %w", g.seriesErr)
 	}
-	s.mu.Unlock()
-	if upTo < 0 {
-		return nil
+	if len(p.sources) == 0 && p.top.upTo >= 0 {
+		return r.moveTop(g, p)
 	}
-	dir := g.seriesPath(upTo)
-	merge := top.upTo >= 0 && top.size <= min(mergeBelow, s.opts.SegmentSize) // the budget reckons with a segment
-	if len(sources) == 0 && top.upTo >= 0 {
-		if err := fileutil.Rename(g.seriesPath(top.upTo), dir); err != nil {
-			return fmt.Errorf("cannot rename rescued series: %w", err)
-		}
-		s.replaceSeries(g, top.upTo, rescued{upTo: upTo, size: top.size})
-		return nil
-	}
-	if merge {
-		files, err := logFiles(g.seriesPath(top.upTo))
-		if err != nil {
-			return fmt.Errorf("cannot list rescued series: %w", err)
-		}
-		sources = append(files, sources...)
-	}
-	if err := s.writeContext(dir+tmpSuffix, sources); err != nil {
+	dir := g.seriesPath(p.upTo)
+	copied, err := r.writeContext(dir+tmpSuffix, p.sources)
+	if err != nil {
 		return fmt.Errorf("cannot rescue series records: %w", err)
+	}
+	if copied == 0 && p.top.upTo >= 0 {
+		if err := os.RemoveAll(dir + tmpSuffix); err != nil {
+			return fmt.Errorf("cannot rescue series records: %w", err)
+		}
+		return r.moveTop(g, p)
 	}
 	if err := errors.Join(fileutil.Rename(dir+tmpSuffix, dir), syncPath(g.dir)); err != nil {
 		return fmt.Errorf("cannot rescue series records: %w", err)
 	}
 	size := dirBytes(dir)
-	s.metrics.rescues.Inc()
-	s.metrics.rescuedBytes.Add(float64(size))
-	if !merge {
-		s.replaceSeries(g, -1, rescued{upTo: upTo, size: size})
+	r.metrics.rescues.Inc()
+	r.metrics.rescuedBytes.Add(float64(size))
+	if !p.merge {
+		r.replaceSeries(g, -1, rescued{upTo: p.upTo, size: size})
 		return nil
 	}
-	s.replaceSeries(g, top.upTo, rescued{upTo: upTo, size: size})
-	return removeDir(g.seriesPath(top.upTo))
+	r.replaceSeries(g, p.top.upTo, rescued{upTo: p.upTo, size: size})
+	return removeDir(g.seriesPath(p.top.upTo))
+}
+
+func (r *rescuer) plan(g *generation, going []int) (plan, error) {
+	base := r.checkpoints.base(g, going[len(going)-1]+1)
+	p := plan{upTo: -1, top: rescued{upTo: -1}}
+	r.inv.mu.Lock()
+	if n := len(g.series); n > 0 {
+		p.top = g.series[n-1]
+	}
+	for _, i := range going {
+		if i <= max(base, p.top.upTo) {
+			continue
+		}
+		p.upTo = i
+		if seg := g.segment(i); seg != nil && !seg.contextFree {
+			p.sources = append(p.sources, r.inv.segmentPath(g, seg))
+		}
+	}
+	r.inv.mu.Unlock()
+	p.merge = p.top.upTo >= 0 && p.top.size <= r.mergeBelow
+	if p.merge && p.upTo >= 0 && len(p.sources) > 0 {
+		files, err := logFiles(g.seriesPath(p.top.upTo))
+		if err != nil {
+			return p, fmt.Errorf("cannot list rescued series: %w", err)
+		}
+		p.sources = append(files, p.sources...)
+	}
+	return p, nil
+}
+
+// moveTop has what series/ has newest stand for more segments, which define nothing.
+func (r *rescuer) moveTop(g *generation, p plan) error {
+	if err := fileutil.Rename(g.seriesPath(p.top.upTo), g.seriesPath(p.upTo)); err != nil {
+		return fmt.Errorf("cannot rename rescued series: %w", err)
+	}
+	r.replaceSeries(g, p.top.upTo, rescued{upTo: p.upTo, size: p.top.size})
+	return nil
 }
 
 // replaceSeries enters rescued series into the inventory, in the place of others.
-func (s *Store) replaceSeries(g *generation, old int, r rescued) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (r *rescuer) replaceSeries(g *generation, old int, next rescued) {
+	r.inv.mu.Lock()
+	defer r.inv.mu.Unlock()
 	g.version++
 	g.series = slices.DeleteFunc(g.series, func(r rescued) bool { return r.upTo == old })
-	g.series = append(g.series, r)
+	g.series = append(g.series, next)
 }
 
 // writeContext writes the series and metadata records of the sources to a new
-// directory in upstream's log format, and syncs it. What is damaged in the sources,
-// or gone, is left out.
-func (s *Store) writeContext(dir string, sources []string) (err error) {
-	if time.Since(s.rescueFailed) < rescuePause {
-		return errRescuePaused
+// directory in upstream's log format, syncs it, and returns how many there were.
+// What is damaged in the sources, or gone, is left out.
+func (r *rescuer) writeContext(dir string, sources []string) (copied int, err error) {
+	if time.Since(r.failedAt) < rescuePause {
+		return 0, errRescuePaused
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return 0, err
+	}
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return 0, err
 	}
 	defer func() {
 		if err != nil {
-			s.rescueFailed = time.Now()
+			r.failedAt = time.Now()
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
 	w, err := wlog.NewSize(nil, nil, dir, wlog.DefaultSegmentSize, compression.Snappy)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	err = copyContext(w, sources)
+	copied, err = r.copyContext(w, sources)
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return syncFlatDir(dir) // Close only logs when its sync fails
+	return copied, syncFlatDir(dir) // Close only logs when its sync fails
 }
 
-func copyContext(w *wlog.WL, sources []string) error {
+func (r *rescuer) copyContext(w *wlog.WL, sources []string) (copied int, err error) {
 	var (
 		batch [][]byte
 		size  int
@@ -191,158 +177,43 @@ func copyContext(w *wlog.WL, sources []string) error {
 		return err
 	}
 	for _, path := range sources {
+		var writeErr error
 		err := scanFile(path, func(rec []byte, _ int64) error {
 			if !isContext(recordType(rec)) {
 				return nil
 			}
+			copied++
 			batch, size = append(batch, slices.Clone(rec)), size+len(rec)
-			if size < rescueBatch {
-				return nil
+			if size >= rescueBatch {
+				writeErr = flush()
 			}
-			return flush()
+			return writeErr
 		})
+		if writeErr != nil {
+			return 0, writeErr
+		}
 		var derr *damageError
-		if err != nil && !errors.As(err, &derr) && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		if errors.As(err, &derr) || errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		if err := r.worthAnother(path, err); err != nil {
+			return 0, err
 		}
 	}
-	return flush()
+	return copied, flush()
 }
 
-// pruneRunning prunes the running generation, which gets new checkpoints without
-// anything being unlinked.
-func (s *Store) pruneRunning() error { return s.prune(s.running()) }
-
-// prune removes the checkpoints and rescued series that a newer checkpoint has
-// made superfluous. A checkpoint not below the oldest kept segment helps nobody
-// yet; the newest of those stays for later. Callers hold op.
-func (s *Store) prune(g *generation) error {
-	s.mu.Lock()
-	f, ok := g.first()
-	idle := len(g.checkpoints) == 0 || len(g.checkpoints) == 1 && len(g.series) == 0
-	s.mu.Unlock()
-	if !ok || idle {
+// worthAnother returns the error of an attempt to read a file or directory if
+// another attempt is worth it. What stays unreadable must not keep everything else
+// on disk for ever.
+func (r *rescuer) worthAnother(path string, err error) error {
+	if err == nil {
+		delete(r.failures, path)
 		return nil
 	}
-	base := s.base(g, f)
-	var dirs []string
-	s.mu.Lock()
-	newest := g.checkpoints[len(g.checkpoints)-1].index
-	for n := range g.checkpoints {
-		c := &g.checkpoints[n]
-		superfluous := c.index < base || c.index >= f && c.index < newest
-		if superfluous && c.linked {
-			dirs = append(dirs, g.checkpointPath(c.index))
-			c.linked = false
-		}
-	}
-	g.checkpoints = slices.DeleteFunc(g.checkpoints, func(c checkpoint) bool { return !c.linked && !c.inWAL })
-	for _, r := range g.series {
-		if r.upTo <= base {
-			dirs = append(dirs, g.seriesPath(r.upTo))
-		}
-	}
-	g.series = slices.DeleteFunc(g.series, func(r rescued) bool { return r.upTo <= base })
-	if len(dirs) > 0 {
-		g.version++ // before the files go, so that a reader who misses one knows why
-	}
-	s.mu.Unlock()
-	var errs []error
-	for _, dir := range dirs {
-		errs = append(errs, removeDir(dir))
-	}
-	return errors.Join(errs...)
-}
-
-// removeDir removes a directory under another name: half a checkpoint, or half a
-// generation, must not pass for a whole one after a crash.
-func removeDir(dir string) error {
-	if err := os.Rename(dir, dir+tmpSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if r.failures[path]++; isScarcity(err) || r.failures[path] < readAttempts {
 		return err
 	}
-	return os.RemoveAll(dir + tmpSuffix)
-}
-
-// publish puts a checkpoint into wal/ which allows its segments up to k to be
-// removed. A watcher that starts later reads the series from the checkpoint and
-// would drop the samples of all others; upstream's next truncation replaces it.
-// Callers hold op.
-func (s *Store) publish(k int) error {
-	g := s.running()
-	sources, err := s.publishSources(g, k)
-	if err != nil {
-		return err
-	}
-	tmp := g.checkpointPath(k) + tmpSuffix
-	if err := s.writeContext(tmp, sources); err != nil {
-		return fmt.Errorf("cannot write a checkpoint: %w", err)
-	}
-	inWAL := filepath.Join(s.walDir, checkpointName(k))
-	if s.hardLinks {
-		if err := fileutil.Replace(tmp, g.checkpointPath(k)); err != nil {
-			return fmt.Errorf("cannot write a checkpoint: %w", err)
-		}
-		// Not under upstream's name for an unfinished one: it removes those.
-		tmp = filepath.Join(g.dir, "published"+tmpSuffix)
-		if err := s.linkFiles(g.checkpointPath(k), tmp); err != nil {
-			return fmt.Errorf("cannot link a checkpoint: %w", err)
-		}
-	}
-	if err := fileutil.Rename(tmp, inWAL); err != nil {
-		if err := errors.Join(err, os.RemoveAll(tmp)); !exists(inWAL) {
-			return fmt.Errorf("cannot publish a checkpoint: %w", err)
-		} // upstream was faster
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := g.addCheckpoint(checkpoint{index: k})
-	c.size, c.linked, c.inWAL, c.state = dirBytes(inWAL), s.hardLinks, true, sound
+	r.damage.note(path, -1)
 	return nil
-}
-
-// publishSources lists the files with all series that segments of wal/ behind k may
-// need.
-func (s *Store) publishSources(g *generation, k int) (files []string, err error) {
-	s.mu.Lock()
-	last := -1 // the newest checkpoint in wal/
-	for _, c := range g.checkpoints {
-		if c.inWAL && c.index <= k {
-			last = c.index
-		}
-	}
-	s.mu.Unlock()
-	if last >= 0 && !s.isSound(g, last) {
-		last = -1
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var dirs []string
-	for n := range g.checkpoints {
-		if c := &g.checkpoints[n]; last < 0 || c.index == last {
-			dirs = append(dirs, s.checkpointPathOf(g, c))
-		}
-	}
-	for _, r := range g.series {
-		if r.upTo > last {
-			dirs = append(dirs, g.seriesPath(r.upTo))
-		}
-	}
-	for _, dir := range dirs {
-		more, err := logFiles(dir)
-		if err != nil {
-			return nil, fmt.Errorf("cannot list series records: %w", err)
-		}
-		files = append(files, more...)
-	}
-	for n := range g.segments {
-		if seg := &g.segments[n]; seg.index > last && seg.index <= k {
-			files = append(files, s.pathOf(g, seg))
-		}
-	}
-	return files, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
 }

@@ -9,10 +9,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/prometheus/prometheus/tsdb/record"
 	"github.com/prometheus/prometheus/tsdb/wlog"
 )
+
+// readAttempts is how often in a row a failing disk is asked for a segment, with
+// the caller's pauses in between, before the rest of it is taken for damaged.
+const readAttempts = 3
 
 // Unregistered: what a reader makes of damage goes into the metrics of the store.
 var liveReaderMetrics = wlog.NewLiveReaderMetrics(nil)
@@ -27,6 +32,15 @@ type segmentReader struct {
 }
 
 func openSegment(path string) (*segmentReader, error) {
+	fi, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && exists(path): // a link to nowhere
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
+	case err != nil:
+		return nil, err
+	case !fi.Mode().IsRegular(): // to open a pipe would wait for ever
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errNotRegular}
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -69,8 +83,8 @@ func (r *segmentReader) settle() error {
 	return err
 }
 
-// rest says how the file ends: its size, and whether there is nothing but
-// padding behind the last record. The offset of the live reader would not tell,
+// rest returns the size of the file, also when reading it fails, and reports whether
+// there is nothing but padding behind the last record. The offset of the live reader would not tell,
 // because it includes the first part of a record that was cut at the end of a
 // page.
 func (r *segmentReader) rest() (size int64, clean bool, err error) {
@@ -82,7 +96,7 @@ func (r *segmentReader) rest() (size int64, clean bool, err error) {
 	return fi.Size(), clean, err
 }
 
-// zeroBetween says whether the bytes of f from one offset to another are zero.
+// zeroBetween reports whether the bytes of f from one offset to another are zero.
 func zeroBetween(f *os.File, from, to int64) (bool, error) {
 	buf := make([]byte, 4096)
 	for from < to {
@@ -101,22 +115,40 @@ func zeroBetween(f *os.File, from, to int64) (bool, error) {
 	return true, nil
 }
 
-// isReadFailure tells a failing disk from damaged content.
+// isReadFailure reports whether err is of a failing disk, not of damaged content.
 func isReadFailure(err error) bool {
 	var perr *fs.PathError
 	return errors.As(err, &perr)
+}
+
+// isNoFile reports whether something else lies where a file is wanted: a directory,
+// a pipe, a link that leads nowhere or in circles.
+func isNoFile(err error) bool {
+	return errors.Is(err, errNotRegular) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// isDenied reports whether a file or directory cannot be used as it is, however
+// often one tries.
+func isDenied(err error) bool {
+	return isNoFile(err) || errors.Is(err, fs.ErrPermission)
+}
+
+// isScarcity reports whether the process lacks what it takes to open a file. That
+// says nothing of the file, and ends.
+func isScarcity(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 func recordType(rec []byte) record.Type {
 	return (*record.Decoder)(nil).Type(rec)
 }
 
-// isContext says whether a record is one that others need to be understood.
+// isContext reports whether a record is one that others need to be understood.
 func isContext(t record.Type) bool {
 	return t == record.Series || t == record.Metadata
 }
 
-// isSamples says whether a record holds what is to be delivered.
+// isSamples reports whether a record holds what is to be delivered.
 func isSamples(t record.Type) bool {
 	switch t {
 	case record.Samples, record.SamplesV2, record.Exemplars,
@@ -185,7 +217,10 @@ func logFiles(dir string) ([]string, error) {
 	return files, nil
 }
 
-var errCut = errors.New("the last record is cut")
+var (
+	errCut        = errors.New("the last record is cut")
+	errNotRegular = errors.New("something else lies there")
+)
 
 // damageError says from where on a segment cannot be read.
 type damageError struct {

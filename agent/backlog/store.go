@@ -1,6 +1,7 @@
 package backlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
@@ -17,6 +17,15 @@ import (
 	sloggokit "github.com/tjhop/slog-gokit"
 
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
+	prom_runtime "github.com/prometheus/prometheus/util/runtime"
+)
+
+const (
+	// sweepInterval is how often the directory is looked at although nothing asks
+	// for it, because of what upstream and others do to the disk.
+	sweepInterval = time.Second
+	// lookInterval is how often the free space is asked for meanwhile.
+	lookInterval = 250 * time.Millisecond
 )
 
 // Options of a Store.
@@ -43,12 +52,14 @@ type Options struct {
 	// only when it is full.
 	SyncInterval time.Duration
 
-	// SegmentSize is that of the WAL, in bytes: what may be written between two
-	// looks at the budget is reckoned with it.
-	SegmentSize int64
+	// SegmentSize is that of the WAL, in bytes, a multiple of 32 KiB: what may be
+	// written between two looks at the budget is reckoned with it. 0 means a
+	// 32nd of MaxBytes, 1 to 8 MiB, but so small that 8 segments fit. The WAL must
+	// be opened with Store.SegmentSize.
+	SegmentSize int
 
 	Logger     log.Logger
-	Registerer prometheus.Registerer // nil: no metrics
+	Registerer prometheus.Registerer // a fresh one; nil: no metrics
 
 	// OnEvict is called before anything before position to is unlinked because
 	// of the budget. The callee may read and count what goes, and moves its
@@ -64,51 +75,39 @@ type Options struct {
 	// 0 then. nil means that nobody is ever live.
 	LiveSegment func() int
 
-	link func(from, to string) error // os.Link; tests take hard links away
+	link linkFunc // os.Link; tests take hard links away
 }
 
 // Store keeps the segments of this run and of those before.
-//
-// Locks: op is held by what changes files (sweeps, releases, Close) and while
-// OnEvict is called; mu guards the inventory and is never held while a callback
-// runs or content is read. Whoever takes both takes op first.
 type Store struct {
-	opts    Options
 	logger  log.Logger
-	metrics *metrics
+	budget  budget
 	lock    *tsdbutil.DirLocker
-	index   *index
+	metrics *metrics
+	damage  *damageLog
+	limit   *logLimiter
 
-	walDir  string
-	rootDir string // backlog/
-	// hardLinks is false where the file system has none. Then the running
-	// generation is read from wal/, and what upstream deletes there is gone.
-	hardLinks bool
-	current   int // number of the running generation
+	inv      *inventory
+	room     *room
+	linker   *linker
+	count    *count
+	syncer   *syncer
+	interval time.Duration // of syncs
 
-	op           sync.Mutex
-	frees        []freed   // of the last seconds; see budget.go
-	rescueFailed time.Time // when; see writeContext
-	refused      bool      // what was logged last
-	closed       bool
+	// op is held by what changes files (sweeps, releases, Close), and while OnEvict
+	// is called: the callee's locks are taken under it. inventory.mu is taken under
+	// op, never the other way round.
+	op      sync.Mutex
+	tail    *tail
+	rescuer *rescuer
+	remover *remover
+	evictor *evictor
+	closed  chan struct{}
 
-	syncMu   sync.Mutex
-	syncedTo int // the first segment of the running generation that may hold unsynced data; guarded by syncMu
+	wakeSweep chan struct{}
 
-	wakeSweep  chan struct{}
-	wakeIndex  chan struct{}
-	refusing   atomic.Bool
-	logLimiter logLimiter
-
-	mu          sync.Mutex
-	generations []*generation // by number, ascending; the last is the running one
-	released    Position      // nobody needs anything before it
-	evicted     Position      // eviction has gone up to here in this run
-	usage       Usage
-	grown       int64               // bytes of segments finished since usage was taken
-	refuseAbove int64               // what they may add up to before the next sweep
-	noted       map[string]struct{} // damaged files, counted once
-	changed     chan struct{}       // nil: nobody waits
+	changedMu sync.Mutex    // a leaf
+	changed   chan struct{} // nil: nobody waits
 }
 
 // Open takes possession of the directory, turns what the last run left in wal/
@@ -128,137 +127,171 @@ func Open(o Options) (_ *Store, err error) {
 	if o.link == nil {
 		o.link = os.Link
 	}
-	s := &Store{
-		opts:      o,
-		logger:    log.With(o.Logger, "component", "backlog"),
-		index:     newIndex(),
-		walDir:    filepath.Join(o.Dir, "wal"),
-		rootDir:   filepath.Join(o.Dir, "backlog"),
-		wakeSweep: make(chan struct{}, 1),
-		wakeIndex: make(chan struct{}, 1),
-		noted:     map[string]struct{}{},
-	}
-	for _, dir := range []string{s.walDir, s.rootDir} {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
+	logger := log.With(o.Logger, "component", "backlog")
+	for _, dir := range []string{filepath.Join(o.Dir, "wal"), filepath.Join(o.Dir, "backlog")} {
+		if err := os.MkdirAll(dir, dirMode); err != nil {
 			return nil, fmt.Errorf("cannot create the storage directory: %w", err)
 		}
 	}
+	b, err := decideBudget(o, int64(min(prom_runtime.FsSize(o.Dir), 1<<62)))
+	if err != nil {
+		return nil, err
+	}
+	if explicit := o.MaxBytes > 0 || o.SegmentSize > 0; explicit && b.coarse() {
+		level.Warn(logger).Log("msg", "The backlog is small against the segments of the WAL, much of it will stay unused", "max_bytes", b.maxBytes, "segment_bytes", b.segmentBytes)
+	}
 	// Without a registerer: agent.DB registers a gauge of the same name.
-	slogger := slog.New(sloggokit.NewGoKitHandler(s.logger, slog.LevelInfo))
-	if s.lock, err = tsdbutil.NewDirLocker(o.Dir, "agent", slogger, nil); err != nil {
+	slogger := slog.New(sloggokit.NewGoKitHandler(logger, slog.LevelInfo))
+	lock, err := tsdbutil.NewDirLocker(o.Dir, "agent", slogger, nil)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.lock.Lock(); err != nil {
+	if err := lock.Lock(); err != nil {
 		return nil, err
 	}
-	s.metrics = newMetrics(o.Registerer)
 	defer func() {
 		if err != nil {
-			s.metrics.unregister()
-			err = errors.Join(err, s.lock.Release())
+			err = errors.Join(err, lock.Release())
 		}
 	}()
-	if err := s.setBudget(); err != nil {
+	m := newMetrics(o.Registerer)
+	damage := newDamageLog(m)
+	inv, err := begin(o, logger, damage)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.begin(); err != nil {
-		return nil, err
-	}
+	s := compose(o, logger, b, inv, m, damage)
+	s.lock = lock
 	s.op.Lock()
 	defer s.op.Unlock()
-	return s, s.measure()
+	return s, s.evictor.meter.measure()
 }
 
-// begin adopts what is there and creates the generation of this run.
-func (s *Store) begin() error {
-	numbers, err := generationNumbers(s.rootDir)
-	if err != nil {
-		return fmt.Errorf("cannot list the backlog: %w", err)
+// compose puts the parts together: what a part calls has been made before it.
+func compose(o Options, logger log.Logger, b budget, inv *inventory, m *metrics, damage *damageLog) *Store {
+	s := &Store{
+		logger: logger, budget: b, metrics: m, damage: damage, limit: &logLimiter{},
+		inv: inv, room: &room{}, interval: o.SyncInterval,
+		syncer: &syncer{inv: inv, metrics: m},
+		closed: make(chan struct{}), wakeSweep: make(chan struct{}, 1),
 	}
-	if s.hardLinks, err = s.probeHardLinks(); err != nil {
+	tallies := newTallies()
+	s.count = &count{inv: inv, tallies: tallies, closed: s.closed}
+	s.linker = &linker{inv: inv, room: s.room, link: o.link, logger: logger, limit: s.limit}
+	s.tail = &tail{
+		reader:   newReader(inv, damage, logger, Position{Generation: inv.current}),
+		counting: !inv.hardLinks, tallies: tallies,
+	}
+	checkpoints := &checkpoints{inv: inv, damage: damage}
+	s.rescuer = &rescuer{
+		inv: inv, checkpoints: checkpoints, damage: damage, metrics: m,
+		mergeBelow: min(mergeBelow, b.segmentBytes), // the budget reckons with a segment
+		failures:   map[string]int{},
+	}
+	s.remover = &remover{inv: inv, tallies: tallies, checkpoints: checkpoints, rescuer: s.rescuer}
+	s.evictor = &evictor{
+		inv: inv, linker: s.linker, rescuer: s.rescuer, remover: s.remover,
+		meter:   &meter{dir: o.Dir, budget: b, inv: inv, tail: s.tail, room: s.room, metrics: m},
+		metrics: m, logger: logger, limit: s.limit,
+		onEvict: o.OnEvict, liveSegment: o.LiveSegment,
+	}
+	return s
+}
+
+// Run keeps the backlog in order until the context ends: links, budget, syncs. It
+// returns nil then; Close is still to be called.
+func (s *Store) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.syncLoop(ctx) })
+	defer wg.Wait()
+	ticker := time.NewTicker(lookInterval)
+	defer ticker.Stop()
+	for due := time.Now(); ; {
+		if !time.Now().Before(due) || s.evictor.meter.pressed() {
+			if err := s.Sweep(); err != nil {
+				s.limit.log(level.Error(s.logger), "Sweep failed", err)
+			}
+			due = time.Now().Add(sweepInterval)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-s.wakeSweep:
+			due = time.Now()
+		}
+	}
+}
+
+// syncLoop is apart from the sweeps because a sync may take seconds on a bad disk,
+// and the budget must not wait for it.
+func (s *Store) syncLoop(ctx context.Context) {
+	if s.interval <= 0 {
+		return
+	}
+	ticker := time.NewTicker(s.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := s.Sync(); err != nil {
+			s.limit.log(level.Error(s.logger), "Sync of the WAL failed", err)
+		}
+	}
+}
+
+// Sweep does once what Run does all the time, but for the syncs: links what is new
+// in wal/, unlinks what was released, and enforces the budget.
+func (s *Store) Sweep() error {
+	s.op.Lock()
+	defer s.op.Unlock()
+	if s.isClosed() {
+		return nil
+	}
+	lost, err := s.linker.update()
+	if err != nil {
 		return err
 	}
-	if !s.hardLinks {
-		level.Warn(s.logger).Log("msg", "The file system has no hard links: what was not delivered before a truncation of the WAL is lost. It survives restarts only.", "dir", s.opts.Dir)
+	errs := []error{s.tail.read()}
+	if len(lost) > 0 {
+		s.evictor.lostToTruncation(lost)
 	}
-	if numbers, err = s.adopt(numbers); err != nil {
-		return fmt.Errorf("cannot adopt the WAL of the last run: %w", err)
-	}
-	for _, n := range numbers {
-		g, err := loadGeneration(s.rootDir, n)
-		if err != nil {
-			return fmt.Errorf("cannot read generation %d: %w", n, err)
-		}
-		s.generations = append(s.generations, g)
-	}
-	kept, empty := s.sift()
-	g, err := s.createGeneration(numbers, kept, empty)
-	if err != nil {
-		return fmt.Errorf("cannot begin a generation: %w", err)
-	}
-	// Only now: what the dropped ones knew of emptiness has been handed on.
-	for _, e := range empty {
-		if err := removeDir(e.dir); err != nil {
-			return fmt.Errorf("cannot drop empty generation %d: %w", e.number, err)
-		}
-	}
-	s.generations = append(kept, g)
-	s.current = g.number
-	level.Info(s.logger).Log("msg", "Backlog opened", "generation", g.number, "finished", len(kept), "dropped_empty", len(empty))
-	return nil
+	s.inv.mu.Lock()
+	g := s.inv.running() // gets new checkpoints without anything being unlinked
+	s.inv.mu.Unlock()
+	return errors.Join(append(errs, s.remover.released(), s.remover.checkpoints.prune(g), s.evictor.enforce())...)
 }
 
-// Generation returns the number of the running generation.
-func (s *Store) Generation() int { return s.current }
+// Sync makes all that was written to the WAL so far survive a power cut.
+func (s *Store) Sync() error {
+	s.look()
+	return s.syncer.sync()
+}
 
-// End returns the position behind the last byte of the WAL right now.
-func (s *Store) End() Position {
-	s.mu.Lock()
-	i, ok := s.running().last()
-	s.mu.Unlock()
-	if ok && !exists(filepath.Join(s.walDir, segmentName(i))) { // long ago
-		if segments, _, err := s.listWAL(); err == nil && len(segments) > 0 {
-			i = segments[0]
-		}
-	}
-	end := Position{Generation: s.current}
-	for ; ; i++ { // the inventory may be a segment behind
-		fi, err := os.Stat(filepath.Join(s.walDir, segmentName(i)))
-		if err != nil {
-			return end
-		}
-		end.Segment, end.Offset = i, fi.Size()
+// look links the segments that have come into being. Each brings about a sweep.
+func (s *Store) look() {
+	if s.linker.findSegments() {
+		s.wake()
 	}
 }
 
-// Oldest returns the oldest position that can be read and that was not released.
-func (s *Store) Oldest() Position {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.generations {
-		i := 0
-		if g.number < s.released.Generation {
-			continue
-		}
-		if g.number == s.released.Generation {
-			i = s.released.Segment
-		}
-		if i, ok := g.from(i); ok {
-			return Position{Generation: g.number, Segment: i}
-		}
+func (s *Store) wake() {
+	select {
+	case s.wakeSweep <- struct{}{}:
+	default:
 	}
-	return Position{Generation: s.current}
 }
 
 // Notify says that something was committed to the WAL. The caller of agent.DB's
 // appender calls it after every commit. It links the segments that have come
 // into being, so that no truncation can be faster.
 func (s *Store) Notify() {
-	if s.findSegments() {
-		wake(s.wakeSweep)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.look()
+	s.changedMu.Lock()
+	defer s.changedMu.Unlock()
 	if s.changed != nil {
 		close(s.changed)
 		s.changed = nil
@@ -268,12 +301,70 @@ func (s *Store) Notify() {
 // Changed returns a channel that is closed at the next Notify. A reader takes
 // it before it reads to the end, and waits for it after.
 func (s *Store) Changed() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.changedMu.Lock()
+	defer s.changedMu.Unlock()
 	if s.changed == nil {
 		s.changed = make(chan struct{})
 	}
 	return s.changed
+}
+
+// Generation returns the number of the running generation.
+func (s *Store) Generation() int { return s.inv.current }
+
+// SegmentSize returns the size in bytes that the segments of the WAL must have.
+func (s *Store) SegmentSize() int { return int(s.budget.segmentBytes) }
+
+// End returns the position behind the last byte of the WAL right now.
+func (s *Store) End() Position { return s.inv.walEnd() }
+
+// Oldest returns the oldest position that can be read and that was not released.
+func (s *Store) Oldest() Position { return s.inv.oldest() }
+
+// NewReader returns a reader of all that lies behind a position. It never fails:
+// what is not there is Missing.
+func (s *Store) NewReader(from Position) *Reader {
+	return newReader(s.inv, s.damage, s.logger, from)
+}
+
+// Count returns what lies between two positions, exactly: the records that end
+// behind from and not behind to. It reads the segments, but for those that were
+// counted as a whole before, and holds no lock meanwhile; what is unlinked in
+// between is left out, as is what is damaged or missing. With an error, which is a
+// failure of the disk or os.ErrClosed after Close, come the counts of what could be
+// read.
+func (s *Store) Count(from, to Position) (Counts, error) { return s.count.between(from, to) }
+
+// Pending returns the number of bytes on disk behind a position, as the last sweep
+// found them: of the segment being written, less than there is. It reads nothing.
+func (s *Store) Pending(from Position) (bytes int64) { return s.count.bytes(from) }
+
+// Usage returns what the last sweep found.
+func (s *Store) Usage() Usage { return s.room.last() }
+
+// Refusing reports whether appends must be refused, because the budget is used up
+// and nothing is left to evict. It becomes false again when there is space.
+func (s *Store) Refusing() bool { return s.room.refusing.Load() }
+
+// Release says that nobody needs anything before a position any more. The caller
+// has made sure that its marks say so on disk: after a restart, a mark that points
+// to what was released finds data Missing.
+//
+// Whole segments before the position are unlinked, in order, and finished
+// generations before it. A segment that is still in wal/ waits until upstream has
+// truncated it: it costs nothing until then, and after it a checkpoint holds the
+// series. While a sweep is under way, Release returns at once and leaves the work
+// to the next one.
+func (s *Store) Release(to Position) error {
+	s.inv.mu.Lock()
+	s.inv.released = maxPosition(s.inv.released, to)
+	s.inv.mu.Unlock()
+	if !s.op.TryLock() {
+		s.wake()
+		return nil
+	}
+	defer s.op.Unlock()
+	return s.remover.released()
 }
 
 // Close links what is still to be linked, syncs, and gives the directory back.
@@ -281,35 +372,24 @@ func (s *Store) Changed() <-chan struct{} {
 func (s *Store) Close() error {
 	s.op.Lock()
 	defer s.op.Unlock()
-	if s.closed {
+	if s.isClosed() {
 		return nil
 	}
-	s.closed = true
+	close(s.closed)
 	var errs []error
-	if _, err := s.link(); err != nil {
+	if _, err := s.linker.update(); err != nil {
 		errs = append(errs, fmt.Errorf("cannot link the last segments: %w", err))
 	}
-	errs = append(errs, s.Sync(), s.index.close(), s.lock.Release())
-	s.metrics.unregister()
-	return errors.Join(errs...)
+	errs = append(errs, s.syncer.sync())
+	s.tail.reader.Close()
+	return errors.Join(append(errs, s.lock.Release())...)
 }
 
-// running returns the generation of this run. Callers hold mu.
-func (s *Store) running() *generation { return s.generations[len(s.generations)-1] }
-
-// generation returns the one of that number, or nil. Callers hold mu.
-func (s *Store) generation(number int) *generation {
-	for _, g := range s.generations {
-		if g.number == number {
-			return g
-		}
-	}
-	return nil
-}
-
-func wake(c chan struct{}) {
+func (s *Store) isClosed() bool {
 	select {
-	case c <- struct{}{}:
+	case <-s.closed:
+		return true
 	default:
+		return false
 	}
 }

@@ -1,0 +1,112 @@
+package backlog
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// meter measures what is used and reckons what may be.
+type meter struct {
+	dir     string
+	budget  budget
+	inv     *inventory
+	tail    *tail
+	room    *room
+	metrics *metrics
+}
+
+// checkpointBytes estimates the next checkpoint: somewhat more than the last one,
+// or than the series records written so far.
+func (m *meter) checkpointBytes() int64 {
+	m.inv.mu.Lock()
+	var n int64
+	if g := m.inv.running(); len(g.checkpoints) > 0 {
+		n = g.checkpoints[len(g.checkpoints)-1].size
+	}
+	m.inv.mu.Unlock()
+	if n == 0 {
+		n = m.tail.seriesBytes.Load()
+	}
+	return max(n+n/4, minCheckpoint)
+}
+
+// limits are those of the budget, of this moment.
+func (m *meter) limits() (evict, refuse int64) { return m.budget.limits(m.checkpointBytes()) }
+
+// measure takes stock. Callers hold Store.op.
+func (m *meter) measure() error {
+	wal, stray, err := m.walBytes()
+	if err != nil {
+		return fmt.Errorf("cannot measure the WAL: %w", err)
+	}
+	free, err := freeBytes(m.dir)
+	if err != nil {
+		return err
+	}
+	checkpoint := m.checkpointBytes()
+	_, refuse := m.budget.limits(checkpoint)
+	u := Usage{
+		WALBytes: wal, MaxBytes: m.budget.maxBytes,
+		FreeBytes: free, MinFreeBytes: m.budget.floor(checkpoint, m.room.refusing.Load()),
+	}
+	m.inv.mu.Lock()
+	segments, generations := 0, len(m.inv.generations)
+	for _, g := range m.inv.generations {
+		u.BacklogBytes += g.bytes()
+		segments += len(g.segments)
+	}
+	u.TotalBytes = u.BacklogBytes + stray
+	// Under the lock of the inventory, so that no segment is finished in between.
+	m.room.set(u, refuse)
+	m.inv.mu.Unlock()
+	m.metrics.bytes.Set(float64(u.BacklogBytes))
+	m.metrics.walBytes.Set(float64(u.WALBytes))
+	m.metrics.totalBytes.Set(float64(u.TotalBytes))
+	m.metrics.maxBytes.Set(float64(u.MaxBytes))
+	m.metrics.freeBytes.Set(float64(u.FreeBytes))
+	m.metrics.minFreeBytes.Set(float64(u.MinFreeBytes))
+	m.metrics.generations.Set(float64(generations))
+	m.metrics.segments.Set(float64(segments))
+	return nil
+}
+
+// walBytes returns the size of wal/, and how much of it has no link in the backlog:
+// what was begun since the last sweep, and what upstream is writing.
+func (m *meter) walBytes() (all, stray int64, err error) {
+	entries, err := os.ReadDir(m.inv.walDir)
+	if err != nil {
+		return 0, 0, err
+	}
+	m.inv.mu.Lock()
+	defer m.inv.mu.Unlock()
+	g := m.inv.running()
+	for _, e := range entries {
+		if i, ok := fileNumber(e.Name()); ok {
+			if seg := g.segment(i); seg != nil && seg.linked {
+				all += seg.size
+				continue
+			}
+		}
+		if i, ok := checkpointNumber(e.Name()); ok {
+			if c := g.checkpoint(i); c != nil && c.linked {
+				all += c.size
+				continue
+			}
+		}
+		size := dirBytes(filepath.Join(m.inv.walDir, e.Name())) // of a file: its own
+		all += size
+		stray += size
+	}
+	return all, stray, nil
+}
+
+// pressed reports whether the next look at the budget must not wait: there was no
+// space, or the file system is filled up by somebody.
+func (m *meter) pressed() bool {
+	if m.room.refusing.Load() {
+		return true
+	}
+	free, err := freeBytes(m.dir)
+	return err != nil || free < m.room.last().MinFreeBytes
+}
