@@ -66,7 +66,7 @@ func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
 		if !errors.Is(err, errBeginAnew) {
 			return err
 		}
-		level.Error(a.opts.Logger).Log("msg", "opening the storage anew", "err", err)
+		level.Error(a.opts.Logger).Log("msg", "Opening the storage anew", "err", err)
 		a.setWaiting("opening the storage anew after a failed write")
 		select {
 		case <-ctx.Done():
@@ -111,7 +111,7 @@ func (a *Agent) Apply(cfg *config.Config) error {
 	return nil
 }
 
-// Ready tells whether the storage is open, the configuration applied and
+// Ready reports whether the storage is open, the configuration applied and
 // scraping begun. It does not say that an endpoint answers.
 func (a *Agent) Ready() bool {
 	a.mtx.Lock()
@@ -138,7 +138,7 @@ func (a *Agent) ScrapeManager() *scrape.Manager {
 func (a *Agent) Gatherer() prometheus.Gatherer {
 	return prometheus.GathererFunc(func() (metrics, error) {
 		if r := a.current(); r != nil {
-			return r.gatherers().Gather()
+			return r.gatherer.Gather()
 		}
 		return nil, nil
 	})

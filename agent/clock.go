@@ -18,7 +18,7 @@ func (a *Agent) waitForClock(ctx context.Context, seen time.Time) {
 	if a.opts.MaxClockWait < 0 || !time.Now().Before(seen) {
 		return
 	}
-	level.Warn(a.opts.Logger).Log("msg", "the clock lies before the newest time in the storage directory; waiting for it before scraping", "now", time.Now().UTC(), "seen", seen.UTC(), "at_most", a.opts.MaxClockWait)
+	level.Warn(a.opts.Logger).Log("msg", "The clock lies before the newest time in the storage directory; waiting for it before scraping", "now", time.Now().UTC(), "seen", seen.UTC(), "at_most", a.opts.MaxClockWait)
 	a.setWaiting("for the clock, which lies before " + seen.UTC().Format(time.RFC3339))
 	// Monotonic: the wall clock is what is expected to jump.
 	begun := time.Now()
@@ -31,11 +31,11 @@ func (a *Agent) waitForClock(ctx context.Context, seen time.Time) {
 		case <-tick.C:
 		}
 		if !time.Now().Before(seen) {
-			level.Info(a.opts.Logger).Log("msg", "the clock has caught up", "waited", time.Since(begun))
+			level.Info(a.opts.Logger).Log("msg", "The clock has caught up", "waited", time.Since(begun))
 			return
 		}
 		if time.Since(begun) >= a.opts.MaxClockWait {
-			level.Error(a.opts.Logger).Log("msg", "the clock still lies before the newest time in the storage directory; scraping all the same", "now", time.Now().UTC(), "seen", seen.UTC())
+			level.Error(a.opts.Logger).Log("msg", "The clock still lies before the newest time in the storage directory; scraping all the same", "now", time.Now().UTC(), "seen", seen.UTC())
 			return
 		}
 	}

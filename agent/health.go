@@ -6,17 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 )
-
-// gatherers of everything that this run registered.
-func (r *run) gatherers() prometheus.Gatherers {
-	queues, own := r.delivery.Collectors()
-	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(own)
-	return prometheus.Gatherers{r.reg, queues, reg}
-}
 
 func (r *run) storageStatus() StorageStatus {
 	u := r.store.Usage()

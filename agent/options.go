@@ -39,7 +39,7 @@ type Options struct {
 	// again. Default: 30 seconds.
 	MinStay time.Duration
 	// SegmentSize of the WAL in bytes, a multiple of 32 KiB. Default: follows
-	// from the budget, 1 to 8 MiB.
+	// from the budget, 1 to 8 MiB, less where 8 segments would not fit.
 	SegmentSize int
 	// TruncateInterval of upstream's WAL. Each truncation writes a checkpoint
 	// of all series. Default: 15 minutes.

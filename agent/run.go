@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/go-kit/log"
@@ -22,6 +21,8 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
 type metrics = []*dto.MetricFamily
@@ -32,6 +33,7 @@ type metrics = []*dto.MetricFamily
 type run struct {
 	agent    *Agent
 	reg      *prometheus.Registry
+	gatherer prometheus.Gatherer // of everything that this run registered
 	store    *backlog.Store
 	delivery *delivery.Delivery
 	db       *agentdb.DB
@@ -53,7 +55,7 @@ func (r *run) Get() (*scrape.Manager, error) {
 // runOnce opens a run, drives it until ctx ends or it fails, and closes it.
 func (a *Agent) runOnce(ctx context.Context) (err error) {
 	r := &run{agent: a, reg: prometheus.NewRegistry()}
-	saved, err := r.openStorage(ctx)
+	saved, err := r.openStorage()
 	if err != nil {
 		return err
 	}
@@ -77,31 +79,27 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 
 // openStorage opens backlog, delivery and WAL, in this order. On error it
 // leaves nothing open.
-func (r *run) openStorage(ctx context.Context) (saved delivery.Saved, err error) {
+func (r *run) openStorage() (saved ledger.File, err error) {
 	o := r.agent.opts
 	if err := os.MkdirAll(o.StoragePath, 0o750); err != nil {
 		return saved, fmt.Errorf("cannot create the storage directory: %w", err)
 	}
-	saved, err = delivery.Load(o.StoragePath)
+	saved, err = ledger.Load(o.StoragePath)
 	if err != nil {
-		level.Error(o.Logger).Log("msg", "the marks are lost: everything on disk is sent, some of it again", "err", err)
+		level.Error(o.Logger).Log("msg", "The marks are lost; everything on disk is sent, some of it again", "err", err)
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.closeStorage())
 		}
 	}()
-	segmentSize := o.SegmentSize
-	if segmentSize == 0 {
-		segmentSize = segmentSizeFor(o.BacklogMaxBytes)
-	}
 	r.store, err = backlog.Open(backlog.Options{
 		Dir:           o.StoragePath,
 		MinGeneration: saved.Generation + 1,
 		MaxBytes:      o.BacklogMaxBytes,
 		MinFreeBytes:  o.MinFreeBytes,
 		SyncInterval:  o.SyncInterval,
-		SegmentSize:   int64(segmentSize),
+		SegmentSize:   o.SegmentSize,
 		Logger:        o.Logger,
 		Registerer:    r.reg,
 		OnEvict:       func(to backlog.Position) { r.delivery.Evict(to) },
@@ -110,7 +108,7 @@ func (r *run) openStorage(ctx context.Context) (saved delivery.Saved, err error)
 	if err != nil {
 		return saved, err
 	}
-	if err := createFirstSegment(o.StoragePath); err != nil {
+	if err := upstreamqueue.CreateFirstSegment(o.StoragePath); err != nil {
 		return saved, err
 	}
 	r.delivery, err = delivery.New(delivery.Options{
@@ -129,13 +127,27 @@ func (r *run) openStorage(ctx context.Context) (saved delivery.Saved, err error)
 	if err != nil {
 		return saved, err
 	}
-	r.db, err = agentdb.Open(r.agent.slogger.With("component", "wal"), r.reg, r.delivery.Remote(), o.StoragePath, walOptions(o, segmentSize))
+	if r.gatherer, err = r.gatherers(); err != nil {
+		return saved, err
+	}
+	r.db, err = agentdb.Open(r.agent.slogger.With("component", "wal"), r.reg, r.delivery.Remote(), o.StoragePath, walOptions(o, r.store.SegmentSize()))
 	if err != nil {
 		return saved, fmt.Errorf("cannot open the WAL: %w", err)
 	}
 	// Without this, upstream's queues poll every 15 s.
 	r.db.SetWriteNotified(r.delivery)
 	return saved, nil
+}
+
+// gatherers of everything that this run registers. Delivery's own metrics have a
+// registry to themselves: r.reg is asked for single metrics as well.
+func (r *run) gatherers() (prometheus.Gatherer, error) {
+	queues, delivery := r.delivery.Collectors()
+	reg := prometheus.NewRegistry()
+	if err := reg.Register(delivery); err != nil {
+		return nil, fmt.Errorf("cannot register the metrics of delivery: %w", err)
+	}
+	return prometheus.Gatherers{r.reg, queues, reg}, nil
 }
 
 // retention is how long upstream keeps a series without samples: longer than
@@ -162,40 +174,6 @@ func walOptions(o Options, segmentSize int) *agentdb.Options {
 	opts.EnableSTStorage = o.Features.STStorage
 	opts.EnableMetadataWALRecords = o.Features.MetadataWALRecords
 	return opts
-}
-
-const (
-	pageSize       = 32 << 10 // of the WAL; a segment is a multiple of it
-	minSegmentSize = 1 << 20
-	maxSegmentSize = 8 << 20
-)
-
-// segmentSizeFor follows from the budget: eviction goes by whole segments, so
-// one must be a small part of it.
-func segmentSizeFor(budget int64) int {
-	size := int64(maxSegmentSize)
-	if budget > 0 {
-		size = min(maxSegmentSize, max(minSegmentSize, budget/32))
-	}
-	return int(size / pageSize * pageSize)
-}
-
-// createFirstSegment puts an empty segment 0 into an empty WAL, so that the
-// segment which is written is never number 0: a watcher's gauge says 0 when it
-// has not begun as well.
-func createFirstSegment(dir string) error {
-	wal := filepath.Join(dir, "wal")
-	if err := os.MkdirAll(wal, 0o750); err != nil {
-		return fmt.Errorf("cannot create the WAL's directory: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(wal, "00000000"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("cannot create the WAL's first segment: %w", err)
-	}
-	return f.Close()
 }
 
 // openScraping builds the scrape and discovery managers.
@@ -304,7 +282,7 @@ func (r *run) closeDB() error {
 	case err := <-closed:
 		return err
 	case <-time.After(closeDeadline):
-		level.Warn(r.agent.opts.Logger).Log("msg", "upstream's WAL storage does not close, leaving it behind")
+		level.Warn(r.agent.opts.Logger).Log("msg", "Upstream's WAL storage does not close; leaving it behind")
 		return nil
 	}
 }

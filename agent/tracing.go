@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/prometheus/config"
 	upstream "github.com/prometheus/prometheus/tracing"
 
-	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
 // tracing serves a configuration's `tracing:` section with upstream's manager.
@@ -32,7 +32,7 @@ func (t *tracing) apply(cfg *config.Config, logger *slog.Logger) error {
 	if err := t.manager.ApplyConfig(cfg); err != nil {
 		return fmt.Errorf("tracing: %w", err)
 	}
-	delivery.ReinstallTracing()
+	upstreamqueue.ReinstallTracing()
 	return nil
 }
 

@@ -1,14 +1,14 @@
 package delivery
 
 import (
-	"context"
+	"maps"
 	"math"
-	"time"
 
-	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
 // Apply makes p the configuration in force. It fails only after Close.
@@ -23,82 +23,83 @@ func (d *Delivery) Apply(p *Prepared) error {
 	if err := d.ctx.Err(); err != nil {
 		return err
 	}
-	if err := d.exchange(p); err != nil {
-		return err
-	}
+	d.exchange(p)
 	// The configuration is in force, whether or not the disk is full.
-	if err := d.saveAndRelease(false); err != nil {
-		level.Error(d.logger).Log("msg", "cannot save the marks", "err", err)
+	if err := d.marks.saveAndRelease(false); err != nil {
+		level.Error(d.logger).Log("msg", "Cannot save the marks", "err", err)
 	}
 	return nil
 }
 
 // exchange stops the destinations that are changed or gone, all at once, and
 // starts those that are new in what they leave behind.
-func (d *Delivery) exchange(p *Prepared) error {
-	d.saveMtx.Lock()
-	defer d.saveMtx.Unlock()
-	wanted := map[string]*endpoint{}
+func (d *Delivery) exchange(p *Prepared) {
+	d.marks.mtx.Lock()
+	defer d.marks.mtx.Unlock()
+	wanted := map[string]*remotewrite.Endpoint{}
 	for _, e := range p.endpoints {
-		wanted[e.name] = e
+		wanted[e.Name] = e
 	}
 	kept := d.inherited(wanted)
-	var stopping []*destination
+	var leaving []*destination
 	for _, t := range d.all() {
-		old := t.endpoint()
-		if e, ok := wanted[old.name]; ok && e.hash == old.hash {
-			if err := d.queues.refresh(t.renew(e)); err != nil {
-				return err
-			}
-			delete(wanted, old.name)
+		if e, ok := wanted[t.name]; ok && e.SameAs(t.inForce()) {
+			t.renew(e)
+			delete(wanted, t.name)
 			continue
 		}
-		t.cancel()
-		stopping = append(stopping, t)
+		t.leave(reconfigured)
+		leaving = append(leaving, t)
 	}
-	for _, t := range stopping {
+	for _, t := range leaving {
 		<-t.done
-		kept[t.e.name] = t.saved()
+		d.mtx.Lock()
+		delete(d.destinations, t.name)
+		d.mtx.Unlock()
+		kept[t.name] = d.book.Remove(t.name)
 	}
-	d.mtx.Lock()
-	for _, t := range stopping {
-		delete(d.destinations, t.e.name)
-	}
-	d.mtx.Unlock()
-	d.adopt(wanted, kept)
+	unfinished := d.adopt(wanted, kept)
 	for name, s := range kept {
-		level.Warn(d.logger).Log("msg", "a destination is gone from the configuration; what was kept for it is dropped", "destination", name, "samples", d.pending(s))
+		level.Warn(d.logger).Log("msg", "A destination is gone from the configuration, what was kept for it is dropped", "destination", name, "samples", s.Terms.OnDisk)
 	}
-	d.mtx.Lock()
-	d.applied = true
-	d.mtx.Unlock()
-	return nil
+	if !d.marks.known {
+		d.marks.known = true
+		go d.recoverCount(unfinished)
+	}
 }
 
 // inherited returns what delivery.json knows, at the first Apply.
-func (d *Delivery) inherited(wanted map[string]*endpoint) map[string]SavedDestination {
-	kept := map[string]SavedDestination{}
-	if d.applied {
+func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string]ledger.Saved {
+	kept := map[string]ledger.Saved{}
+	if d.marks.known {
 		return kept
 	}
-	for name, s := range d.opts.Saved.Destinations {
-		kept[name] = s
-	}
-	if d.opts.Saved.Lost && d.store.Oldest().Generation < d.store.Generation() {
-		level.Warn(d.logger).Log("msg", "there are no marks: everything on disk is sent, some of it again")
+	maps.Copy(kept, d.opts.Saved.Destinations)
+	switch {
+	case d.opts.Saved.Lost && d.store.Oldest().Generation < d.store.Generation():
+		level.Warn(d.logger).Log("msg", "There are no marks: everything on disk is sent, some of it again")
 		for name, e := range wanted {
-			kept[name] = SavedDestination{
-				URL: redactURL(e.cfg.URL), Mark: d.store.Oldest(),
-				Sent: backlog.Position{Generation: d.store.Generation()},
+			kept[name] = ledger.Saved{URL: e.URL(), Mark: d.store.Oldest(), Sent: backlog.Position{Generation: d.store.Generation()}}
+		}
+	case !d.opts.Saved.Clean:
+		// After a crash the marks may be older than what was acknowledged: all that
+		// the crashed run wrote may have been sent.
+		crashed := backlog.Position{Generation: d.opts.Saved.Generation, Segment: math.MaxInt}
+		for name, s := range kept {
+			if s.Sent.Compare(crashed) < 0 {
+				s.Sent = crashed
 			}
+			kept[name] = s
 		}
 	}
 	return kept
 }
 
 // adopt starts every wanted destination from what was kept of it, which it
-// takes out of kept, or from the WAL's end.
-func (d *Delivery) adopt(wanted map[string]*endpoint, kept map[string]SavedDestination) {
+// takes out of kept, or from the WAL's end. It returns the marks of those of which
+// an earlier run had not finished counting.
+func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, kept map[string]ledger.Saved) map[string]backlog.Position {
+	unfinished := map[string]backlog.Position{}
 	for name, e := range wanted {
 		from := name
 		if _, ok := kept[name]; !ok {
@@ -106,20 +107,33 @@ func (d *Delivery) adopt(wanted map[string]*endpoint, kept map[string]SavedDesti
 		}
 		s, ok := kept[from]
 		delete(kept, from)
-		if !ok {
-			appended, notAppended, tail := d.intake.atRest(d.store.End)
-			s = SavedDestination{Mark: tail, Born: appended, BornNotAppended: notAppended}
+		var account *ledger.Account
+		if ok {
+			s.URL = e.URL()
+			if s.Counting && !d.marks.known {
+				unfinished[name] = s.Mark
+			}
+			account = d.book.Open(name, s, !d.marks.known && (s.Counting || !d.opts.Saved.Clean))
+		} else {
+			d.intake.atRest(d.store.End, func(end backlog.Position) {
+				account = d.book.Open(name, ledger.Saved{URL: e.URL(), Mark: end}, false)
+			})
 		}
-		d.startDestination(e, s)
+		t := newDestination(d.shared, e, account)
+		d.mtx.Lock()
+		d.destinations[name] = t
+		d.mtx.Unlock()
+		t.start(d.ctx)
 	}
+	return unfinished
 }
 
 // renamed returns the name that e's destination had before: one that is gone
 // and has the same URL, if there is exactly one.
-func renamed(e *endpoint, wanted map[string]*endpoint, kept map[string]SavedDestination) string {
+func renamed(e *remotewrite.Endpoint, wanted map[string]*remotewrite.Endpoint, kept map[string]ledger.Saved) string {
 	found := ""
 	for name, s := range kept {
-		if _, still := wanted[name]; still || s.URL != redactURL(e.cfg.URL) {
+		if _, still := wanted[name]; still || s.URL != e.URL() {
 			continue
 		}
 		if found != "" {
@@ -128,36 +142,4 @@ func renamed(e *endpoint, wanted map[string]*endpoint, kept map[string]SavedDest
 		found = name
 	}
 	return found
-}
-
-func (d *Delivery) startDestination(e *endpoint, s SavedDestination) {
-	ctx, cancel := context.WithCancel(d.ctx)
-	t := &destination{
-		d: d, e: e,
-		logger: log.With(d.logger, "destination", e.name),
-		cancel: cancel, done: make(chan struct{}),
-		mark: s.Mark, read: s.Mark, sent: s.Sent,
-		ledger: s.Ledger, born: s.Born, bornNot: s.BornNotAppended,
-		state: Behind, since: time.Now(), beat: time.Now(),
-	}
-	if !d.applied && !d.opts.Saved.Clean && !d.opts.Saved.Lost {
-		// After a crash the marks may be older than what was acknowledged, by
-		// as much as lies between two saves.
-		crashed := backlog.Position{Generation: d.opts.Saved.Generation, Segment: math.MaxInt}
-		if t.sent.Compare(crashed) < 0 {
-			t.sent = crashed
-			if d.opts.SaveInterval > 0 {
-				t.sentUntil = d.opts.Saved.Written + (d.opts.SaveInterval + time.Minute).Milliseconds()
-			}
-		}
-	}
-	d.mtx.Lock()
-	d.destinations[e.name] = t
-	d.mtx.Unlock()
-	go t.run(ctx)
-}
-
-func (d *Delivery) pending(s SavedDestination) uint64 {
-	n, _, _, _ := d.store.Pending(s.Mark)
-	return n.Samples()
 }

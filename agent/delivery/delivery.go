@@ -1,7 +1,22 @@
 // Package delivery sees to it that every sample on disk reaches every
 // destination or is accounted for. Each destination is either live, and served
 // by upstream's queue manager, or behind, and served by a drainer that reads the
-// backlog; handover.go tells how it goes from one to the other.
+// backlog. machine.go and transitions.go say when it is what; handover.go tells
+// how it goes from one to the other.
+//
+// # Locks
+//
+// In the order in which they are taken:
+//
+//	Delivery.applyMtx    serialises Apply and Close
+//	marks.mtx            while marks are written, moved by eviction, or passed on
+//	intake.commits       held by every commit; exclusively for a moment at rest
+//	follower.mtx         what a queue is expected to send
+//	Delivery.mtx, marks.writtenMtx, destination.mtx, the ledger's: memory only,
+//	                     each the last one
+//
+// Nobody reads a disk or waits for an endpoint under the last three lines, which
+// status, metrics and the watchdog take.
 package delivery
 
 import (
@@ -9,8 +24,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
-	"sort"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,20 +35,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
-	"golang.org/x/time/rate"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
-
-// stopGrace is what a request in flight gets when the agent stops.
-const stopGrace = time.Second
 
 // Options of New. All fields but MaxCatchUpRate and TypeAndUnitLabels are needed.
 type Options struct {
 	// Dir is the directory of wal/ and delivery.json.
 	Dir   string
 	Store *backlog.Store
-	Saved Saved
+	Saved ledger.File
 	// ScrapeManager is where upstream takes metadata from.
 	ScrapeManager remote.ReadyScrapeManager
 	Logger        log.Logger
@@ -48,87 +62,91 @@ type Options struct {
 	TypeAndUnitLabels bool
 }
 
-// Delivery owns upstream's remote storage and all destinations.
+// Delivery owns upstream's queues and all destinations.
 type Delivery struct {
+	*shared
+
 	opts    Options
-	store   *backlog.Store
-	logger  log.Logger
-	slogger *slog.Logger
-	queues  *queues
-	intake  *intake
-	limiter *rate.Limiter
+	marks   *marks
 	failure chan error
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
 
-	applyMtx sync.Mutex // serialises Apply and Close
-	ctx      context.Context
-	cancel   context.CancelFunc
-
-	// saveMtx is held while marks are written, moved by eviction, or passed on
-	// by Apply: what is written in between would lack destinations, and what
-	// these still need would be released.
-	saveMtx sync.Mutex
+	applyMtx sync.Mutex
 
 	mtx          sync.Mutex
-	applied      bool // written by Apply only
 	destinations map[string]*destination
-	written      Saved
 }
 
-// New opens upstream's remote storage. Nothing is sent before Apply.
+// New prepares upstream's queues. Nothing is sent before Apply. It fails when
+// upstream is not what is relied on.
 func New(o Options) (*Delivery, error) {
+	queues, err := upstreamqueue.New(upstreamqueue.Options{
+		Dir: o.Dir, ScrapeManager: o.ScrapeManager, Logger: o.Slogger, TypeAndUnitLabels: o.TypeAndUnitLabels,
+	})
+	if err != nil {
+		return nil, err
+	}
+	book := ledger.NewBook(o.Store.Generation(), o.Saved.NotAppended)
 	d := &Delivery{
+		shared: &shared{
+			store: o.Store, queues: queues, book: book,
+			catchUp: newCatchUpRate(o.MaxCatchUpRate),
+			logger:  o.Logger, slogger: o.Slogger,
+			maxLiveLag: o.MaxLiveLag, minStay: o.MinStay, typeAndUnitLabels: o.TypeAndUnitLabels,
+		},
 		opts:         o,
-		store:        o.Store,
-		logger:       o.Logger,
-		slogger:      o.Slogger,
 		failure:      make(chan error, 1),
 		destinations: map[string]*destination{},
 	}
+	d.intake = &intake{book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation()}
+	d.marks = &marks{shared: d.shared, dir: o.Dir}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
-	if o.MaxCatchUpRate > 0 {
-		d.limiter = rate.NewLimiter(rate.Limit(o.MaxCatchUpRate), int(math.Max(o.MaxCatchUpRate, 10_000)))
-	}
-	d.intake = &intake{refusing: o.Store.Refusing, failed: d.fail}
-	d.queues = newQueues(o)
-	if err := d.countLast(); err != nil {
-		level.Error(d.logger).Log("msg", "cannot count what was appended before the last stop", "err", err)
-	}
 	return d, nil
 }
 
-// countLast takes over the totals of the last run. After a crash, what was
-// appended since they were written is counted on disk; without any totals,
-// all that is there.
-func (d *Delivery) countLast() error {
-	s := d.opts.Saved
-	d.intake.notAppended.Store(s.NotAppended)
-	d.intake.appended.Store(s.Appended)
-	start := backlog.Position{Generation: d.store.Generation()}
-	from := s.Tail
-	switch {
-	case s.Lost:
-		from = d.store.Oldest()
-	case s.Clean || from.IsZero():
-		return nil
+// recoverCount counts what was appended after the marks had been written last:
+// after a crash what came behind them, without any marks all that is there; and
+// for a destination of which an earlier run had not finished counting, all that
+// lies behind its mark. Scraping and delivery do not wait for it, and may even be
+// faster; until it is done, the ledgers say that they are counting. It is called
+// at the first Apply, with the marks of the destinations then.
+func (d *Delivery) recoverCount(unfinished map[string]backlog.Position) {
+	for name, account := range d.book.Accounts() {
+		if mark, ok := unfinished[name]; ok {
+			account.Recovered(d.count(mark))
+		}
 	}
-	n, err := d.store.Count(from, start)
-	d.intake.appended.Store(s.Appended + n.Samples())
-	return err
+	switch {
+	case d.opts.Saved.Lost:
+		d.book.Recovered(d.count(d.store.Oldest()))
+	case !d.opts.Saved.Clean:
+		d.book.Recovered(d.count(d.opts.Saved.Tail))
+	}
 }
 
-// Remote is upstream's remote storage, which agent.Open wants.
-func (d *Delivery) Remote() *remote.Storage { return d.queues.storage }
+// count returns the samples of earlier runs on disk from a position on.
+func (d *Delivery) count(from backlog.Position) uint64 {
+	n, err := d.store.Count(from, backlog.Position{Generation: d.store.Generation()})
+	if err != nil && !errors.Is(err, os.ErrClosed) {
+		level.Error(d.logger).Log("msg", "Cannot count what was appended before the last stop", "err", err)
+	}
+	return n.Samples()
+}
+
+// Remote is upstream's remote storage, which agent.Open wants. It has no queues.
+func (d *Delivery) Remote() *remote.Storage { return d.queues.Idle() }
 
 // Notify implements wlog.WriteNotified: the WAL has been written to.
 func (d *Delivery) Notify() {
-	d.queues.storage.Notify()
+	d.queues.Notify()
 	d.store.Notify()
 }
 
 // Appendable is where scrapes must append: it goes on to db and to upstream's
 // remote storage.
 func (d *Delivery) Appendable(db storage.Storage) storage.AppendableV2 {
-	d.intake.next = storage.NewFanout(d.slogger, db, d.queues.storage)
+	d.intake.next = storage.NewFanout(d.slogger, db, d.queues.Idle())
 	return d.intake
 }
 
@@ -145,46 +163,19 @@ func (d *Delivery) fail(err error) {
 
 // Collectors returns upstream's metrics of the queues, and ours.
 func (d *Delivery) Collectors() (prometheus.Gatherer, prometheus.Collector) {
-	return d.queues, (*collector)(d)
+	return d.queues, collector{d.Status}
 }
 
 // LastCommit is when samples were last committed; zero when never.
-func (d *Delivery) LastCommit() time.Time {
-	if last := d.intake.last.Load(); last != nil {
-		return *last
-	}
-	return time.Time{}
-}
+func (d *Delivery) LastCommit() time.Time { return d.intake.lastCommit() }
 
-// Evict is backlog's OnEvict. The marks are written before anything is deleted:
-// after a crash, it could not be counted any more.
-func (d *Delivery) Evict(to backlog.Position) {
-	d.saveMtx.Lock()
-	defer d.saveMtx.Unlock()
-	for _, t := range d.all() {
-		t.evict(to)
-	}
-	if err := d.save(false); err != nil {
-		level.Error(d.logger).Log("msg", "cannot save the marks before an eviction", "err", err)
-	}
-}
+// Evict is backlog's OnEvict: it counts for every destination what is about to be
+// deleted.
+func (d *Delivery) Evict(to backlog.Position) { d.marks.evict(to) }
 
 // LiveSegment is backlog's LiveSegment: the lowest segment of wal/ that the
 // watchers of all live queues have reached.
-func (d *Delivery) LiveSegment() int {
-	lowest := math.MaxInt
-	for _, t := range d.all() {
-		t.mtx.Lock()
-		state, name := t.state, t.e.name
-		t.mtx.Unlock()
-		if state == Behind {
-			continue
-		}
-		_, segment := d.queues.watcher(name)
-		lowest = min(lowest, max(0, segment))
-	}
-	return lowest
-}
+func (d *Delivery) LiveSegment() int { return d.queues.LowestSegment() }
 
 // Run writes the marks and releases what no destination needs, until ctx ends.
 func (d *Delivery) Run(ctx context.Context) error {
@@ -197,107 +188,18 @@ func (d *Delivery) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		d.intake.rate()
-		d.adjustLimit()
+		d.catchUp.follow(d.intake.appendedPerSecond())
 		due := d.opts.SaveInterval > 0 && time.Since(last) >= d.opts.SaveInterval
-		if due || d.segmentDone() {
-			if err := d.saveAndRelease(false); err != nil {
-				level.Error(d.logger).Log("msg", "cannot save the marks", "err", err)
+		if due || d.marks.segmentDone() {
+			if err := d.marks.saveAndRelease(false); err != nil {
+				level.Error(d.logger).Log("msg", "Cannot save the marks", "err", err)
 			}
 			last = time.Now()
 		}
 	}
 }
 
-// adjustLimit keeps the catch-up rate at no less than twice the intake, or a
-// backlog would never end.
-func (d *Delivery) adjustLimit() {
-	if d.limiter != nil {
-		d.limiter.SetLimit(rate.Limit(math.Max(d.opts.MaxCatchUpRate, 2*d.intake.rate())))
-	}
-}
-
-// throttle returns how long to wait before n items may be sent.
-func (d *Delivery) throttle(n int) time.Duration {
-	if d.limiter == nil {
-		return 0
-	}
-	return d.limiter.ReserveN(time.Now(), min(n, d.limiter.Burst())).Delay()
-}
-
-// segmentDone tells whether every destination has left the segment that the
-// written marks still keep.
-func (d *Delivery) segmentDone() bool {
-	d.mtx.Lock()
-	defer d.mtx.Unlock()
-	if len(d.destinations) == 0 {
-		return false
-	}
-	lowest, written := lowestMark(d.savedLocked()), lowestMark(d.written)
-	return lowest.Generation > written.Generation || lowest.Segment > written.Segment
-}
-
-func lowestMark(s Saved) backlog.Position {
-	var lowest backlog.Position
-	for _, d := range s.Destinations {
-		if lowest.IsZero() || d.Mark.Compare(lowest) < 0 {
-			lowest = d.Mark
-		}
-	}
-	return lowest
-}
-
-func (d *Delivery) savedLocked() Saved {
-	s := Saved{Generation: d.store.Generation(), Destinations: map[string]SavedDestination{}}
-	for name, t := range d.destinations {
-		s.Destinations[name] = t.saved()
-	}
-	return s
-}
-
-// saveAndRelease writes delivery.json, and only then unlinks what lies before
-// all marks in it: a crash must not find marks that point at nothing.
-func (d *Delivery) saveAndRelease(clean bool) error {
-	d.saveMtx.Lock()
-	defer d.saveMtx.Unlock()
-	if err := d.save(clean); err != nil {
-		return err
-	}
-	d.mtx.Lock()
-	applied, s := d.applied, d.written
-	d.mtx.Unlock()
-	if !applied {
-		return nil
-	}
-	lowest := lowestMark(s)
-	if len(s.Destinations) == 0 {
-		lowest = s.Tail
-	}
-	// Not under d.mtx: the store calls Evict, which takes it, under its own lock.
-	return d.store.Release(lowest)
-}
-
-// save writes delivery.json, but not before the first Apply: until then the
-// destinations are not known, and what the file says of them must stay. Callers
-// hold saveMtx.
-func (d *Delivery) save(clean bool) error {
-	d.mtx.Lock()
-	applied, s := d.applied, d.savedLocked()
-	d.mtx.Unlock()
-	if !applied {
-		return nil
-	}
-	s.Clean = clean
-	s.Appended, s.NotAppended, s.Tail = d.intake.atRest(d.store.End)
-	if err := save(d.opts.Dir, s); err != nil {
-		return err
-	}
-	d.mtx.Lock()
-	d.written = s
-	d.mtx.Unlock()
-	return nil
-}
-
+// all destinations, by name.
 func (d *Delivery) all() []*destination {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
@@ -305,16 +207,20 @@ func (d *Delivery) all() []*destination {
 	for _, t := range d.destinations {
 		out = append(out, t)
 	}
+	slices.SortFunc(out, func(a, b *destination) int { return strings.Compare(a.name, b.name) })
 	return out
 }
 
-// Status of every destination, by name.
+// Status of every destination, by name. The ledgers are of one moment.
 func (d *Delivery) Status() []Status {
 	out := []Status{}
+	terms := d.book.Terms()
+	intake := d.intake.appendedPerSecond()
 	for _, t := range d.all() {
-		out = append(out, t.status())
+		if ledger, ok := terms[t.name]; ok {
+			out = append(out, t.status(ledger, intake))
+		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
 }
 
@@ -328,8 +234,8 @@ func (d *Delivery) Alive(within time.Duration) error {
 	return errors.Join(errs...)
 }
 
-// Close stops all destinations, each with a moment for what is in flight, and
-// writes the marks. No samples may be appended any more.
+// Close stops all destinations at once, each with a moment for what is in flight,
+// and writes the marks. No samples may be appended any more.
 func (d *Delivery) Close() error {
 	d.applyMtx.Lock()
 	defer d.applyMtx.Unlock()
@@ -337,5 +243,5 @@ func (d *Delivery) Close() error {
 	for _, t := range d.all() {
 		<-t.done
 	}
-	return errors.Join(d.saveAndRelease(true), d.queues.close())
+	return errors.Join(d.marks.saveAndRelease(true), d.queues.Close())
 }

@@ -4,222 +4,161 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+	"github.com/opstrace/opstrace-agent/agent/delivery/selection"
+	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
 // destination is one remote_write entry and how far it is.
 type destination struct {
-	d      *Delivery
-	logger log.Logger
+	*shared
 
-	cancel context.CancelFunc
-	done   chan struct{}
+	name    string
+	logger  log.Logger
+	account *ledger.Account
+	done    chan struct{} // closed when run has returned
 
-	mtx  sync.Mutex
-	e    *endpoint
-	mark backlog.Position
-	// read is the end of what has been taken from disk into memory: eviction
-	// cannot touch it any more.
-	read backlog.Position
-	// memory counts the samples between mark and read, by segment, oldest first.
-	memory []held
-	// evicted is how far eviction has gone; the reader will miss files before it.
-	evicted backlog.Position
-	// sent and sentUntil (milliseconds) bound what may have been sent without
-	// an answer: there, "out of order" means already there.
-	sent      backlog.Position
-	sentUntil int64
-	ledger    Ledger
-	born      uint64
-	bornNot   uint64
+	// lateSent: something was sent beside the queue, so that what the drainer
+	// delivered last of a series need not be the newest that the endpoint has of it.
+	lateSent atomic.Bool
 
-	state       State
-	since       time.Time
+	// mtx guards what follows. It is held for moments only: never over I/O, nor
+	// over a call of anything but the machine.
+	mtx      sync.Mutex
+	endpoint *remotewrite.Endpoint // in force
+	queue    *upstreamqueue.Queue  // nil unless live
+	machine  *machine
+	left     eventKind // why run is to end: stopped or reconfigured
+	stop     context.CancelFunc
+
 	beat        time.Time // the last time the loop went round, or the end of its pause
 	lastSuccess time.Time
 	lastErr     string
 	lastErrAt   time.Time
 	episode     string // what the present trouble has been logged as
-	rate        ewma
+	settled     ewma
 
-	manner manner // of the endpoint, learned
-	// suspect: a live batch with samples that had been sent before was refused
-	// as out of order. What becomes of it now tells the endpoint's manner.
-	suspect bool
+	doubtful *suspicion // see partial_writes.go
 }
 
-// held counts samples in memory by the segment that they come from.
-type held struct {
-	generation, segment int
-	samples             uint64
-}
-
-// run is the destination's whole life: behind, handed over, live, and behind
-// again. There is no other way to become live.
-func (t *destination) run(ctx context.Context) {
-	defer close(t.done)
-	patient := false // the first hand-over need not wait
-	for ctx.Err() == nil {
-		c := t.openCursor()
-		t.enter(Behind)
-		if err := (&drain{destination: t, cursor: c, patient: patient}).run(ctx); err != nil {
-			c.close()
-			t.forgetMemory()
-			return
-		}
-		t.enter(HandingOver)
-		f, err := t.handOver(c)
-		if err != nil {
-			c.close()
-			patient = true
-			level.Warn(t.logger).Log("msg", "cannot hand over to upstream's queue, staying behind", "err", err)
-			continue
-		}
-		t.enter(Live)
-		level.Info(t.logger).Log("msg", "live: upstream's queue ships from here on", "mark", t.position())
-		err = f.follow(ctx)
-		f.end()
-		c.close()
-		t.forgetMemory()
-		patient = true
-		if err != nil {
-			level.Warn(t.logger).Log("msg", "behind: shipping from the backlog until the endpoint keeps up again", "reason", err, "mark", t.position())
-		}
+func newDestination(s *shared, e *remotewrite.Endpoint, a *ledger.Account) *destination {
+	now := time.Now()
+	return &destination{
+		shared: s, name: e.Name, endpoint: e, account: a,
+		logger:  log.With(s.logger, "destination", e.Name),
+		done:    make(chan struct{}),
+		machine: newMachine(s.minStay, now),
+		left:    stopped, beat: now,
 	}
+}
+
+// leave ends the destination's life; done says when.
+func (t *destination) leave(why eventKind) {
+	t.mtx.Lock()
+	t.left = why
+	t.mtx.Unlock()
+	t.stop()
+}
+
+// on asks the machine, at this moment.
+func (t *destination) on(e event) decision {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	before := t.machine.state
+	d := t.machine.On(e, time.Now())
+	if t.machine.state != before {
+		t.settled = ewma{}
+		t.beat = time.Now()
+	}
+	return d
 }
 
 // cursor reads on in the backlog for one destination.
 type cursor struct {
-	reader *backlog.Reader
-	sieve  *sieve
-	opened backlog.Position // where reader began, or a generation after it
+	reader    *backlog.Reader
+	selection *selection.Selector
+	opened    backlog.Position // where reader began, or a generation after it
 }
 
-// worn tells whether so much has been read that the cursor should be opened
-// anew, which forgets the series that are gone; else they would pile up for ever.
+// cursorSegments is after how many segments a cursor is opened anew, which
+// forgets the series that are gone; else they would pile up for ever.
+const cursorSegments = 16
+
+func (t *destination) openCursor(e *remotewrite.Endpoint) *cursor {
+	at := t.account.Mark()
+	return &cursor{reader: t.store.NewReader(at), selection: selection.New(e, t.slogger), opened: at}
+}
+
 func (c *cursor) worn() bool {
 	return c.reader.Position().Segment-c.opened.Segment >= cursorSegments
 }
 
-func (t *destination) openCursor() *cursor {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	t.read = t.mark
-	return &cursor{reader: t.d.store.NewReader(t.mark), sieve: newSieve(t.e, t.d.slogger), opened: t.mark}
+// reopen begins anew where the cursor is: in the middle of what is not settled.
+func (c *cursor) reopen(store *backlog.Store) {
+	c.opened = c.reader.Position()
+	c.close()
+	c.reader = store.NewReader(c.opened)
+	c.selection.Forget()
 }
 
 func (c *cursor) close() { c.reader.Close() }
 
-// next reads one record. Reading and moving t.read are one step, so that
-// eviction counts every sample once: as evicted, or not at all.
-func (t *destination) next(c *cursor) (*backlog.Record, error) {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	t.beat = time.Now()
-	rec, err := c.reader.Next()
-	if err == nil && !rec.Context && t.read.Compare(rec.End) < 0 {
-		t.read = rec.End
-	}
-	return rec, err
-}
-
-// hold counts n samples of a record as taken into memory.
-func (t *destination) hold(end backlog.Position, n uint64) {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	if last := len(t.memory) - 1; last >= 0 && t.memory[last].generation == end.Generation && t.memory[last].segment == end.Segment {
-		t.memory[last].samples += n
-		return
-	}
-	t.memory = append(t.memory, held{end.Generation, end.Segment, n})
-}
-
-// onlyInMemory counts the samples that have been evicted from disk while they
-// were in memory. Callers hold mtx.
-func (t *destination) onlyInMemory() (n uint64) {
-	for _, h := range t.memory {
-		if (backlog.Position{Generation: h.generation, Segment: h.segment}).Compare(t.evicted) < 0 {
-			n += h.samples
+// hold takes the samples of a record that was read last into memory, and
+// reports whether they are the destination's to send: false means that they
+// have been evicted meanwhile, and counted so.
+func (t *destination) hold(c *cursor, rec *backlog.Record) bool {
+	var oldest int64
+	for i, it := range c.selection.Items {
+		if i == 0 || it.T < oldest {
+			oldest = it.T
 		}
 	}
-	return n
-}
-
-// forgetMemory is called when what was read and not settled is given up, to be
-// read again; what has been evicted since cannot be.
-func (t *destination) forgetMemory() {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	t.ledger.Evicted += t.onlyInMemory()
-	t.memory = nil
+	return t.account.Hold(rec.Pos, rec.End, c.selection.Samples(), oldest)
 }
 
 // settle moves the mark to end and enters what became of the samples before it.
-func (t *destination) settle(end backlog.Position, n tally) {
+func (t *destination) settle(end backlog.Position, o ledger.Outcome) {
+	t.account.Settle(end, o)
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
-	if t.mark.Compare(end) < 0 {
-		t.mark = end
-	}
-	n.enter(&t.ledger)
-	settled := n.total()
-	t.rate.add(settled)
-	for len(t.memory) > 0 {
-		m := min(settled, t.memory[0].samples)
-		t.memory[0].samples -= m
-		settled -= m
-		if t.memory[0].samples > 0 {
-			break
-		}
-		t.memory = t.memory[1:]
-	}
+	t.settled.add(o.Total())
 }
 
-// evict moves the mark past what is about to be deleted.
-func (t *destination) evict(to backlog.Position) {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	from := t.mark
-	if from.Compare(t.read) < 0 {
-		from = t.read
-	}
-	if t.evicted.Compare(to) < 0 {
-		t.evicted = to
-	}
-	if from.Compare(to) >= 0 {
+// seriesLost is the ledger's reason for samples whose series record is lost.
+const seriesLost = "series_lost"
+
+// reconcile compares the ledger with the disk at a moment when everything up to
+// a position has been read and settled: samples that were appended and are not
+// on disk are lost, and the ledger says so.
+func (t *destination) reconcile(at backlog.Position) {
+	if t.account.Unread() == 0 {
 		return
 	}
-	n, err := t.d.store.Count(from, to)
-	if err != nil {
-		level.Error(t.logger).Log("msg", "cannot count what is evicted", "err", err)
+	var residue int64
+	t.intake.atRest(t.store.End, func(end backlog.Position) {
+		if at.Compare(end) >= 0 {
+			t.account.Settle(at, ledger.Outcome{}) // padding, and series
+			residue = t.account.Drained(at)
+		}
+	})
+	if residue != 0 {
+		level.Error(t.logger).Log("msg", "What is on disk is not what was appended", "samples_missing", residue, "at", at)
 	}
-	t.ledger.Evicted += n.Samples()
-	if t.mark.Compare(to) < 0 {
-		t.mark = to
-	}
-	t.read = to
-	level.Warn(t.logger).Log("msg", "the oldest unsent samples were evicted to keep the storage budget", "samples", n.Samples(), "up_to", to)
 }
 
-func (t *destination) enter(s State) {
+// breathe notes that the loop has gone round.
+func (t *destination) breathe() {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
-	if t.state != s {
-		t.state, t.since = s, time.Now()
-		t.rate = ewma{}
-	}
 	t.beat = time.Now()
-}
-
-func (t *destination) position() backlog.Position {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	return t.mark
 }
 
 // pause returns false when ctx ends before d is over. An endpoint that wants to
@@ -231,20 +170,28 @@ func (t *destination) pause(ctx context.Context, d time.Duration) bool {
 	return sleep(ctx, d)
 }
 
-// endpoint is the configuration in force; a reload may have renewed its secrets.
-func (t *destination) endpoint() *endpoint {
+// inForce is the configuration in force; a reload may have renewed its secrets.
+func (t *destination) inForce() *remotewrite.Endpoint {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
-	return t.e
+	return t.endpoint
 }
 
-// renew takes over the secrets of an entry that is the same otherwise, and
-// returns what is in force then: what a 413 has taught stays.
-func (t *destination) renew(e *endpoint) *endpoint {
+// renew takes over the secrets of an entry that is the same otherwise. What a
+// 413 has taught stays. A live queue gets a client with the new secrets; if
+// upstream cannot build one (a certificate's file has vanished since it was
+// checked), the queue goes on with the old.
+func (t *destination) renew(e *remotewrite.Endpoint) {
 	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	t.e = e.withBatchSize(t.e.cfg.QueueConfig.MaxSamplesPerSend)
-	return t.e
+	t.endpoint = e.WithBatchSize(t.endpoint.BatchSize())
+	e, queue := t.endpoint, t.queue
+	t.mtx.Unlock()
+	if queue == nil {
+		return
+	}
+	if err := queue.Refresh(e.Config); err != nil {
+		level.Error(t.logger).Log("msg", "Cannot renew the client of a live destination", "err", err)
+	}
 }
 
 // succeeded notes an acknowledgement, and ends an episode of trouble.
@@ -256,7 +203,7 @@ func (t *destination) succeeded() {
 	t.beat = t.lastSuccess
 	t.mtx.Unlock()
 	if episode != "" {
-		level.Info(t.logger).Log("msg", "the endpoint acknowledges again", "was", episode)
+		level.Info(t.logger).Log("msg", "The endpoint acknowledges again", "was", episode)
 	}
 }
 
@@ -270,61 +217,8 @@ func (t *destination) failed(kind, words string) {
 	t.episode = kind
 	t.mtx.Unlock()
 	if !logged {
-		level.Error(t.logger).Log("msg", "the endpoint did not acknowledge", "kind", kind, "err", words)
+		level.Error(t.logger).Log("msg", "The endpoint did not acknowledge", "kind", kind, "err", words)
 	}
-}
-
-func (t *destination) status() Status {
-	appended, notAppended := t.d.intake.totals()
-	t.mtx.Lock()
-	s := Status{
-		Name:        t.e.name,
-		URL:         redactURL(t.e.cfg.URL),
-		State:       t.state,
-		Since:       t.since,
-		LastError:   t.lastErr,
-		Ledger:      t.ledger.clone(),
-		LastSuccess: moment(t.lastSuccess),
-		LastErrorAt: moment(t.lastErrAt),
-	}
-	s.Ledger.Appended = appended - t.born
-	s.Ledger.NotAppended = notAppended - t.bornNot
-	mark, inMemory := t.mark, t.onlyInMemory()
-	drained := t.rate.perSecond()
-	t.mtx.Unlock()
-
-	n, bytes, oldest, _ := t.d.store.Pending(mark)
-	s.BacklogSamples, s.BacklogBytes = n.Samples()+inMemory, bytes
-	s.Ledger.OnDisk = s.BacklogSamples
-	if oldest > 0 && n.Samples() > 0 {
-		s.OldestUnsent = moment(time.UnixMilli(oldest))
-	}
-	if s.State == Behind {
-		s.CatchUpRate = drained
-		s.ETASeconds = -1
-		if gain := drained - t.d.intake.rate(); gain > 0 {
-			s.ETASeconds = float64(s.BacklogSamples) / gain
-		}
-		if s.BacklogSamples == 0 {
-			s.ETASeconds = 0
-		}
-	}
-	return s
-}
-
-func (t *destination) saved() SavedDestination {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	sent := t.sent
-	if sent.Compare(t.read) < 0 {
-		sent = t.read
-	}
-	s := SavedDestination{
-		URL: redactURL(t.e.cfg.URL), Mark: t.mark, Sent: sent,
-		Born: t.born, BornNotAppended: t.bornNot, Ledger: t.ledger.clone(),
-	}
-	s.Ledger.Evicted += t.onlyInMemory() // a crash would lose them
-	return s
 }
 
 // alive returns an error when the loop has not gone round for longer than a
@@ -332,15 +226,8 @@ func (t *destination) saved() SavedDestination {
 func (t *destination) alive(within time.Duration) error {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
-	if stuck := time.Since(t.beat); stuck > within+time.Duration(t.e.cfg.RemoteTimeout) {
-		return fmt.Errorf("delivery to %q has made no step for %s", t.e.name, stuck.Round(time.Second))
+	if stuck := time.Since(t.beat); stuck > within+time.Duration(t.endpoint.Config.RemoteTimeout) {
+		return fmt.Errorf("delivery to %q has made no step for %s", t.name, stuck.Round(time.Second))
 	}
 	return nil
-}
-
-func moment(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
 }

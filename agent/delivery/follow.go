@@ -8,104 +8,88 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-kit/log/level"
+
 	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
-const (
-	// entryItems and entryAge bound what is written down as one entry: marks
-	// are as fine as entries are.
-	entryItems = 500
-	entryAge   = 100 * time.Millisecond
-	// checkInterval is how often the follower looks at the queue's own metrics.
-	checkInterval = 2 * time.Second
-)
-
-// entry is a stretch of the WAL that the queue has been given.
-type entry struct {
-	left  int // items that the queue has not been answered for
-	doubt map[string]int
-	end   backlog.Position
-	tally tally // but for what doubt holds
-	at    time.Time
-}
+// checkInterval is how often the follower looks at the queue's own metrics.
+const checkInterval = 2 * time.Second
 
 // follower reads the WAL as the watcher of a live queue does, writes down what
-// the queue is expected to send, sends what the queue never will, and moves the
-// mark by counting acknowledgements. See handover.go.
+// the queue is expected to send, sends what the queue never will, and settles
+// what is acknowledged. See handover.go.
 type follower struct {
-	t *destination
-	e *endpoint
-	c *cursor
+	t    *destination
+	e    *remotewrite.Endpoint
+	c    *cursor
+	from backlog.Position // where the hand-over was
 
-	stopObserving func()
-	encoder       *encoder
+	late  *late
+	queue *upstreamqueue.Queue
 	// T <= notSentUpTo: never sent by the queue. T > sentIfAfter: sent by it.
 	notSentUpTo, sentIfAfter int64
 
 	wake chan struct{}
 	// maybeThere: an earlier attempt to send the present batch may have been
-	// stored. watched is the segment that the watcher has entered last, and
-	// astray that it has begun again. Used in the queue's goroutine only.
+	// stored. Used in the queue's goroutine only.
 	maybeThere bool
-	watched    int
-	astray     bool
 
-	mtx         sync.Mutex
-	begun       bool
-	expected    []entry
-	outstanding int // items left in expected
-	again       int // items left of those that the queue sends again
-	held        int // items of the batch that waits at the door
-	progress    chan struct{}
-	reason      error
+	// mtx guards what follows; the ledger's lock is taken under it, and no other.
+	mtx      sync.Mutex
+	begun    bool
+	expected expected
+	held     int           // items of the batch that is held
+	holds    int           // how many batches have been held
+	progress chan struct{} // closed when held batches should look again
+	reason   error         // for which the destination goes behind
 }
 
-func newFollower(t *destination, c *cursor, e *endpoint) *follower {
+func newFollower(t *destination, c *cursor, e *remotewrite.Endpoint, from backlog.Position) *follower {
 	return &follower{
-		t: t, c: c, e: e,
-		encoder:  newEncoder(t.d.opts.TypeAndUnitLabels),
-		watched:  -1,
+		t: t, c: c, e: e, from: from,
+		late:     newLate(t, e),
 		wake:     make(chan struct{}, 1),
 		progress: make(chan struct{}),
 	}
 }
 
-// begin opens the door: again items are sent twice, everything before from has
-// been settled.
-func (f *follower) begin(again int, from backlog.Position) {
+func (f *follower) adopt(q *upstreamqueue.Queue) {
+	f.queue = q
+	f.notSentUpTo, f.sentIfAfter = q.StartBounds()
+}
+
+// begin lets batches go: again items are sent twice, everything before the
+// hand-over has been settled.
+func (f *follower) begin(again int) {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
 	f.begun = true
-	f.again = again
-	f.expected = append(f.expected, entry{left: again, end: from, at: time.Now()})
-	f.outstanding = again
+	f.expected.begin(again, f.from)
 	f.advance()
 	f.announce()
 }
 
-// follow returns the reason for which the destination must go behind, or nil
+// follow returns the reason for which the destination has gone behind, or nil
 // when ctx ends. After a reason nothing is read on: the mark must not pass what
 // was read and neither written down as expected nor sent.
 func (f *follower) follow(ctx context.Context) error {
-	err := f.followOn(ctx)
-	if err != nil {
-		f.stop(err)
-	}
-	return err
-}
-
-func (f *follower) followOn(ctx context.Context) error {
 	lastCheck := time.Now()
 	lastSegment := -1
 	for ctx.Err() == nil {
-		changed := f.t.d.store.Changed()
+		changed := f.t.store.Changed()
 		f.mtx.Lock()
-		held := f.held
+		held, holds := f.held, f.holds
 		f.mtx.Unlock()
 		if err := f.readOn(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
 		}
-		if err := f.trouble(held); err != nil {
+		if err := f.trouble(held, holds); err != nil {
 			return err
 		}
 		if time.Since(lastCheck) >= checkInterval {
@@ -119,21 +103,10 @@ func (f *follower) followOn(ctx context.Context) error {
 		select {
 		case <-f.wake:
 		default:
-			f.rest(ctx, changed)
+			wait(ctx, changed, f.wake, pollInterval)
 		}
 	}
 	return nil
-}
-
-func (f *follower) rest(ctx context.Context, changed <-chan struct{}) {
-	timer := time.NewTimer(pollInterval)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-changed:
-	case <-f.wake:
-	case <-timer.C:
-	}
 }
 
 // nudge wakes the follower up.
@@ -147,24 +120,23 @@ func (f *follower) nudge() {
 // readOn reads to the WAL's end.
 func (f *follower) readOn(ctx context.Context) error {
 	for ctx.Err() == nil {
-		rec, err := f.t.next(f.c)
+		f.t.breathe()
+		rec, err := f.c.reader.Next()
 		if errors.Is(err, io.EOF) {
-			if f.c.worn() {
-				f.reopen()
-			}
+			f.atEnd()
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("cannot read the WAL: %w", err)
+			return f.leave(unreadable, err)
 		}
 		switch {
 		case rec.Kind == backlog.Damaged && rec.Context:
 			continue
 		case rec.Kind != backlog.Data:
-			return fmt.Errorf("the WAL cannot be read at %s: %w", rec.Pos, errors.Join(rec.Err, errUnreadable))
+			return f.leave(unreadable, fmt.Errorf("at %s: %w", rec.Pos, rec.Err))
 		}
-		if err := f.c.sieve.read(rec); err != nil {
-			return err
+		if err := f.c.selection.Read(rec); err != nil {
+			return f.leave(unreadable, err)
 		}
 		if rec.Context {
 			continue
@@ -179,152 +151,105 @@ func (f *follower) readOn(ctx context.Context) error {
 	return nil
 }
 
-var errBegunAgain = errors.New("upstream's WAL watcher has begun again after an error")
-
-var errUnreadable = errors.New("damaged or missing")
-
-// reopen forgets the series that are gone.
-func (f *follower) reopen() {
-	f.c.opened = f.c.reader.Position()
-	f.c.close()
-	f.c.reader = f.t.d.store.NewReader(f.c.opened)
-	f.c.sieve.forget()
+// atEnd is reached when the follower has read all there is.
+func (f *follower) atEnd() {
+	if f.c.worn() {
+		f.c.reopen(f.t.store)
+	}
+	f.mtx.Lock()
+	settled := f.begun && f.expected.empty()
+	f.mtx.Unlock()
+	if settled {
+		f.t.reconcile(f.c.reader.Position())
+	}
 }
 
 // expect writes down what the queue sends of one record, and sends the rest.
 func (f *follower) expect(ctx context.Context, rec *backlog.Record) error {
-	s := f.c.sieve
+	s := f.c.selection
 	var (
-		mine []item
+		late []remotewrite.Item
 		n    int
+		both int // sent by us and, perhaps, by the queue
 	)
-	for _, it := range s.items {
-		if it.kind == exemplarItem || it.t > f.notSentUpTo {
+	for _, it := range s.Items {
+		queued := it.Kind == remotewrite.Exemplar || it.T > f.notSentUpTo
+		if queued {
 			n++
 		}
-		if it.kind != exemplarItem && it.t <= f.sentIfAfter {
-			mine = append(mine, it)
+		if it.Kind != remotewrite.Exemplar && it.T <= f.sentIfAfter {
+			late = append(late, it)
+			if queued {
+				both++
+			}
 		}
 	}
-	e := entry{left: n, end: rec.End, at: time.Now()}
-	e.tally.filtered = s.filtered
-	e.tally.unknown = s.unknown
-	e.tally.delivered = samplesOf(s.items)
-	f.t.hold(rec.End, s.samples())
-	if len(mine) > 0 {
-		if err := f.sendStragglers(ctx, mine, &e); err != nil {
-			return err
-		}
+	if !f.t.hold(f.c, rec) {
+		return f.leave(unreadable, fmt.Errorf("%s was evicted before it was read", rec.End))
+	}
+	e := entry{left: n, again: both, end: rec.End, at: time.Now()}
+	e.outcome.Delivered = remotewrite.Samples(s.Items)
+	e.outcome.Doubt(seriesLost, s.Unknown)
+	for reason, filtered := range s.Filtered() {
+		e.outcome.Filter(reason, filtered)
+	}
+	if err := f.late.send(ctx, late, &e.outcome); err != nil {
+		return f.refused(ctx, err)
 	}
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
-	if last := len(f.expected) - 1; last >= 0 && f.expected[last].left+n <= entryItems && e.at.Sub(f.expected[last].at) < entryAge && f.expected[last].doubt == nil {
-		f.expected[last].left += n
-		f.expected[last].end = e.end
-		f.expected[last].tally.merge(e.tally)
-	} else {
-		f.expected = append(f.expected, e)
-	}
-	f.outstanding += n
+	f.expected.add(e)
 	f.advance()
 	f.announce()
 	return nil
 }
 
-// sendStragglers delivers the samples that the queue never sends.
-func (f *follower) sendStragglers(ctx context.Context, items []item, e *entry) error {
-	for len(items) > 0 {
-		n := min(len(items), f.e.cfg.QueueConfig.MaxSamplesPerSend)
-		if err := f.sendStraggler(ctx, items[:n], e); err != nil {
-			return err
-		}
-		items = items[n:]
-	}
-	return nil
-}
-
-func (f *follower) sendStraggler(ctx context.Context, items []item, e *entry) error {
-	body, err := f.encoder.encode(f.c.sieve, items)
-	if err != nil {
+// refused is called with what kept a late sample from being delivered.
+func (f *follower) refused(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
 		return err
 	}
-	calm, cancel := graceful(ctx)
-	defer cancel()
-	err = f.t.endpoint().post(calm, body, 0)
-	if err == nil {
-		return nil
+	var r *remotewrite.Refusal
+	if !errors.As(err, &r) {
+		return f.leave(unreadable, err) // it cannot even be encoded
 	}
-	var r *refusal
-	if errors.As(err, &r) && final(r.status) {
-		f.t.failed(kindOf(r.status), r.Error())
-		n := samplesOf(items)
-		e.tally.delivered -= n
-		if len(items) == 1 {
-			e.tally.refuse(reasonOf(r), n)
-		} else {
-			e.tally.doubt(reasonOf(r), n)
-		}
-		return nil
+	d := f.t.on(event{kind: refused, class: r.Class()})
+	if d.do == shrink {
+		f.t.shrink(max(1, f.e.BatchSize()/2))
 	}
-	if ctx.Err() == nil {
-		status := 0
-		if r != nil {
-			status = r.status
-		}
-		f.t.failed(kindOf(status), err.Error())
-	}
-	return err
+	f.stop(fmt.Errorf("%s: %w", d.why, err))
+	return f.stopped()
 }
 
-// settled counts n answered items: acknowledged, or given up for a reason.
-func (f *follower) settled(n int, givenUp string) {
+// answered counts n items that the queue has an answer for: acknowledged, or
+// given up for a reason.
+func (f *follower) answered(n int, givenUp string) {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
-	for i := 0; n > 0 && i < len(f.expected); i++ {
-		e := &f.expected[i]
-		m := min(n, e.left)
-		e.left -= m
-		n -= m
-		f.outstanding -= m
-		f.again = max(0, f.again-m)
-		if givenUp != "" && m > 0 {
-			if e.doubt == nil {
-				e.doubt = map[string]int{}
-			}
-			e.doubt[givenUp] += m
-		}
-	}
+	f.expected.answered(n, givenUp)
 	f.advance()
 }
 
-// advance moves the mark behind the entries that are settled.
+// advance settles the entries that are answered in full.
 func (f *follower) advance() {
-	done := 0
-	for done < len(f.expected) && f.expected[done].left == 0 {
-		e := &f.expected[done]
-		for reason, n := range e.doubt {
-			// Exemplars are items, but not samples: never doubt more than there are.
-			m := min(uint64(n), e.tally.delivered)
-			e.tally.delivered -= m
-			e.tally.doubt(reason, m)
-		}
-		f.t.settle(e.end, e.tally)
-		done++
+	for _, e := range f.expected.done() {
+		f.t.settle(e.end, e.outcome)
 	}
-	f.expected = append(f.expected[:0], f.expected[done:]...)
-}
-
-// sendsAgain tells whether the batch that is being sent holds samples that had
-// been sent before the hand-over.
-func (f *follower) sendsAgain() bool {
-	f.mtx.Lock()
-	defer f.mtx.Unlock()
-	return f.again > 0
 }
 
 func (f *follower) announce() {
 	close(f.progress)
 	f.progress = make(chan struct{})
+}
+
+// leave asks the machine about what has happened, and remembers the reason.
+func (f *follower) leave(kind eventKind, detail error) error {
+	d := f.t.on(event{kind: kind})
+	if reason := f.stopped(); reason != nil {
+		return reason // behind already, for what came first
+	}
+	f.stop(fmt.Errorf("%s: %w", d.why, detail))
+	return f.stopped()
 }
 
 func (f *follower) stop(reason error) {
@@ -342,49 +267,75 @@ func (f *follower) stopped() error {
 	return f.reason
 }
 
-// trouble looks for reasons to go behind. held is the size of the batch that
-// waited at the door before the WAL was read to its end.
-func (f *follower) trouble(held int) error {
+// trouble looks for reasons to go behind. held is the size of the batch that was
+// held before the WAL was read to its end, the last of so many.
+func (f *follower) trouble(held, holds int) error {
 	f.mtx.Lock()
-	defer f.mtx.Unlock()
+	outstanding, waiting := f.expected.outstanding, f.expected.age()
+	still := f.held == held && f.holds == holds
+	reason := f.reason
+	f.mtx.Unlock()
+	patience := f.t.maxLiveLag + time.Duration(f.e.Config.QueueConfig.BatchSendDeadline)
 	switch {
-	case f.reason != nil:
-		return f.reason
-	case held > f.outstanding && f.held == held:
-		return fmt.Errorf("upstream's queue sends %d items where %d were expected", held, f.outstanding)
-	case len(f.expected) > 0 && time.Since(f.expected[0].at) > f.t.d.opts.MaxLiveLag+time.Duration(f.e.cfg.QueueConfig.BatchSendDeadline):
-		return fmt.Errorf("nothing has been acknowledged for %s", f.t.d.opts.MaxLiveLag)
+	case reason != nil:
+		return reason
+	case held > outstanding && still:
+		return f.leave(sequenceDiffers, fmt.Errorf("it sends %d items where %d were expected", held, outstanding))
+	case waiting > patience:
+		return f.leave(lagging, fmt.Errorf("nothing has been acknowledged for %s", f.t.maxLiveLag))
 	}
 	return nil
 }
 
-// watch finds out whether the watcher has begun again after an error. It begins
-// at now then, and what it skipped would be taken for acknowledged with the
-// first batch of what comes after.
-func (f *follower) watch() bool {
-	segment, anew := f.t.d.queues.entered(f.e.name)
-	f.astray = f.astray || anew && segment <= f.watched
-	f.watched = max(f.watched, segment)
-	return f.astray
-}
-
 // check looks at the queue's own metrics.
 func (f *follower) check(last int) (int, error) {
-	q := f.t.d.queues
-	_, segment := q.watcher(f.e.name)
-	if segment < 0 {
-		return segment, errors.New("upstream's queue is gone")
+	segment := f.queue.Segment()
+	switch {
+	case segment < 0:
+		return segment, f.leave(queueGone, errors.New("its watcher is not there"))
+	case segment < last:
+		return segment, f.leave(watcherBegunAgain, fmt.Errorf("in segment %d after %d", segment, last))
 	}
-	if segment < last {
-		return segment, errBegunAgain
-	}
-	if n := q.unknownDropped(f.e.name); n > 0 {
-		return segment, fmt.Errorf("upstream's queue did not know the series of %.0f samples", n)
+	if n := f.queue.UnknownSeries(); n > 0 {
+		return segment, f.leave(sequenceDiffers, fmt.Errorf("it did not know the series of %.0f samples", n))
 	}
 	// Upstream's truncation keeps at least the last two segments; a watcher
 	// further back could find its next one gone.
-	if end := f.t.d.store.End(); segment < end.Segment-1 {
-		return segment, fmt.Errorf("upstream's queue is %d segments behind the WAL", end.Segment-segment)
+	if end := f.t.store.End(); segment < end.Segment-1 {
+		return segment, f.leave(lagging, fmt.Errorf("its queue is %d segments behind the WAL", end.Segment-segment))
 	}
 	return segment, nil
+}
+
+// end stops the queue. After it returns, the queue sends nothing any more, and
+// what was acknowledged in the meantime is settled. Unless there was trouble,
+// batches are let go meanwhile: what the queue flushes need not be sent again.
+func (f *follower) end() {
+	t := f.t
+	t.mtx.Lock()
+	t.queue = nil
+	t.mtx.Unlock()
+	stopped := make(chan error, 1)
+	go func() { stopped <- f.queue.Stop() }()
+	// What the queue never sends is sent here, and an endpoint may hang.
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	var err error
+	for waiting := true; waiting; {
+		select {
+		case err = <-stopped:
+			waiting = false
+		case <-f.wake:
+			if f.stopped() == nil {
+				if err := f.readOn(ctx); err != nil {
+					f.stop(err)
+				}
+			}
+		}
+	}
+	if err != nil {
+		level.Error(t.logger).Log("msg", "Cannot stop upstream's queue", "err", err)
+	}
+	// What the follower has read may have been on its way.
+	t.account.MaySent(t.account.Read())
 }

@@ -19,31 +19,33 @@ var (
 	descLastSuccess = desc("last_success_timestamp_seconds", "When the endpoint last acknowledged; 0 when never in this run.")
 	descAppended    = desc("appended_samples_total", "Samples (floats and native histograms) appended to the WAL since the destination came into being.")
 	descNot         = desc("not_appended_samples_total", "Samples refused before the WAL because the disk was full.")
+	descRejected    = desc("rejected_samples_total", "Samples that the agent's own storage did not take, such as those out of order, by reason.", "reason")
 	descDelivered   = desc("delivered_samples_total", "Samples that the endpoint acknowledged or already had.")
 	descRefused     = desc("refused_samples_total", "Samples that the endpoint refused for good, by reason.", "reason")
 	descFiltered    = desc("filtered_samples_total", "Samples that the configuration keeps from the destination, by reason.", "reason")
 	descUncertain   = desc("uncertain_samples_total", "Samples of which the endpoint's answer does not tell what became of them, by reason.", "reason")
 	descEvicted     = desc("evicted_samples_total", "Samples deleted unsent to keep the storage budget.")
-	descDamaged     = desc("damaged_bytes_total", "Bytes of the WAL that could not be read, and so not be counted in samples.")
-	descStretches   = desc("lost_stretches_total", "Stretches of the WAL that were damaged or missing; what was in them cannot be counted in samples.")
+	descLost        = desc("lost_samples_total", "Samples that were appended and not found on disk when it was read: a power cut, a damaged or a removed file.")
+	descDamaged     = desc("damaged_bytes_total", "Bytes of the WAL that could not be read.")
+	descStretches   = desc("lost_stretches_total", "Stretches of the WAL that were damaged or missing.")
 )
 
 // collector exports the destinations' states and ledgers.
-type collector Delivery
+type collector struct{ status func() []Status }
 
 // Describe implements prometheus.Collector.
-func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descState, descPending, descBytes, descOldest, descRate, descLastSuccess,
-		descAppended, descNot, descDelivered, descRefused, descFiltered, descUncertain, descEvicted, descDamaged, descStretches,
+		descAppended, descNot, descRejected, descDelivered, descRefused, descFiltered, descUncertain, descEvicted, descLost, descDamaged, descStretches,
 	} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	for _, s := range (*Delivery)(c).Status() {
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range c.status() {
 		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{s.Name}, labels...)...)
 		}
@@ -75,9 +77,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(descNot, l.NotAppended)
 		counter(descDelivered, l.Delivered)
 		counter(descEvicted, l.Evicted)
+		counter(descLost, l.Lost)
 		counter(descDamaged, l.DamagedBytes)
 		counter(descStretches, l.LostStretches)
-		for d, m := range map[*prometheus.Desc]map[string]uint64{descRefused: l.Refused, descFiltered: l.Filtered, descUncertain: l.Uncertain} {
+		for d, m := range map[*prometheus.Desc]map[string]uint64{descRefused: l.Refused, descFiltered: l.Filtered, descUncertain: l.Uncertain, descRejected: l.Rejected} {
 			for reason, n := range m {
 				counter(d, n, reason)
 			}

@@ -1,0 +1,118 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+)
+
+const (
+	// entryItems and entryAge bound what is written down as one entry: marks
+	// are as fine as entries are.
+	entryItems = 500
+	entryAge   = 100 * time.Millisecond
+)
+
+// entry is a stretch of the WAL that the queue has been given.
+type entry struct {
+	left    int            // items that the queue has not been answered for
+	again   int            // of all items, those that were delivered before
+	doubt   map[string]int // items that were given up, by reason
+	end     backlog.Position
+	outcome ledger.Outcome // as if nothing was given up
+	at      time.Time
+}
+
+// expected is the sequence of items that a queue sends, first in, first out.
+type expected struct {
+	entries     []entry
+	outstanding int // items left in entries
+}
+
+// begin enters the items that the queue sends again; all up to from is settled.
+func (x *expected) begin(again int, from backlog.Position) {
+	x.add(entry{left: again, again: again, end: from, at: time.Now()})
+}
+
+// add enters the items of what comes next in the WAL.
+func (x *expected) add(e entry) {
+	x.outstanding += e.left
+	if last := len(x.entries) - 1; last >= 0 && x.entries[last].takes(e) {
+		x.entries[last].left += e.left
+		x.entries[last].again += e.again
+		x.entries[last].end = e.end
+		x.entries[last].outcome.Merge(e.outcome)
+		return
+	}
+	x.entries = append(x.entries, e)
+}
+
+func (e *entry) takes(next entry) bool {
+	return e.left+next.left <= entryItems && next.at.Sub(e.at) < entryAge && e.doubt == nil && (e.again == 0) == (next.again == 0)
+}
+
+// answered takes n items off the front; givenUp names the reason if they were
+// not acknowledged.
+func (x *expected) answered(n int, givenUp string) {
+	for i := 0; n > 0 && i < len(x.entries); i++ {
+		e := &x.entries[i]
+		m := min(n, e.left)
+		e.left -= m
+		n -= m
+		x.outstanding -= m
+		if givenUp != "" && m > 0 {
+			if e.doubt == nil {
+				e.doubt = map[string]int{}
+			}
+			e.doubt[givenUp] += m
+		}
+	}
+}
+
+// againIn returns how many of the next n items were delivered before, at the most,
+// and whether all were, for sure.
+func (x *expected) againIn(n int) (again int, only bool) {
+	only = true
+	for i := 0; n > 0 && i < len(x.entries); i++ {
+		e := &x.entries[i]
+		again += min(e.again, e.left, n)
+		only = only && (e.left == 0 || e.again >= e.left)
+		n -= e.left
+	}
+	return again, only && n <= 0
+}
+
+// done removes the entries at the front that are answered in full, and returns
+// them with what was given up in their outcomes.
+func (x *expected) done() []entry {
+	n := 0
+	for n < len(x.entries) && x.entries[n].left == 0 {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	out := append([]entry(nil), x.entries[:n]...)
+	x.entries = append(x.entries[:0], x.entries[n:]...)
+	for i := range out {
+		o := &out[i].outcome
+		for reason, items := range out[i].doubt {
+			// Exemplars are items, but not samples: never doubt more than there are.
+			m := min(uint64(items), o.Delivered)
+			o.Delivered -= m
+			o.Doubt(reason, m)
+		}
+	}
+	return out
+}
+
+func (x *expected) empty() bool { return len(x.entries) == 0 }
+
+// age is how long the oldest entry has waited.
+func (x *expected) age() time.Duration {
+	if len(x.entries) == 0 {
+		return 0
+	}
+	return time.Since(x.entries[0].at)
+}

@@ -1,0 +1,145 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+)
+
+// intake stands in front of upstream's storages: it counts what is committed,
+// and refuses appends while the disk is full.
+type intake struct {
+	next     storage.AppendableV2
+	book     *ledger.Book
+	refusing func() bool
+	// failed is told of a commit that failed: upstream's pooled appender is
+	// dirty then, and would write the old samples again.
+	failed func(error)
+	// generation that the WAL belongs to.
+	generation int
+
+	// commits is held shared by each commit, so that the ledger and the WAL's end
+	// can be read at one moment. Nothing but memory and one stat of a file is
+	// touched while it is held.
+	commits sync.RWMutex
+	// last commit. A time.Time, so that a step of the wall clock is not taken
+	// for a silence.
+	last atomic.Pointer[time.Time]
+
+	rateMtx sync.Mutex // guards seen and before
+	seen    ewma
+	before  uint64
+}
+
+// AppenderV2 implements storage.AppendableV2.
+func (in *intake) AppenderV2(ctx context.Context) storage.AppenderV2 {
+	if in.refusing() {
+		return &refusingAppender{book: in.book, committed: in.committed}
+	}
+	return &appender{AppenderV2: in.next.AppenderV2(ctx), in: in}
+}
+
+// atRest calls f while nothing is being committed, with the WAL's end.
+func (in *intake) atRest(end func() backlog.Position, f func(end backlog.Position)) {
+	in.commits.Lock()
+	defer in.commits.Unlock()
+	f(end())
+}
+
+func (in *intake) committed() {
+	now := time.Now()
+	in.last.Store(&now)
+}
+
+// lastCommit is zero when there was none.
+func (in *intake) lastCommit() time.Time {
+	if last := in.last.Load(); last != nil {
+		return *last
+	}
+	return time.Time{}
+}
+
+// appendedPerSecond is the rate of appended samples.
+func (in *intake) appendedPerSecond() float64 {
+	in.rateMtx.Lock()
+	defer in.rateMtx.Unlock()
+	now, _ := in.book.Totals()
+	in.seen.add(now - in.before)
+	in.before = now
+	return in.seen.perSecond()
+}
+
+type appender struct {
+	storage.AppenderV2
+
+	in       *intake
+	n        uint64
+	rejected map[string]uint64 // by reason; nil as a rule
+}
+
+// Append implements storage.AppenderV2.
+func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AppendV2Options) (storage.SeriesRef, error) {
+	ref, err := a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
+	if err == nil || errors.Is(err, &storage.AppendPartialError{}) {
+		a.n++
+	}
+	if err != nil {
+		a.reject(err)
+	}
+	return ref, err
+}
+
+// reject counts what the WAL's storage does not take, and a scrape goes on without.
+// Any other error fails the scrape, which appends nothing then.
+func (a *appender) reject(err error) {
+	reason := ""
+	switch {
+	case errors.Is(err, storage.ErrOutOfOrderSample):
+		reason = "out_of_order"
+	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
+		reason = "duplicate"
+	case errors.Is(err, storage.ErrOutOfBounds):
+		reason = "out_of_bounds"
+	default:
+		return
+	}
+	if a.rejected == nil {
+		a.rejected = map[string]uint64{}
+	}
+	a.rejected[reason]++
+}
+
+// Rollback implements storage.AppenderV2. When it fails, upstream's pooled appender
+// is as dirty as after a commit that failed.
+func (a *appender) Rollback() error {
+	err := a.AppenderV2.Rollback()
+	if err != nil {
+		a.in.failed(err)
+	}
+	return err
+}
+
+// Commit implements storage.AppenderV2.
+func (a *appender) Commit() error {
+	a.in.commits.RLock()
+	defer a.in.commits.RUnlock()
+	if err := a.AppenderV2.Commit(); err != nil {
+		a.in.failed(err)
+		return err
+	}
+	a.in.book.Append(a.n, a.in.generation)
+	for reason, n := range a.rejected {
+		a.in.book.Reject(reason, n)
+	}
+	a.in.committed()
+	return nil
+}

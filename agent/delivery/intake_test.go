@@ -1,0 +1,59 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+)
+
+// TestRejected: a sample that the agent's own storage does not take stands in the
+// ledger with its reason, and costs no other.
+func TestRejected(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.open()
+	r.awaitState("one", Live)
+	at := r.next()
+	r.scrape(3, at)
+	app := r.append.AppenderV2(t.Context())
+	ls := labels.FromStrings("__name__", "m", "i", "1")
+	if _, err := app.Append(r.refs[ls.String()], ls, 0, at.Add(-time.Second).UnixMilli(), 1, nil, nil, storage.AppendV2Options{}); err == nil {
+		t.Fatal("an older sample was taken")
+	}
+	r.add(app, labels.FromStrings("__name__", "m", "i", "2"), at.Add(time.Second), 1)
+	if err := app.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	l := r.awaitSettled("one")
+	if l.Rejected["out_of_order"] != 1 || l.Appended != 4 || l.Delivered != 4 {
+		t.Errorf("%+v", l)
+	}
+	r.close()
+	r.open()
+	if l := r.status("one").Ledger; l.Rejected["out_of_order"] != 1 {
+		t.Errorf("after a restart: %+v", l)
+	}
+}
+
+// TestRefusingAppends: while the disk is full, samples are counted and not kept.
+func TestRefusingAppends(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.open()
+	refusing := true
+	r.delivery.intake.refusing = func() bool { return refusing }
+	r.scrapes(2, 10)
+	app := r.append.AppenderV2(t.Context())
+	if err := app.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	refusing = false
+	r.scrapes(1, 10)
+	if l := r.awaitSettled("one"); l.NotAppended != 20 || l.Appended != 10 {
+		t.Errorf("%+v", l)
+	}
+}

@@ -1,0 +1,210 @@
+package delivery
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+)
+
+var machineStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+const testStay = 30 * time.Second
+
+// machineIn is a machine that is in a state since machineStart.
+func machineIn(s State, p partialWrites, patient bool) *machine {
+	m := newMachine(testStay, machineStart)
+	m.state, m.partial, m.patient = s, p, patient
+	return m
+}
+
+// TestMachine has a case for each row of the table, and for each reason to be
+// behind. It is written out by hand: what the table says is compared with what
+// is wanted.
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	const (
+		final = remotewrite.Final
+		held  = remotewrite.Held
+		large = remotewrite.TooLarge
+		pass  = remotewrite.Passing
+		none  = remotewrite.Unanswered
+	)
+	const again = "some sent again, some new"
+	for _, c := range []struct {
+		name    string
+		in      State
+		partial partialWrites
+		patient bool
+		after   time.Duration
+		e       event
+		do      action
+		to      State
+		left    bool
+	}{
+		{name: "the agent ends", in: Live, e: event{kind: stopped}, do: end, to: Stopped},
+		{name: "the agent ends while behind", in: Behind, e: event{kind: stopped}, do: end, to: Stopped},
+		{name: "the entry has changed", in: HandingOver, e: event{kind: reconfigured}, do: end, to: Stopped},
+		{name: "acknowledged live", in: Live, e: event{kind: acknowledged}, do: settle, to: Live},
+		{name: "acknowledged while behind", in: Behind, e: event{kind: acknowledged}, do: settle, to: Behind},
+
+		{name: "drained, the first time", in: Behind, e: event{kind: drained}, do: handOver, to: HandingOver},
+		{name: "drained, not long behind", in: Behind, patient: true, after: testStay - 1, e: event{kind: drained}, do: carryOn, to: Behind},
+		{name: "drained, stayed long enough", in: Behind, patient: true, after: testStay, e: event{kind: drained}, do: handOver, to: HandingOver},
+
+		{name: "behind: no answer", in: Behind, e: event{kind: refused, class: none}, do: retry, to: Behind},
+		{name: "behind: 503", in: Behind, e: event{kind: refused, class: pass}, do: retry, to: Behind},
+		{name: "behind: 401", in: Behind, e: event{kind: refused, class: held, there: true, before: true}, do: retry, to: Behind},
+		{name: "behind: 2xx that wrote nothing", in: Behind, e: event{kind: refused, class: remotewrite.Acknowledged}, do: retry, to: Behind},
+		{name: "behind: 413", in: Behind, e: event{kind: refused, class: large}, do: shrink, to: Behind},
+		{name: "behind: 413 for one sample", in: Behind, e: event{kind: refused, class: large, alone: true}, do: giveUp, to: Behind},
+		{name: "behind: one sample, there", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true}, do: settle, to: Behind},
+		{name: "behind: one sample, out of order for the first time", in: Behind, e: event{kind: refused, class: final, alone: true, there: true}, do: giveUp, to: Behind},
+		{name: "behind: one sample, bad", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, alone: true, before: true}, do: giveUp, to: Behind},
+		{name: "behind: there, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true}, do: settle, to: Behind},
+		{name: "behind: some bad, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, before: true}, do: doubt, to: Behind},
+		{name: "behind: out of order for the first time, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true}, do: doubt, to: Behind},
+		{name: "behind: some bad, unknown endpoint", in: Behind, e: event{kind: refused, class: final}, do: askPartial, to: Behind},
+		{name: "behind: there, unknown endpoint", in: Behind, e: event{kind: refused, class: final, there: true, before: true}, do: askPartial, to: Behind},
+		{name: "behind: some bad, asked in vain", in: Behind, e: event{kind: refused, class: final, asked: true}, do: split, to: Behind},
+		{name: "behind: some bad, Prometheus", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final}, do: split, to: Behind},
+		{name: "behind: too old, Prometheus", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, outOfWindow: true}, do: askOne, to: Behind},
+		{name: "behind: too old, but one was taken", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, outOfWindow: true, oneAsked: true}, do: split, to: Behind},
+		{name: "behind: many in vain", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, vain: true}, do: askOne, to: Behind},
+		{name: "behind: many in vain, and one", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, vain: true, oneAsked: true}, do: giveUp, to: Behind},
+		{name: "behind: many in vain, but all are there", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, vain: true, there: true, before: true}, do: split, to: Behind},
+
+		{name: "handed over", in: HandingOver, e: event{kind: handedOver}, do: goLive, to: Live},
+		{name: "a segment was cut", in: HandingOver, e: event{kind: segmentCut}, do: carryOn, to: Behind, left: true},
+		{name: "the queue would send again", in: HandingOver, e: event{kind: wouldSendAgain}, do: waitForSegment, to: Behind, left: true},
+		{name: "the queue does not start", in: HandingOver, e: event{kind: queueFailed}, do: carryOn, to: Behind, left: true},
+		{name: "an answer before the hand-over is done", in: HandingOver, e: event{kind: refused, class: held}, do: carryOn, to: HandingOver},
+
+		{name: "live: no answer", in: Live, e: event{kind: refused, class: none, retried: true}, do: carryOn, to: Live},
+		{name: "live: 503", in: Live, e: event{kind: refused, class: pass, retried: true}, do: carryOn, to: Live},
+		{name: "live: 503 to a late sample", in: Live, e: event{kind: refused, class: pass}, do: carryOn, to: Behind, left: true},
+		{name: "live: no answer, given up by upstream", in: Live, e: event{kind: refused, class: none}, do: carryOn, to: Behind, left: true},
+		{name: "live: 401", in: Live, e: event{kind: refused, class: held}, do: carryOn, to: Behind, left: true},
+		{name: "live: 413", in: Live, e: event{kind: refused, class: large}, do: shrink, to: Behind, left: true},
+		{name: "live: there, Cortex", in: Live, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true}, do: settle, to: Live},
+		{name: "live: " + again + ", Cortex", in: Live, partial: partialStored, e: event{kind: refused, class: final, there: true, again: true}, do: settle, to: Live},
+		{name: "live: all sent again", in: Live, e: event{kind: refused, class: final, there: true, again: true, onlyAgain: true}, do: settle, to: Live},
+		{name: "live: " + again + ", unknown endpoint", in: Live, e: event{kind: refused, class: final, there: true, again: true}, do: suspect, to: Behind, left: true},
+		{name: "live: " + again + ", Prometheus", in: Live, partial: partialRolledBack, e: event{kind: refused, class: final, there: true, again: true, before: true}, do: suspect, to: Behind, left: true},
+		{name: "live: there perhaps, unknown endpoint", in: Live, e: event{kind: refused, class: final, there: true, before: true}, do: carryOn, to: Behind, left: true},
+		{name: "live: there perhaps, Prometheus", in: Live, partial: partialRolledBack, e: event{kind: refused, class: final, there: true, before: true}, do: carryOn, to: Behind, left: true},
+		{name: "live: some bad", in: Live, e: event{kind: refused, class: final, before: true, again: true}, do: doubt, to: Live},
+		{name: "live: out of order for the first time", in: Live, partial: partialStored, e: event{kind: refused, class: final, there: true}, do: doubt, to: Live},
+		{name: "live: lagging", in: Live, e: event{kind: lagging}, do: carryOn, to: Behind, left: true},
+		{name: "live: the watcher has begun again", in: Live, e: event{kind: watcherBegunAgain}, do: carryOn, to: Behind, left: true},
+		{name: "live: the sequences differ", in: Live, e: event{kind: sequenceDiffers}, do: carryOn, to: Behind, left: true},
+		{name: "live: unreadable", in: Live, e: event{kind: unreadable}, do: carryOn, to: Behind, left: true},
+		{name: "live: the queue is gone", in: Live, e: event{kind: queueGone}, do: carryOn, to: Behind, left: true},
+		{name: "behind already: lagging", in: Behind, e: event{kind: lagging}, do: carryOn, to: Behind},
+		{name: "behind already: the watcher has begun again", in: Behind, e: event{kind: watcherBegunAgain}, do: carryOn, to: Behind},
+		{name: "behind already: the sequences differ", in: Behind, e: event{kind: sequenceDiffers}, do: carryOn, to: Behind},
+		{name: "behind already: unreadable", in: Behind, e: event{kind: unreadable}, do: carryOn, to: Behind},
+		{name: "behind already: the queue is gone", in: Behind, e: event{kind: queueGone}, do: carryOn, to: Behind},
+	} {
+		m := machineIn(c.in, c.partial, c.patient)
+		now := machineStart.Add(c.after)
+		d := m.On(c.e, now)
+		if d.do != c.do || m.state != c.to || d.left != c.left {
+			t.Errorf("%s: %s, %s, left %t; expected %s, %s, %t", c.name, d.do, m.state, d.left, c.do, c.to, c.left)
+		}
+		if c.left && (d.why == "" || m.why != d.why || !m.patient) {
+			t.Errorf("%s: the reason is %q, kept %q, patient %t", c.name, d.why, m.why, m.patient)
+		}
+		since := machineStart
+		if c.to != c.in {
+			since = now
+		}
+		if !m.since.Equal(since) {
+			t.Errorf("%s: since %s, expected %s", c.name, m.since, since)
+		}
+		if c.to == Live && m.why != "" {
+			t.Errorf("%s: live, and the reason is %q", c.name, m.why)
+		}
+		reached(t, m, c.in, c.partial, c.patient, c.e, now)
+	}
+	for i, r := range transitions {
+		if !rowsReached[i] {
+			t.Errorf("no case reaches row %d: in %q on %s of %v, needs %q: %s", i, r.in, r.on, r.of, r.needs, r.do)
+		}
+	}
+}
+
+var rowsReached = map[int]bool{}
+
+// reached notes which row an event has taken.
+func reached(t *testing.T, _ *machine, in State, p partialWrites, patient bool, e event, now time.Time) {
+	t.Helper()
+	m := machineIn(in, p, patient)
+	for i := range transitions {
+		if transitions[i].fits(m.state, facts{e, m.partial, m.stayed(now)}) {
+			rowsReached[i] = true
+			return
+		}
+	}
+}
+
+// TestMachineIsComplete: whatever happens in whatever state, there is a row; a
+// destination that ceases to be live has a reason; and nothing but a drained
+// backlog leads to a hand-over.
+func TestMachineIsComplete(t *testing.T) {
+	t.Parallel()
+	possible := map[State][]eventKind{
+		Behind:      {acknowledged, refused, drained, lagging, watcherBegunAgain, sequenceDiffers, unreadable, queueGone, stopped, reconfigured},
+		HandingOver: {acknowledged, refused, handedOver, segmentCut, wouldSendAgain, queueFailed, stopped, reconfigured},
+		Live:        {acknowledged, refused, lagging, watcherBegunAgain, sequenceDiffers, unreadable, queueGone, stopped, reconfigured},
+	}
+	n := 0
+	for state, kinds := range possible {
+		for _, kind := range kinds {
+			for _, partial := range []partialWrites{partialUnknown, partialStored, partialRolledBack} {
+				for class := remotewrite.Unanswered; class <= remotewrite.Final; class++ {
+					for bits := range 1 << 10 {
+						bit := func(i int) bool { return bits>>i&1 == 1 }
+						e := event{
+							kind: kind, class: class, there: bit(0), before: bit(1), again: bit(2), outOfWindow: bit(3),
+							retried: bit(4), alone: bit(5), asked: bit(6), oneAsked: bit(7), vain: bit(8), onlyAgain: bit(2) && bit(9),
+						}
+						checkComplete(t, state, partial, e)
+						n++
+					}
+				}
+			}
+		}
+	}
+	if n < 10_000 {
+		t.Errorf("only %d cases", n)
+	}
+}
+
+func checkComplete(t *testing.T, state State, partial partialWrites, e event) {
+	t.Helper()
+	m := machineIn(state, partial, true)
+	d := m.On(e, machineStart.Add(time.Hour))
+	what := fmt.Sprintf("%s, %+v, partial %d: %s, then %s", state, e, partial, d.do, m.state)
+	fitting := false
+	for i := range transitions {
+		fitting = fitting || transitions[i].fits(state, facts{e, partial, true})
+	}
+	switch {
+	case !fitting:
+		t.Fatal("no row fits:", what)
+	case d.left && d.why == "":
+		t.Fatal("no reason:", what)
+	case m.state == HandingOver && state != HandingOver && e.kind != drained:
+		t.Fatal("handed over without being drained:", what)
+	case m.state == Live && state != Live && e.kind != handedOver:
+		t.Fatal("live without a hand-over:", what)
+	case state == Live && e.kind == refused && d.do == settle && (partial != partialStored && !e.onlyAgain || !e.there):
+		t.Fatal("a refusal taken for an acknowledgement:", what)
+	case state == Behind && e.kind == refused && d.do == settle && (!e.there || !e.before):
+		t.Fatal("a refusal taken for an acknowledgement:", what)
+	case state == Live && e.kind == refused && m.state == Live && d.do == carryOn && !e.retried:
+		t.Fatal("a batch that upstream gives up is forgotten:", what)
+	}
+}

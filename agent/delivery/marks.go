@@ -1,0 +1,125 @@
+package delivery
+
+import (
+	"sync"
+
+	"github.com/go-kit/log/level"
+
+	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+)
+
+// marks writes delivery.json and releases what lies before all marks in it.
+type marks struct {
+	*shared
+
+	dir string
+
+	// mtx is held while marks are written, moved by eviction, or passed on from
+	// one destination to the next: what is written in between would lack some, and
+	// what these still need would be released.
+	mtx sync.Mutex
+	// known: the destinations are. Until then, what delivery.json says of them must
+	// stay. Guarded by mtx.
+	known bool
+
+	writtenMtx sync.Mutex
+	written    backlog.Position // the lowest mark in delivery.json; guarded by writtenMtx
+}
+
+// evict is backlog's OnEvict. The marks are written before anything is deleted:
+// after a crash, it could not be counted any more.
+func (m *marks) evict(to backlog.Position) {
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+	count := func(from, to backlog.Position) (uint64, error) {
+		n, err := m.store.Count(from, to)
+		return n.Samples(), err
+	}
+	for name, account := range m.book.Accounts() {
+		n, err := account.Evict(to, count)
+		if err != nil {
+			level.Error(m.logger).Log("msg", "Cannot count what is evicted", "destination", name, "err", err)
+		}
+		if n > 0 {
+			level.Warn(m.logger).Log("msg", "The oldest unsent samples were evicted to keep the storage budget", "destination", name, "samples", n, "up_to", to)
+		}
+	}
+	if !m.known {
+		return
+	}
+	if _, err := m.write(false); err != nil {
+		level.Error(m.logger).Log("msg", "Cannot save the marks before an eviction", "err", err)
+	}
+}
+
+// segmentDone reports whether every destination has left the segment that the
+// written marks still keep.
+func (m *marks) segmentDone() bool {
+	var at []backlog.Position
+	for _, account := range m.book.Accounts() {
+		at = append(at, account.Mark())
+	}
+	if len(at) == 0 {
+		at = append(at, m.store.End())
+	}
+	m.writtenMtx.Lock()
+	defer m.writtenMtx.Unlock()
+	lowest := lowestOf(at)
+	return lowest.Generation > m.written.Generation || lowest.Segment > m.written.Segment
+}
+
+func lowestOf(positions []backlog.Position) backlog.Position {
+	var lowest backlog.Position
+	for _, p := range positions {
+		if lowest.IsZero() || p.Compare(lowest) < 0 {
+			lowest = p
+		}
+	}
+	return lowest
+}
+
+// saveAndRelease writes delivery.json, and only then unlinks what lies before
+// all marks in it: a crash must not find marks that point at nothing.
+func (m *marks) saveAndRelease(clean bool) error {
+	m.mtx.Lock()
+	defer m.mtx.Unlock()
+	if !m.known {
+		return nil
+	}
+	lowest, err := m.write(clean)
+	if err != nil {
+		return err
+	}
+	return m.store.Release(lowest)
+}
+
+// write writes delivery.json as of one moment at which nothing is being
+// committed, and returns the lowest mark in it. Callers hold mtx.
+func (m *marks) write(clean bool) (backlog.Position, error) {
+	for _, account := range m.book.Accounts() {
+		// What has been read may be on its way.
+		account.MaySent(account.Read())
+	}
+	f := ledger.File{Generation: m.store.Generation(), Clean: clean}
+	m.intake.atRest(m.store.End, func(end backlog.Position) {
+		f.Tail = end
+		_, f.NotAppended = m.book.Totals()
+		f.Destinations = m.book.Saved()
+	})
+	if err := ledger.Write(m.dir, f); err != nil {
+		return backlog.Position{}, err
+	}
+	at := make([]backlog.Position, 0, len(f.Destinations))
+	for _, s := range f.Destinations {
+		at = append(at, s.Mark)
+	}
+	if len(at) == 0 {
+		at = append(at, f.Tail)
+	}
+	lowest := lowestOf(at)
+	m.writtenMtx.Lock()
+	defer m.writtenMtx.Unlock()
+	m.written = lowest
+	return lowest, nil
+}

@@ -1,0 +1,112 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
+)
+
+// before is called in the queue's goroutine before each request: it holds a batch
+// until the follower has read as far as the batch reaches, late samples sent.
+func (f *follower) before(ctx context.Context, items int) {
+	f.mtx.Lock()
+	f.holds++
+	f.mtx.Unlock()
+	for {
+		f.mtx.Lock()
+		open := f.begun && f.expected.outstanding >= items
+		if !open {
+			f.held = items
+		} else {
+			f.held = 0
+		}
+		progress := f.progress
+		f.mtx.Unlock()
+		if open {
+			break
+		}
+		f.nudge()
+		select {
+		case <-ctx.Done():
+			return
+		case <-progress:
+		}
+	}
+	// A watcher that failed begins again at now, and what it skipped would be
+	// taken for acknowledged with the first batch of what comes after.
+	if f.queue.BegunAgain() {
+		_ = f.leave(watcherBegunAgain, errors.New("before this batch"))
+		<-ctx.Done()
+	}
+}
+
+// after is called in the queue's goroutine after each attempt. By not returning
+// it holds the queue: upstream would go on with the next batch.
+func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
+	t := f.t
+	if o.Err == "" {
+		f.maybeThere = false
+		f.answered(o.Items(), "")
+		t.succeeded()
+		t.on(event{kind: acknowledged})
+		return
+	}
+	if ctx.Err() != nil {
+		return // cut off by the stop of the queue: unanswered
+	}
+	again, onlyAgain := f.sendsAgain(o.Items())
+	e := event{
+		kind: refused, class: remotewrite.ClassOf(o.Status), retried: o.Retried,
+		there: remotewrite.AlreadyThere(o.Err), before: f.maybeThere, again: again > 0, onlyAgain: onlyAgain,
+	}
+	if f.stopped() != nil {
+		// Behind already: nothing may overtake this batch, nor be concluded from it.
+		t.failed(remotewrite.Kind(o.Status), o.Err)
+		<-ctx.Done()
+		return
+	}
+	d := t.on(e)
+	switch d.do {
+	case settle:
+		f.maybeThere = false
+		f.answered(o.Items(), "")
+		t.succeeded()
+		return
+	case doubt:
+		f.maybeThere = false
+		t.failed(remotewrite.Kind(o.Status), o.Err)
+		f.answered(o.Items(), remotewrite.Reason(o.Status, o.Err))
+		return
+	case shrink:
+		t.shrink(max(1, f.e.BatchSize()/2))
+	case suspect:
+		f.suspect(o.Items() - again)
+	}
+	t.failed(remotewrite.Kind(o.Status), o.Err)
+	// Only what upstream tries again may go on. The follower may have gone behind
+	// a moment ago: then this batch must not be overtaken either.
+	if !d.left && o.Retried {
+		f.maybeThere = f.maybeThere || remotewrite.MayHaveStored(o.Status, o.Err)
+		return // upstream tries the same batch again
+	}
+	f.stop(fmt.Errorf("%s: %s", d.why, o.Err))
+	<-ctx.Done()
+}
+
+// sendsAgain returns how many of the next items of the queue had been delivered
+// before, at the most, and whether all had, for sure.
+func (f *follower) sendsAgain(items int) (again int, only bool) {
+	f.mtx.Lock()
+	defer f.mtx.Unlock()
+	return f.expected.againIn(items)
+}
+
+// suspect notes what is left open by the refusal of a batch with so many new items.
+func (f *follower) suspect(fresh int) {
+	f.t.mtx.Lock()
+	defer f.t.mtx.Unlock()
+	f.t.doubtful = &suspicion{at: f.from, items: fresh, after: f.sentIfAfter}
+}

@@ -1,0 +1,191 @@
+package delivery
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+)
+
+// grouped builds items of series a, b, …, from their times.
+func grouped(times ...[]int64) []remotewrite.Item {
+	var out []remotewrite.Item
+	for i, ts := range times {
+		series := &remotewrite.Series{Labels: labels.FromStrings("__name__", string(rune('a'+i)))}
+		for _, t := range ts {
+			out = append(out, remotewrite.Item{Series: series, T: t})
+		}
+	}
+	return out
+}
+
+// spell writes items as a1 a2 b1.
+func spell(items []remotewrite.Item) (out []string) {
+	for _, it := range items {
+		out = append(out, it.Series.Labels.Get("__name__")+strconv.FormatInt(it.T, 10))
+	}
+	return out
+}
+
+func TestSplitPoint(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		items []remotewrite.Item
+		want  int
+	}{
+		{grouped([]int64{1, 2}), 1},
+		{grouped([]int64{1, 2, 3}), 1},
+		{grouped([]int64{1}, []int64{1}), 1},
+		{grouped([]int64{1, 2, 3, 4, 5}, []int64{1}), 5},
+		{grouped([]int64{1}, []int64{1, 2, 3, 4, 5}), 1},
+		{grouped([]int64{1, 2}, []int64{1, 2}, []int64{1, 2}), 2},
+	} {
+		if got := splitPoint(c.items); got != c.want {
+			t.Errorf("%v is cut at %d, expected %d", spell(c.items), got, c.want)
+		}
+	}
+}
+
+func TestSplitTime(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		items       []remotewrite.Item
+		older, rest []string
+	}{
+		{grouped([]int64{5, 5}), nil, []string{"a5", "a5"}},
+		{grouped([]int64{1, 9}, []int64{2, 8}), []string{"a1", "b2"}, []string{"a9", "b8"}},
+		{grouped([]int64{1, 2}, []int64{1, 100}), []string{"a1", "a2", "b1"}, []string{"b100"}},
+	} {
+		at := splitTime(c.items)
+		if got := spell(c.items[:at]); !slices.Equal(got, c.older) {
+			t.Errorf("older: %v, expected %v", got, c.older)
+		}
+		if got := spell(c.items[at:]); !slices.Equal(got, c.rest) {
+			t.Errorf("newer: %v, expected %v", got, c.rest)
+		}
+	}
+}
+
+// TestSplitTimeKeepsOrder: halves stay grouped and ascending, nothing is lost,
+// and no newer sample of a series is in the first half.
+func TestSplitTimeKeepsOrder(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		times := make([][]int64, 1+r.IntN(6))
+		for i := range times {
+			for range 1 + r.IntN(5) {
+				times[i] = append(times[i], r.Int64N(20))
+			}
+			slices.Sort(times[i])
+		}
+		items := grouped(times...)
+		before := spell(items)
+		at := splitTime(items)
+		after := spell(items)
+		slices.Sort(before)
+		sorted := slices.Clone(after)
+		slices.Sort(sorted)
+		if !slices.Equal(before, sorted) {
+			t.Fatalf("%v became %v", before, sorted)
+		}
+		last := map[*remotewrite.Series]int64{}
+		for _, half := range [][]remotewrite.Item{items[:at], items[at:]} {
+			for i, it := range half {
+				if seen, ok := last[it.Series]; ok && it.T < seen {
+					t.Fatalf("%v goes backwards at %v", after, spell(half[i:]))
+				}
+				last[it.Series] = it.T
+			}
+		}
+	}
+}
+
+func TestTypicalSeries(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		items    []remotewrite.Item
+		from, to int
+	}{
+		{nil, 0, 0},
+		{grouped([]int64{1, 2, 3}), 0, 3},
+		{grouped([]int64{1}, []int64{7, 8}, []int64{6, 7, 8}), 1, 3},          // one that is old does not count
+		{grouped([]int64{7, 8, 9}, []int64{8, 9}, []int64{100}), 3, 5},        // nor one that is stamped ahead
+		{grouped([]int64{1, 2}, []int64{2}, []int64{1, 2}, []int64{9}), 2, 3}, // of those that end together, the shortest
+	} {
+		if from, to := typicalSeries(c.items); from != c.from || to != c.to {
+			t.Errorf("%v: %d to %d, expected %d to %d", spell(c.items), from, to, c.from, c.to)
+		}
+	}
+	exemplars := grouped([]int64{1})
+	exemplars[0].Kind = remotewrite.Exemplar
+	if from, to := typicalSeries(exemplars); from != to {
+		t.Errorf("an exemplar is taken for a sample")
+	}
+}
+
+func TestLastOf(t *testing.T) {
+	t.Parallel()
+	items := grouped([]int64{1, 5, 9}, []int64{2, 5})
+	wal := []remotewrite.Item{items[0], items[3], items[1], items[4], items[2]} // a1 b2 a5 b5 a9
+	last := lastOf(wal, 8)
+	if got := spell([]remotewrite.Item{last}); got[0] != "b5" {
+		t.Errorf("the last is %v", got)
+	}
+	if from, to := runUpTo(items, last); from != 3 || to != 5 {
+		t.Errorf("its run is %d to %d", from, to)
+	}
+	if from, to := runUpTo(items, items[1]); from != 0 || to != 2 {
+		t.Errorf("the run up to a5 is %d to %d", from, to)
+	}
+	if last := lastOf(nil, 8); last.Series != nil {
+		t.Errorf("the last of nothing is %v", last)
+	}
+}
+
+func TestOlderOfPairs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		items []remotewrite.Item
+		want  []string
+	}{
+		{grouped([]int64{1}, []int64{2}), nil},
+		{grouped([]int64{5, 5}), nil}, // one time is no pair
+		{grouped([]int64{1, 2, 3}, []int64{4}, []int64{5, 6}), []string{"a1", "c5"}},
+		{grouped([]int64{1, 2}, []int64{1, 2}, []int64{1, 2}, []int64{1, 2}), []string{"a1", "b1", "c1"}},
+	} {
+		var got []string
+		for _, i := range olderOfPairs(c.items, mostAsked) {
+			got = append(got, spell(c.items[i:i+1])...)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%v: %v, expected %v", spell(c.items), got, c.want)
+		}
+	}
+}
+
+// TestBudget: an endpoint that refuses everything is asked ever less.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	d := &sender{budget: mostInVain}
+	var got []int
+	for range 4 {
+		d.learnBudget(&search{budget: d.budget, refusals: d.budget})
+		got = append(got, d.budget)
+	}
+	if !slices.Equal(got, []int{8, 2, 1, 1}) {
+		t.Errorf("the budget went %v", got)
+	}
+	d.learnBudget(&search{budget: 1})
+	if d.budget != 1 {
+		t.Errorf("a batch without a word made it %d", d.budget)
+	}
+	d.learnBudget(&search{budget: 1, refusals: 5, taken: true})
+	if d.budget != mostInVain {
+		t.Errorf("after a part that was taken it is %d", d.budget)
+	}
+}

@@ -1,0 +1,185 @@
+package delivery
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+)
+
+// mostInVain is how many requests for parts of one refused batch an endpoint may
+// refuse in a row, before a single sample is asked about; if that is refused as
+// well, the endpoint is taken to refuse everything. After a batch in vain it is
+// a quarter, down to one: an endpoint that refuses everything is asked twice for
+// each batch. The first part that is taken brings it back.
+const mostInVain = 32
+
+// search is the way to the refused samples of one batch.
+type search struct {
+	budget   int
+	refusals int  // in a row
+	taken    bool // a part of the batch has been acknowledged
+	oneAsked bool
+	asked    bool // see event.asked
+	reason   string
+}
+
+// vain reports whether enough parts have been refused in a row.
+func (s *search) vain() bool { return s.refusals >= s.budget }
+
+// hopeless reports whether nothing more of the batch is worth a request.
+func (s *search) hopeless() bool { return s.oneAsked && !s.taken }
+
+// part is what goes into one request, grouped by series.
+type part struct {
+	items []remotewrite.Item
+	// before: an earlier request with these items may have been stored.
+	before bool
+	// last is the sample of the batch that came last, stamped ahead ones aside.
+	last remotewrite.Item
+}
+
+// judge notes a refusal, and makes of it what the machine is asked about.
+func (s *search) judge(p *part, r *remotewrite.Refusal) event {
+	words := r.Error()
+	e := event{
+		kind: refused, class: r.Class(),
+		there: remotewrite.AlreadyThere(r.Body), before: p.before,
+		outOfWindow: remotewrite.OutOfWindow(r.Body),
+		alone:       len(p.items) == 1, asked: s.asked, oneAsked: s.oneAsked,
+	}
+	s.reason = remotewrite.Reason(r.Status, words)
+	if e.class == remotewrite.TooLarge {
+		s.reason = "too_large"
+	}
+	// A series that is refused is no surprise once it is alone.
+	if e.class == remotewrite.Final && !(e.there && e.before) && (!oneSeries(p.items) || !s.taken) {
+		s.refusals++
+	}
+	e.vain = s.vain()
+	return e
+}
+
+// splitPoint returns where to cut grouped items in two: between two series next
+// to the middle, so that a series which is refused is soon alone; within the
+// series if there is only one. Either way, what comes first is the older.
+func splitPoint(items []remotewrite.Item) int {
+	middle := len(items) / 2
+	for d := 0; d < len(items); d++ {
+		for _, i := range []int{middle - d, middle + d} {
+			if i > 0 && i < len(items) && items[i].Series != items[i-1].Series {
+				return i
+			}
+		}
+	}
+	return middle
+}
+
+// splitTime moves the older half of the time that items span to the front, each
+// half still grouped, and returns where the newer begins; 0 when all are of one
+// time.
+func splitTime(items []remotewrite.Item) int {
+	first, last := items[0].T, items[0].T
+	for _, it := range items {
+		first, last = min(first, it.T), max(last, it.T)
+	}
+	if first == last {
+		return 0
+	}
+	middle := first + (last-first)/2
+	newer := make([]remotewrite.Item, 0, len(items)/2)
+	older := items[:0]
+	for _, it := range items {
+		if it.T > middle {
+			newer = append(newer, it)
+		} else {
+			older = append(older, it)
+		}
+	}
+	copy(items[len(older):], newer)
+	return len(older)
+}
+
+// typicalSeries returns the bounds of a run of samples of one series in grouped
+// items: of those whose newest sample has the median time, the shortest.
+func typicalSeries(items []remotewrite.Item) (from, to int) {
+	type run struct{ from, to int }
+	var runs []run
+	for i := 0; i < len(items); {
+		j := i + 1
+		for j < len(items) && items[j].Series == items[i].Series && items[j].Kind != remotewrite.Exemplar {
+			j++
+		}
+		if items[i].Kind != remotewrite.Exemplar {
+			runs = append(runs, run{i, j})
+		}
+		i = j
+	}
+	if len(runs) == 0 {
+		return 0, 0
+	}
+	slices.SortStableFunc(runs, func(a, b run) int { return cmp.Compare(items[a.to-1].T, items[b.to-1].T) })
+	best := runs[len(runs)/2]
+	for _, r := range runs {
+		if items[r.to-1].T == items[best.to-1].T && r.to-r.from < best.to-best.from {
+			best = r
+		}
+	}
+	return best.from, best.to
+}
+
+// runUpTo returns the bounds of the samples of last's series in grouped items that
+// are not newer than last.
+func runUpTo(items []remotewrite.Item, last remotewrite.Item) (from, to int) {
+	for i := range items {
+		if items[i].Series != last.Series || items[i].Kind == remotewrite.Exemplar || items[i].T > last.T {
+			continue
+		}
+		if to == 0 {
+			from = i
+		}
+		to = i + 1
+	}
+	return from, to
+}
+
+// lastOf returns the sample that came last of items in the order of the WAL, of
+// those that are not stamped ahead of now, in milliseconds: with a batch of one
+// time, it is what an endpoint was sent last.
+func lastOf(items []remotewrite.Item, now int64) (last remotewrite.Item) {
+	for _, it := range items {
+		if it.Kind != remotewrite.Exemplar && it.T <= now && (last.Series == nil || it.T >= last.T) {
+			last = it
+		}
+	}
+	return last
+}
+
+// oneSeries reports whether grouped items are all of one series.
+func oneSeries(items []remotewrite.Item) bool {
+	return len(items) > 0 && items[0].Series == items[len(items)-1].Series
+}
+
+// olderOfPairs returns the indices of samples of different series, at most n, for
+// each of which grouped items hold a newer one of the same series: the oldest,
+// because one that is taken must not have overtaken any.
+func olderOfPairs(items []remotewrite.Item, n int) []int {
+	var out []int
+	for i := 0; i < len(items) && len(out) < n; {
+		j, oldest, pair := i, -1, false
+		for ; j < len(items) && items[j].Series == items[i].Series; j++ {
+			switch {
+			case items[j].Kind == remotewrite.Exemplar:
+			case oldest < 0:
+				oldest = j
+			case items[oldest].T < items[j].T:
+				pair = true
+			}
+		}
+		if pair {
+			out = append(out, oldest)
+		}
+		i = j
+	}
+	return out
+}

@@ -1,0 +1,85 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+)
+
+// batchFactor is how many times max_samples_per_send a request of the backlog may
+// hold: grouped by series, a request of thousands of samples costs less than half
+// a byte on the wire for what else takes two.
+const batchFactor = 5
+
+// sender makes the requests of one drainer, and knows what these have taught.
+type sender struct {
+	*destination
+
+	encoder *remotewrite.Encoder
+	// most items in a request. A 413 makes it smaller.
+	most int
+	// budget is how many requests for parts of one batch may be refused in vain;
+	// see mostInVain.
+	budget int
+	// inconclusive counts the batches with which it was tried in vain to find out
+	// what the endpoint does with partial writes.
+	inconclusive int
+}
+
+func newSender(t *destination) *sender {
+	return &sender{
+		destination: t,
+		encoder:     remotewrite.NewEncoder(t.typeAndUnitLabels),
+		most:        batchFactor * t.inForce().BatchSize(),
+		budget:      mostInVain,
+	}
+}
+
+// send makes one request. A refusal is what the endpoint answered; an error,
+// that there was nothing to send.
+func (d *sender) send(ctx context.Context, items []remotewrite.Item, attempt int) (*remotewrite.Refusal, error) {
+	e := d.inForce()
+	body, err := d.encoder.Encode(e.V2, items)
+	if err != nil {
+		return nil, err
+	}
+	d.breathe()
+	err = e.Post(ctx, body, attempt)
+	var r *remotewrite.Refusal
+	if errors.As(err, &r) {
+		return r, nil
+	}
+	return nil, err
+}
+
+// sendUntilAnswered sends items until they are acknowledged (nil) or refused for
+// good.
+func (d *sender) sendUntilAnswered(ctx context.Context, items []remotewrite.Item) (*remotewrite.Refusal, error) {
+	for attempt := 0; ; attempt++ {
+		r, err := d.send(ctx, items, attempt)
+		switch {
+		case ctx.Err() != nil && (err != nil || r != nil):
+			return nil, ctx.Err()
+		case err != nil: // not even encoded
+			return &remotewrite.Refusal{Err: err}, nil
+		case r == nil:
+			d.succeeded()
+			return nil, nil
+		}
+		switch r.Class() {
+		case remotewrite.Final, remotewrite.TooLarge:
+			return r, nil
+		}
+		d.failed(remotewrite.Kind(r.Status), r.Error())
+		if !d.pause(ctx, d.backoff(attempt, r)) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (d *sender) backoff(attempt int, r *remotewrite.Refusal) time.Duration {
+	e := d.inForce()
+	return remotewrite.Backoff(attempt, e.MinBackoff, e.MaxBackoff, r.RetryAfter)
+}

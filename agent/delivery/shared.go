@@ -1,0 +1,71 @@
+package delivery
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/go-kit/log"
+
+	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
+)
+
+// stopGrace is what a request in flight gets when the agent stops.
+const stopGrace = time.Second
+
+// pollInterval is how often a destination looks around when nothing is
+// committed: at its deadlines, and whether it may be handed over.
+const pollInterval = 250 * time.Millisecond
+
+// shared is what all destinations of a Delivery use.
+type shared struct {
+	store   *backlog.Store
+	queues  *upstreamqueue.Queues
+	book    *ledger.Book
+	intake  *intake
+	catchUp *catchUpRate
+	logger  log.Logger
+	slogger *slog.Logger
+
+	maxLiveLag        time.Duration
+	minStay           time.Duration
+	typeAndUnitLabels bool
+}
+
+// graceful returns a context that ends a moment after ctx: what is in flight
+// when the agent stops may be answered, and need not be sent again.
+func graceful(ctx context.Context) (context.Context, context.CancelFunc) {
+	g, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(stopGrace, cancel)
+		context.AfterFunc(g, func() { t.Stop() })
+	})
+	return g, func() { stop(); cancel() }
+}
+
+// sleep returns false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// wait returns when changed or wake has something, at the latest after d. wake
+// may be nil.
+func wait(ctx context.Context, changed, wake <-chan struct{}, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	case <-wake:
+	case <-t.C:
+	}
+}
