@@ -105,19 +105,16 @@ func TestDamage(t *testing.T) {
 			one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
 			r.start()
 			r.awaitState("one", delivery.Live)
-			if err := r.endpoint.Down(); err != nil {
-				t.Fatal(err)
-			}
-			r.awaitScrapes(one, 60)
-			cut := time.Now().Add(-settleMargin)
-			r.kill()
-			r.start() // so that all of it is a finished generation
-			r.kill()
-			c.harm(t, r.options.StoragePath)
-			r.start()
-			if err := r.endpoint.Up(); err != nil {
-				t.Fatal(err)
-			}
+			var cut time.Time
+			r.outage(func() {
+				r.awaitScrapes(one, 60)
+				cut = time.Now()
+				r.kill()
+				r.start() // so that all of it is a finished generation
+				r.kill()
+				c.harm(t, r.options.StoragePath)
+				r.start()
+			})
 			r.awaitState("one", delivery.Live)
 			r.eventually("what is left to arrive", func() error {
 				s := r.endpoint.Snapshot().Scrapes(one, "", cut)
@@ -138,7 +135,7 @@ func TestDamage(t *testing.T) {
 func smallDisk(t *testing.T, r *rig) string {
 	t.Helper()
 	mount := r.options.StoragePath
-	if err := os.MkdirAll(mount, 0o755); err != nil {
+	if err := os.MkdirAll(mount, 0o750); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=24m"); err != nil {
@@ -170,7 +167,7 @@ func TestSuddenlyFull(t *testing.T) {
 	}
 	f.Close()
 	r.eventually("a commit to fail, or to be refused in time", func() error {
-		if !strings.Contains(r.log.String(), "opening the storage anew") && !r.status().Storage.Refusing {
+		if !strings.Contains(r.log.String(), "Opening the storage anew") && !r.status().Storage.Refusing {
 			return errors.New("not yet")
 		}
 		return nil
@@ -184,18 +181,30 @@ func TestSuddenlyFull(t *testing.T) {
 		}
 		return nil
 	})
-	from := time.Now().Add(r.interval)
+	r.awaitScrapes(one, 2) // one that had begun before may fail
+	from := time.Now()
 	r.awaitScrapes(one, 10)
 	r.awaitState("one", delivery.Live)
+	r.awaitNew(one, from)
+	r.checkNothingLost(r.endpoint)
+}
+
+// awaitNew waits until what a target has answered since a time is stored.
+func (r *rig) awaitNew(target *agenttest.Target, from time.Time) {
+	r.t.Helper()
+	now := time.Now()
+	at := map[int64]time.Time{}
+	for _, scrape := range target.Answered() {
+		at[scrape.Ordinal] = scrape.At
+	}
 	r.eventually("new scrapes to arrive", func() error {
-		for _, missing := range r.endpoint.Snapshot().Scrapes(one, "", time.Now().Add(-settleMargin)).Missing {
-			if at := one.Answered()[missing-1].At; at.After(from) {
+		for _, missing := range r.endpoint.Snapshot().Scrapes(target, "", now).Missing {
+			if at[missing].After(from) {
 				return fmt.Errorf("scrape %d is missing", missing)
 			}
 		}
 		return nil
 	})
-	r.checkNothingLost(r.endpoint)
 }
 
 // TestFullDisk: on a full disk the agent stays up and refuses appends before
@@ -225,24 +234,16 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	from := time.Time{}
 	r.eventually("appends to be taken up again", func() error {
 		if r.status().Storage.Refusing {
 			return errors.New("still refusing")
 		}
-		from = time.Now().Add(r.interval)
 		return nil
 	})
+	r.awaitScrapes(one, 2) // one that had begun before may be refused
+	from := time.Now()
 	r.awaitScrapes(one, 10)
-	r.eventually("new scrapes to arrive", func() error {
-		s := r.endpoint.Snapshot().Scrapes(one, "", time.Now().Add(-settleMargin))
-		for _, missing := range s.Missing {
-			if at := one.Answered()[missing-1].At; at.After(from) {
-				return fmt.Errorf("scrape %d is missing", missing)
-			}
-		}
-		return nil
-	})
+	r.awaitNew(one, from)
 	l := r.awaitLedger("one", r.endpoint)
 	if l.NotAppended == 0 || l.DamagedBytes > 0 {
 		t.Errorf("the ledger says %+v", l)

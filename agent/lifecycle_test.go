@@ -1,13 +1,9 @@
 package agent_test
 
 import (
-	"context"
-	"log/slog"
-	"os"
 	"testing"
 	"time"
 
-	"github.com/prometheus/prometheus/config"
 	"go.uber.org/goleak"
 
 	"github.com/opstrace/opstrace-agent/agent"
@@ -18,24 +14,9 @@ import (
 func TestTwice(t *testing.T) {
 	r := newRig(t, agenttest.Manners{})
 	one := r.targets.Add("one", agenttest.TargetOptions{Series: 5})
-	r.configure()
 	before := goleak.IgnoreCurrent()
 	for range 2 {
-		a, err := agent.New(agent.Options{StoragePath: r.options.StoragePath, SyncInterval: time.Second})
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := os.ReadFile(r.configFile())
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg, err := config.Load(string(content), slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- a.Run(ctx, cfg) }()
+		a, stop := r.inProcess(agent.Options{SyncInterval: time.Second})
 		r.awaitScrapes(one, 5)
 		if !a.Ready() {
 			t.Error("not ready")
@@ -47,9 +28,6 @@ func TestTwice(t *testing.T) {
 			t.Error(err)
 		}
 		stop()
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
 		if a.Ready() {
 			t.Error("ready after the end")
 		}

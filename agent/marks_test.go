@@ -1,20 +1,16 @@
 package agent_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/prometheus/config"
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
@@ -64,45 +60,21 @@ func TestStopBeforeTheFirstApply(t *testing.T) {
 	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20})
 	r.start()
 	r.awaitState("one", delivery.Live)
-	if err := r.endpoint.Down(); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitScrapes(one, 10)
-	r.stop()
-	cut := time.Now().Add(-settleMargin)
-	rewriteMarks(t, r.options.StoragePath, "written", time.Now().Add(time.Hour).UnixMilli())
-
-	a, err := agent.New(agent.Options{StoragePath: r.options.StoragePath, MaxClockWait: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := os.ReadFile(r.configFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := config.Load(string(content), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx, cfg) }()
-	for deadline := time.Now().Add(patience); !strings.Contains(a.Status().Waiting, "clock"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the agent does not wait for the clock: %q", a.Status().Waiting)
-		}
-	}
-	stop()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-
-	r.start()
-	if err := r.endpoint.Up(); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitAll(r.endpoint, cut, one)
+	r.outage(func() {
+		r.awaitScrapes(one, 10)
+		r.stop()
+		rewriteMarks(t, r.options.StoragePath, "written", time.Now().Add(time.Hour).UnixMilli())
+		a, stop := r.inProcess(agent.Options{MaxClockWait: time.Hour})
+		r.eventually("the agent to wait for the clock", func() error {
+			if waiting := a.Status().Waiting; !strings.Contains(waiting, "clock") {
+				return fmt.Errorf("it waits for %q", waiting)
+			}
+			return nil
+		})
+		stop()
+		r.start()
+	})
+	r.awaitAll(r.endpoint, one)
 	r.awaitLedger("one", r.endpoint)
 }
 
@@ -134,7 +106,6 @@ func TestReloadKeepsBacklogs(t *testing.T) {
 		r.awaitState(fmt.Sprintf("hanging%d", i), delivery.Behind)
 	}
 	r.awaitScrapes(one, 40) // some segments
-	cut := time.Now().Add(-settleMargin)
 	r.global = "  external_labels: {site: b}"
 	begun := time.Now()
 	if err := r.reload(); err != nil {
@@ -147,7 +118,7 @@ func TestReloadKeepsBacklogs(t *testing.T) {
 		e.Recover()
 	}
 	for _, e := range endpoints {
-		r.awaitAll(e, cut, one)
+		r.awaitAll(e, one)
 	}
 }
 
@@ -173,7 +144,7 @@ func TestReloadAfter413(t *testing.T) {
 		r.endpoint.Recover()
 		r.awaitScrapes(one, 5)
 	}
-	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+	r.awaitAll(r.endpoint, one)
 	r.awaitLedger("one", r.endpoint)
 }
 
@@ -214,7 +185,7 @@ func TestVanishedCertificate(t *testing.T) {
 	}
 	r.awaitScrapes(one, 5)
 	for _, e := range []*agenttest.Endpoint{r.endpoint, other, third} {
-		r.awaitAll(e, time.Now().Add(-2*settleMargin), one)
+		r.awaitAll(e, one)
 	}
 }
 
@@ -231,13 +202,7 @@ func TestRelabelledAway(t *testing.T) {
 	r.awaitState("one", delivery.Live)
 	r.endpoint.RespondNext(agenttest.EmptyRing())
 	r.awaitState("one", delivery.Behind)
-	if err := r.endpoint.Down(); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitScrapes(one, 150)
-	if err := r.endpoint.Up(); err != nil {
-		t.Fatal(err)
-	}
+	r.outage(func() { r.awaitScrapes(one, 150) })
 	r.eventually("the ledger to add up", func() error {
 		l := r.destination("one").Ledger
 		if sum := l.Delivered + total(l.Refused) + total(l.Filtered) + total(l.Uncertain) + l.Evicted; sum > l.Appended || l.OnDisk > 2000 {
@@ -268,17 +233,12 @@ func TestKilledBeforeAReceiverThatRollsBack(t *testing.T) {
 		}
 		return nil
 	})
-	if err := r.endpoint.Down(); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitScrapes(one, 10)
-	cut := time.Now().Add(-settleMargin)
-	r.kill()
-	if err := r.endpoint.Up(); err != nil {
-		t.Fatal(err)
-	}
+	r.outage(func() {
+		r.awaitScrapes(one, 10)
+		r.kill()
+	})
 	r.start()
-	r.awaitAll(r.endpoint, cut, one)
+	r.awaitAll(r.endpoint, one)
 	r.awaitLedger("one", r.endpoint)
 }
 
@@ -302,7 +262,7 @@ func TestStopWithHangingEndpoint(t *testing.T) {
 	r.endpoint.Recover()
 	r.start()
 	r.awaitScrapes(one, 5)
-	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one, two)
+	r.awaitAll(r.endpoint, one, two)
 }
 
 // TestAliveInLongPause: an endpoint that wants to be left alone for long does
@@ -341,19 +301,15 @@ func TestLedgerWithoutMarks(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20})
-	if err := r.endpoint.Down(); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	r.awaitScrapes(one, 10)
-	r.kill()
-	flip(t, filepath.Join(r.options.StoragePath, "delivery.json"))
-	r.start()
-	if err := r.endpoint.Up(); err != nil {
-		t.Fatal(err)
-	}
+	r.outage(func() {
+		r.start()
+		r.awaitScrapes(one, 10)
+		r.kill()
+		flip(t, filepath.Join(r.options.StoragePath, "delivery.json"))
+		r.start()
+	})
 	r.awaitScrapes(one, 5)
-	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+	r.awaitAll(r.endpoint, one)
 	r.awaitLedger("one", r.endpoint)
 }
 
@@ -381,6 +337,6 @@ func TestWatcherBeginsAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.awaitScrapes(one, 40) // it pauses for 5 s
-	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+	r.awaitAll(r.endpoint, one)
 	r.awaitLedger("one", r.endpoint)
 }

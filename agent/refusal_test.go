@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
@@ -54,7 +53,7 @@ func TestMendableRefusals(t *testing.T) {
 			})
 			r.endpoint.Recover()
 			r.awaitScrapes(one, 5)
-			r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+			r.awaitAll(r.endpoint, one)
 			r.awaitState("one", delivery.Live)
 			r.targets.Remove(one)
 			r.awaitLedger("one", r.endpoint)
@@ -75,7 +74,7 @@ func TestUntrustedCertificate(t *testing.T) {
 	r.awaitScrapes(one, 25)
 	r.endpoint.SetTLS(agenttest.TLSTrusted)
 	r.awaitScrapes(one, 5)
-	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+	r.awaitAll(r.endpoint, one)
 }
 
 // TestTokenRotation: the token file is read again; a wrong one loses nothing.
@@ -93,7 +92,7 @@ func TestTokenRotation(t *testing.T) {
 	}
 	writeFile(t, r.dir, "token", []byte("new-token\n"))
 	r.awaitScrapes(one, 5)
-	r.awaitAll(r.endpoint, time.Now().Add(-settleMargin), one)
+	r.awaitAll(r.endpoint, one)
 	if !strings.Contains(r.log.String(), "bad authentication token") {
 		t.Error("the log does not have the endpoint's words")
 	}
@@ -109,9 +108,7 @@ func TestOneBadSeries(t *testing.T) {
 	r.awaitState("one", delivery.Live)
 	since := r.destination("one").Since
 	r.awaitScrapes(one, 25)
-	r.eventually("every scrape to arrive", func() error {
-		return r.endpoint.Snapshot().Scrapes(one, "", time.Now().Add(-2*settleMargin)).Err()
-	})
+	r.awaitStored(r.endpoint, "", one)
 	s := r.destination("one")
 	if s.State != delivery.Live || !s.Since.Equal(since) {
 		t.Errorf("the destination did not stay live: %+v", s)
@@ -132,20 +129,19 @@ func TestAllOrNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{AllOrNothing: true})
 	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20, Wide: true})
-	if err := r.endpoint.Down(); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	r.awaitState("one", delivery.Behind)
-	r.awaitScrapes(one, 20)
-	r.targets.Remove(one) // all of it is backlog
-	time.Sleep(2 * r.interval)
-	if err := r.endpoint.Up(); err != nil {
-		t.Fatal(err)
-	}
-	r.eventually("every scrape to arrive", func() error {
-		return r.endpoint.Snapshot().Scrapes(one, "", time.Now().Add(-settleMargin)).Err()
+	r.outage(func() {
+		r.start()
+		r.awaitState("one", delivery.Behind)
+		r.awaitScrapes(one, 20)
+		r.targets.Remove(one) // all of it is backlog
+		r.eventually("the agent to find the target gone", func() error {
+			if body, _, err := r.get("/targets"); err != nil || !strings.Contains(string(body), "404") {
+				return fmt.Errorf("%v: %s", err, body)
+			}
+			return nil
+		})
 	})
+	r.awaitStored(r.endpoint, "", one)
 	r.eventually("the ledger to add up", func() error {
 		l := r.destination("one").Ledger
 		if l.OnDisk != 0 || l.Delivered != uint64(r.endpoint.Snapshot().Accepted) {

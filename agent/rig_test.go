@@ -7,12 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,112 +17,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-kit/log"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/prometheus/prometheus/config"
-
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
-
-// The tests run the agent in a process of its own, so that it can be stopped,
-// killed and started again as in the field. The process is this test binary.
-const childEnv = "OPSTRACE_AGENT_TEST_CHILD"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
-		if err := child(); err != nil {
-			fmt.Fprintln(os.Stderr, "child:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// childConfig is what the child reads from its standard input.
-type childConfig struct {
-	Options    childOptions
-	ConfigFile string
-	AddrFile   string
-}
-
-// childOptions are the parts of agent.Options that tests set.
-type childOptions struct {
-	StoragePath                                                 string
-	BacklogMaxBytes, MinFreeBytes                               int64
-	SyncInterval, MaxLiveLag, MinStay, TruncateInterval, MaxClk time.Duration
-	SegmentSize                                                 int
-	MaxCatchUpRate                                              float64
-}
-
-func child() error {
-	var c childConfig
-	if err := json.NewDecoder(os.Stdin).Decode(&c); err != nil {
-		return err
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	o := c.Options
-	a, err := agent.New(agent.Options{
-		StoragePath: o.StoragePath, BacklogMaxBytes: o.BacklogMaxBytes, MinFreeBytes: o.MinFreeBytes,
-		SyncInterval: o.SyncInterval, MaxLiveLag: o.MaxLiveLag, MinStay: o.MinStay,
-		TruncateInterval: o.TruncateInterval, MaxClockWait: o.MaxClk, SegmentSize: o.SegmentSize,
-		MaxCatchUpRate: o.MaxCatchUpRate, LogLevel: slog.LevelDebug,
-		Logger: log.With(log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr)), "ts", log.DefaultTimestampUTC),
-	})
-	if err != nil {
-		return err
-	}
-	load := func() (*config.Config, error) {
-		b, err := os.ReadFile(c.ConfigFile)
-		if err != nil {
-			return nil, err
-		}
-		return config.Load(string(b), slog.New(slog.DiscardHandler))
-	}
-	cfg, err := load()
-	if err != nil {
-		return err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(a.Status())
-	})
-	mux.HandleFunc("/alive", func(w http.ResponseWriter, _ *http.Request) {
-		if err := a.Alive(time.Second); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
-	})
-	mux.HandleFunc("/reload", func(w http.ResponseWriter, _ *http.Request) {
-		cfg, err := load()
-		if err == nil {
-			err = a.Apply(cfg)
-		}
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
-	})
-	mux.HandleFunc("/targets", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, a.ScrapeManager().TargetsActive())
-		for _, ts := range a.ScrapeManager().TargetsActive() {
-			for _, t := range ts {
-				fmt.Fprintln(w, t.LastError(), t.LastScrape())
-			}
-		}
-	})
-	mux.Handle("/metrics", promhttp.HandlerFor(a.Gatherer(), promhttp.HandlerOpts{}))
-	go func() { _ = http.Serve(l, mux) }()
-	if err := os.WriteFile(c.AddrFile, []byte(l.Addr().String()), 0o600); err != nil {
-		return err
-	}
-	return a.Run(ctx, cfg)
-}
 
 // rig is an endpoint, targets, and an agent between them.
 type rig struct {
@@ -136,13 +32,16 @@ type rig struct {
 	targets  *agenttest.Targets
 	global   string // lines of the global section
 	writes   string // remote_write entries
+	jobs     string // further scrape_configs
 	interval time.Duration
 	env      []string // of the agent's process
+	damaged  bool     // the test damages what is on disk
 
 	cmd  *exec.Cmd
 	addr string
 	log  *syncBuffer
-	gone chan error
+	gone chan struct{} // closed when the process has ended
+	how  error         // how it ended; to be read when it has
 }
 
 // newRig starts an endpoint and a place for targets.
@@ -201,7 +100,7 @@ func (r *rig) configFile() string { return filepath.Join(r.dir, "config.yml") }
 func (r *rig) configure() {
 	r.t.Helper()
 	c := fmt.Sprintf("global:\n  scrape_interval: %s\n  scrape_timeout: %s\n%s\nremote_write:\n%s\nscrape_configs:\n%s\n",
-		r.interval.String(), r.interval.String(), r.global, r.writes, r.targets.ScrapeConfig("fake", r.interval))
+		r.interval.String(), r.interval.String(), r.global, r.writes, r.targets.ScrapeConfig("fake", r.interval)+r.jobs)
 	if err := os.WriteFile(r.configFile(), []byte(c), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
@@ -225,8 +124,12 @@ func (r *rig) start() {
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.gone = make(chan error, 1)
-	go func(cmd *exec.Cmd, gone chan error) { gone <- cmd.Wait() }(r.cmd, r.gone)
+	gone := make(chan struct{})
+	r.gone = gone
+	go func(cmd *exec.Cmd) {
+		defer close(gone)
+		r.how = cmd.Wait()
+	}(r.cmd)
 	r.eventually("the agent to be ready", func() error {
 		b, err := os.ReadFile(addrFile)
 		if err != nil {
@@ -240,22 +143,48 @@ func (r *rig) start() {
 	})
 }
 
+// inProcess starts an agent in the process of the test. stop ends it.
+func (r *rig) inProcess(o agent.Options) (a *agent.Agent, stop func()) {
+	r.t.Helper()
+	r.configure()
+	o.StoragePath = r.options.StoragePath
+	a, err := agent.New(o)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cfg, err := loadConfig(r.configFile())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx, cfg) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Error(err)
+		}
+	})
+	r.t.Cleanup(stop)
+	return a, stop
+}
+
 // stop sends SIGTERM and returns how long the process took to end.
 func (r *rig) stop() time.Duration {
 	r.t.Helper()
 	begun := time.Now()
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case err := <-r.gone:
-		if err != nil {
-			r.t.Fatalf("the agent ended with %v\n%s", err, r.log)
+	case <-r.gone:
+		if r.how != nil {
+			r.t.Fatalf("the agent ended with %v", r.how)
 		}
 	case <-time.After(20 * time.Second):
 		_ = r.cmd.Process.Signal(syscall.SIGQUIT)
 		<-r.gone
-		r.t.Fatalf("the agent did not stop\n%s", r.log)
+		r.t.Fatal("the agent did not stop")
 	}
-	r.cmd = nil
+	r.cmd, r.gone = nil, nil
 	return time.Since(begun)
 }
 
@@ -263,7 +192,7 @@ func (r *rig) kill() {
 	r.t.Helper()
 	_ = r.cmd.Process.Kill()
 	<-r.gone
-	r.cmd = nil
+	r.cmd, r.gone = nil, nil
 }
 
 func (r *rig) get(path string) ([]byte, int, error) {
@@ -319,9 +248,8 @@ func (r *rig) eventually(what string, ok func() error) {
 			return
 		}
 		select {
-		case gone := <-r.gone:
-			r.gone <- gone
-			r.t.Fatalf("waiting for %s: the agent ended: %v\n%s", what, gone, r.log)
+		case <-r.gone:
+			r.t.Fatalf("waiting for %s: the agent ended: %v", what, r.how)
 		default:
 		}
 	}
@@ -338,7 +266,8 @@ func (r *rig) awaitState(name string, want delivery.State) {
 	})
 }
 
-// awaitScrapes waits until a target has answered n more scrapes.
+// awaitScrapes waits until a target has answered n more scrapes, which the agent
+// has committed.
 func (r *rig) awaitScrapes(target *agenttest.Target, n int) {
 	r.t.Helper()
 	from := len(target.Answered())
@@ -350,36 +279,58 @@ func (r *rig) awaitScrapes(target *agenttest.Target, n int) {
 	})
 }
 
-// awaitAll waits until everything that targets answered before the given time
-// is stored at e, and checks that nothing was lost or overtaken there.
-func (r *rig) awaitAll(e *agenttest.Endpoint, before time.Time, targets ...*agenttest.Target) {
+// outage takes the endpoint down for what is done meanwhile.
+func (r *rig) outage(meanwhile func()) {
 	r.t.Helper()
+	if err := r.endpoint.Down(); err != nil {
+		r.t.Fatal(err)
+	}
+	meanwhile()
+	if err := r.endpoint.Up(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// awaitStored waits until everything that targets have answered by now is stored
+// at e, in a metric (default: agenttest.ScrapesMetric).
+func (r *rig) awaitStored(e *agenttest.Endpoint, metric string, targets ...*agenttest.Target) {
+	r.t.Helper()
+	now := time.Now()
 	r.eventually("every scrape to arrive", func() error {
 		s := e.Snapshot()
 		for _, target := range targets {
-			if err := s.Scrapes(target, "", before).Err(); err != nil {
+			if err := s.Scrapes(target, metric, now).Err(); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// awaitAll is awaitStored, and checks that nothing was lost or overtaken.
+func (r *rig) awaitAll(e *agenttest.Endpoint, targets ...*agenttest.Target) {
+	r.t.Helper()
+	r.awaitStored(e, "", targets...)
 	r.checkNothingLost(e)
 }
 
 func (r *rig) checkNothingLost(e *agenttest.Endpoint) {
 	r.t.Helper()
-	s := e.Snapshot()
-	if lost := s.Lost(); len(lost) > 0 {
-		r.t.Errorf("%d samples were refused or silently lost, for example %v at %d: %s", len(lost), lost[0].Labels, lost[0].Sample.T, lost[0].Reason)
-	}
-	if err := s.CheckInOrder(); err != nil {
+	// What was refused with others may be on its way by itself.
+	r.eventually("what was refused to be stored", func() error {
+		if lost := e.Snapshot().Lost(); len(lost) > 0 {
+			return fmt.Errorf("%d samples were refused or silently lost, for example %v at %d: %s", len(lost), lost[0].Labels, lost[0].Sample.T, lost[0].Reason)
+		}
+		return nil
+	})
+	if err := e.Snapshot().CheckInOrder(); err != nil {
 		r.t.Error(err)
 	}
 }
 
 // awaitLedger stops scraping, waits until a destination's ledger adds up and
 // agrees with what the endpoint holds, and returns it.
-func (r *rig) awaitLedger(name string, e *agenttest.Endpoint) delivery.Ledger {
+func (r *rig) awaitLedger(name string, e *agenttest.Endpoint) ledger.Terms {
 	r.t.Helper()
 	for _, target := range r.targets.List() {
 		r.targets.Remove(target)
@@ -387,13 +338,15 @@ func (r *rig) awaitLedger(name string, e *agenttest.Endpoint) delivery.Ledger {
 	if err := r.reload(); err != nil { // with nothing to scrape
 		r.t.Fatal(err)
 	}
-	var l delivery.Ledger
+	var l ledger.Terms
 	r.eventually("the ledger to add up", func() error {
 		l = r.destination(name).Ledger
 		stored := uint64(e.Snapshot().Accepted)
-		switch sum := l.Delivered + total(l.Refused) + total(l.Filtered) + total(l.Uncertain) + l.Evicted + l.OnDisk; {
-		case l.Appended != sum:
-			return fmt.Errorf("appended %d, accounted for %d: %+v", l.Appended, sum, l)
+		switch {
+		case l.Appended != l.Sum():
+			return fmt.Errorf("appended %d, accounted for %d: %+v", l.Appended, l.Sum(), l)
+		case l.Lost != 0 && !r.damaged:
+			return fmt.Errorf("%d samples were lost: %+v", l.Lost, l)
 		case l.OnDisk != 0:
 			return fmt.Errorf("%d still on disk", l.OnDisk)
 		case l.Delivered != stored:

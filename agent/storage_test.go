@@ -31,15 +31,11 @@ func TestLongOutage(t *testing.T) {
 	r.start()
 	r.awaitState("one", delivery.Live)
 	r.awaitScrapes(one, 10)
-	if err := r.endpoint.Down(); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitScrapes(one, 75) // 15 s: seven truncations
-	// The drain is slow enough to be interrupted.
-	r.endpoint.Respond(agenttest.Answer{Delay: 50 * time.Millisecond})
-	if err := r.endpoint.Up(); err != nil {
-		t.Fatal(err)
-	}
+	r.outage(func() {
+		r.awaitScrapes(one, 75) // 15 s: seven truncations
+		// The drain is slow enough to be interrupted.
+		r.endpoint.Respond(agenttest.Answer{Delay: 50 * time.Millisecond})
+	})
 	before := r.status().Storage.Bytes
 	r.eventually("a part of the backlog to be unlinked", func() error {
 		if now := r.status().Storage.Bytes; now > before*2/3 {
@@ -47,13 +43,10 @@ func TestLongOutage(t *testing.T) {
 		}
 		return nil
 	})
-	cut := time.Now().Add(-settleMargin)
 	r.kill()
 	r.endpoint.Recover()
 	r.start()
-	r.eventually("every scrape to arrive", func() error {
-		return r.endpoint.Snapshot().Scrapes(one, "", cut).Err()
-	})
+	r.awaitStored(r.endpoint, "", one)
 	r.awaitState("one", delivery.Live)
 	r.checkNothingLost(r.endpoint)
 }
@@ -86,7 +79,7 @@ func TestBudget(t *testing.T) {
 	if over > limit {
 		t.Errorf("the storage took %d bytes, the budget is %d", over, limit)
 	}
-	cut := time.Now().Add(-settleMargin)
+	cut := time.Now()
 	r.stop()
 	r.start()
 	for _, target := range targets {

@@ -1,7 +1,6 @@
 package agent_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -21,39 +20,24 @@ func TestTimestamps(t *testing.T) {
 	r.start()
 	r.awaitState("one", delivery.Live)
 	r.awaitScrapes(explicit, 10)
-	if err := r.endpoint.Down(); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitScrapes(explicit, 5)
-	marked := r.destination("one").Ledger.Delivered
-	r.awaitState("one", delivery.Behind) // not acknowledged for MaxLiveLag
-	r.awaitScrapes(explicit, 5)
-	if now := r.destination("one").Ledger.Delivered; now > marked {
-		t.Errorf("a dead endpoint acknowledged %d samples", now-marked)
-	}
-	r.targets.Remove(gone)
-	cut := time.Now().Add(-settleMargin - r.interval)
-	r.stop()
-	r.start()
-	r.awaitScrapes(explicit, 5)
-	if err := r.endpoint.Up(); err != nil {
-		t.Fatal(err)
-	}
+	r.outage(func() {
+		r.awaitScrapes(explicit, 5)
+		marked := r.destination("one").Ledger.Delivered
+		r.awaitState("one", delivery.Behind) // not acknowledged for MaxLiveLag
+		r.awaitScrapes(explicit, 5)
+		if now := r.destination("one").Ledger.Delivered; now > marked {
+			t.Errorf("a dead endpoint acknowledged %d samples", now-marked)
+		}
+		r.targets.Remove(gone)
+		r.stop()
+		r.start()
+		r.awaitScrapes(explicit, 5)
+	})
 	r.awaitState("one", delivery.Live)
 	r.awaitScrapes(explicit, 10)
-	r.eventually("every scrape to arrive", func() error {
-		s := r.endpoint.Snapshot()
-		for _, target := range []*agenttest.Target{explicit, slow, gone} {
-			if err := s.Scrapes(target, "", cut).Err(); err != nil {
-				return err
-			}
-		}
-		// Each of the explicit series holds what the counter holds.
-		if missing := s.Scrapes(explicit, "agenttest_explicit", cut).Missing; len(missing) > 0 {
-			return fmt.Errorf("explicit timestamps: %d missing: %v", len(missing), missing)
-		}
-		return nil
-	})
+	r.awaitStored(r.endpoint, "", explicit, slow, gone)
+	// Each of the explicit series holds what the counter holds.
+	r.awaitStored(r.endpoint, "agenttest_explicit", explicit)
 	r.targets.Remove(explicit)
 	r.targets.Remove(slow)
 	r.awaitLedger("one", r.endpoint)

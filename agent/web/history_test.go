@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 func TestHistory(t *testing.T) {
@@ -15,7 +16,7 @@ func TestHistory(t *testing.T) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	take := func(appended, delivered, refused, backlog uint64) {
 		at = at.Add(sampleInterval)
-		h.take(at, []delivery.Status{{Name: "a", BacklogSamples: backlog, Ledger: delivery.Ledger{
+		h.take(at, []delivery.Status{{Name: "a", BacklogSamples: backlog, Ledger: ledger.Terms{
 			Appended: appended, Delivered: delivered, Refused: map[string]uint64{"out of order": refused},
 		}}})
 	}
@@ -107,8 +108,6 @@ func TestFormats(t *testing.T) {
 		formatCount(999_700):                         "1 M",
 		formatCount(uint64(4_512_345)):               "4.51 M",
 		formatCount(uint64(7_000_000_000_000)):       "7 T",
-		formatExact(1_234_567):                       "1,234,567",
-		formatExact(123):                             "123",
 		formatRate(0):                                "0/s",
 		formatRate(2.345):                            "2.35/s",
 		formatRate(1234.4):                           "1,234/s",

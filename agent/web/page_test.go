@@ -19,6 +19,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -92,7 +93,7 @@ func TestDestinationStates(t *testing.T) {
 	if v := viewDestination(noon, delivery.Status{State: delivery.Behind, LastErrorAt: before(0)}, lastHour{}); v.Kind != "failing" {
 		t.Errorf("never acknowledged: %s", v.Kind)
 	}
-	v := viewDestination(noon, delivery.Status{Ledger: delivery.Ledger{Refused: map[string]uint64{"x": 1, "y": 5, "a": 1}, DamagedBytes: 2048}}, lastHour{})
+	v := viewDestination(noon, delivery.Status{Ledger: ledger.Terms{Refused: map[string]uint64{"x": 1, "y": 5, "a": 1}, DamagedBytes: 2048}}, lastHour{})
 	if got := fmt.Sprint(v.Ledger[3:]); got != "[{refused refused for good by the endpoint bad 7 0 [{y 5} {a 1} {x 1}]} {damaged on disk, but unreadable bad 0 2048 []}]" {
 		t.Error(got)
 	}
@@ -283,7 +284,7 @@ func TestPageEscapes(t *testing.T) {
 	set := targetSet{pools: []string{evil}, active: map[string][]*scrape.Target{evil: {target}}, dropped: map[string][]*scrape.Target{evil: {target}}}
 	q := query{Text: "alert", Pool: evil, Page: 1}
 	st := agent.Status{Ready: true, Waiting: evil, Destinations: []delivery.Status{{
-		Name: evil, URL: evil, State: delivery.Behind, LastError: evil, LastErrorAt: before(0), Ledger: delivery.Ledger{Refused: map[string]uint64{evil: 1}},
+		Name: evil, URL: evil, State: delivery.Behind, LastError: evil, LastErrorAt: before(0), Ledger: ledger.Terms{Refused: map[string]uint64{evil: 1}},
 	}}}
 	v := s.view(noon, st, set, q)
 	v.Config = evil

@@ -37,6 +37,9 @@ func TestWebConfigFile(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	defer client.CloseIdleConnections()
 	auth := http.Header{"Authorization": {"Basic b3A6c2VjcmV0"}}
+	if got := s.opts.ExternalURL.Scheme; got != "https" {
+		t.Errorf("targets on this host get URLs with %s", got)
+	}
 	for _, addr := range s.Addrs() {
 		base := "https://" + addr.String()
 		for _, path := range []string{"/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/targets", "/debug/pprof/cmdline"} {
@@ -60,6 +63,17 @@ func TestWebConfigFile(t *testing.T) {
 		if got := header.Get("X-Content-Type-Options"); got != "nosniff" {
 			t.Errorf("X-Content-Type-Options: %q", got)
 		}
+	}
+	passwords := filepath.Join(dir, "passwords.yml")
+	if err := os.WriteFile(passwords, fmt.Appendf(nil, "basic_auth_users:\n  op: %s\n", hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plain, err := New(Options{ConfigFile: passwords})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := plain.opts.ExternalURL.Scheme; got != "http" {
+		t.Errorf("%s without TLS", got)
 	}
 	if err := os.WriteFile(file, []byte("basic_auth_users:\n  op: plain\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -131,7 +131,7 @@ func (b *tab) pictures(t *testing.T, name, address string) {
 				emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
 				chromedp.Navigate(address), chromedp.FullScreenshot(&png, 100))
 			file := filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
-			if err := os.WriteFile(file, png, 0o644); err != nil {
+			if err := os.WriteFile(file, png, 0o640); err != nil {
 				t.Fatal(err)
 			}
 			var overflow bool

@@ -1,0 +1,125 @@
+package agent_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/scrape"
+
+	"github.com/opstrace/opstrace-agent/agent"
+)
+
+// The tests run the agent in a process of its own, so that it can be stopped,
+// killed and started again as in the field. The process is this test binary.
+const childEnv = "OPSTRACE_AGENT_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		if err := child(); err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// childConfig is what the child reads from its standard input.
+type childConfig struct {
+	Options    childOptions
+	ConfigFile string
+	AddrFile   string
+}
+
+// childOptions are the parts of agent.Options that tests set.
+type childOptions struct {
+	StoragePath                                                 string
+	BacklogMaxBytes, MinFreeBytes                               int64
+	SyncInterval, MaxLiveLag, MinStay, TruncateInterval, MaxClk time.Duration
+	SegmentSize                                                 int
+	MaxCatchUpRate                                              float64
+	Features                                                    agent.Features
+}
+
+func child() error {
+	var c childConfig
+	if err := json.NewDecoder(os.Stdin).Decode(&c); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	// A scrape that a busy machine makes late would get the time of the one before,
+	// and be out of order.
+	scrape.AlignScrapeTimestamps = false
+	o := c.Options
+	a, err := agent.New(agent.Options{
+		StoragePath: o.StoragePath, BacklogMaxBytes: o.BacklogMaxBytes, MinFreeBytes: o.MinFreeBytes,
+		SyncInterval: o.SyncInterval, MaxLiveLag: o.MaxLiveLag, MinStay: o.MinStay,
+		TruncateInterval: o.TruncateInterval, MaxClockWait: o.MaxClk, SegmentSize: o.SegmentSize,
+		MaxCatchUpRate: o.MaxCatchUpRate, Features: o.Features, LogLevel: slog.LevelDebug,
+		Logger: log.With(log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr)), "ts", log.DefaultTimestampUTC),
+	})
+	if err != nil {
+		return err
+	}
+	cfg, err := loadConfig(c.ConfigFile)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(a.Status())
+	})
+	mux.HandleFunc("/alive", func(w http.ResponseWriter, _ *http.Request) {
+		if err := a.Alive(time.Second); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("/reload", func(w http.ResponseWriter, _ *http.Request) {
+		cfg, err := loadConfig(c.ConfigFile)
+		if err == nil {
+			err = a.Apply(cfg)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("/targets", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, a.ScrapeManager().TargetsActive())
+		for _, ts := range a.ScrapeManager().TargetsActive() {
+			for _, t := range ts {
+				fmt.Fprintln(w, t.LastError(), t.LastScrape())
+			}
+		}
+	})
+	mux.Handle("/metrics", promhttp.HandlerFor(a.Gatherer(), promhttp.HandlerOpts{}))
+	go func() { _ = http.Serve(l, mux) }()
+	if err := os.WriteFile(c.AddrFile, []byte(l.Addr().String()), 0o600); err != nil {
+		return err
+	}
+	return a.Run(ctx, cfg)
+}
+
+func loadConfig(path string) (*config.Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(string(b), slog.New(slog.DiscardHandler))
+}
