@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"net/http"
 	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/number"
 )
 
 //go:embed assets
@@ -25,7 +27,7 @@ var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMa
 	"at":       func(now time.Time, value any) timed { return timed{now, value} },
 	"bytes":    formatBytes,
 	"count":    formatAnyCount,
-	"exact":    formatExact,
+	"exact":    number.Group,
 	"duration": formatDuration,
 	"millis":   formatMillis,
 	"rate":     formatRate,

@@ -3,9 +3,10 @@ package web
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/number"
 )
 
 // formatBytes in powers of 1024: 3.1 MiB.
@@ -34,7 +35,7 @@ func formatAnyCount(n any) string {
 func formatCount[T int | uint64 | float64](n T) string {
 	v := float64(n)
 	if v < 10_000 {
-		return formatExact(uint64(math.Round(v)))
+		return number.Group(uint64(math.Round(v)))
 	}
 	for _, unit := range []string{"k", "M", "G"} {
 		if v /= 1000; v < 999.5 {
@@ -53,15 +54,6 @@ func threeDigits(v float64) string {
 	default:
 		return fmt.Sprintf("%.0f", v)
 	}
-}
-
-// formatExact groups the digits: 1,234,567.
-func formatExact(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }
 
 // formatRate of something per second.

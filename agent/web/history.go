@@ -9,6 +9,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 const (
@@ -109,8 +110,8 @@ func increase(from, to uint64) uint64 {
 // lost are samples that will not arrive, or may not have, beside those that the
 // configuration keeps back. A live destination's refusal mostly counts as
 // uncertain: which samples of the request it meant is not known.
-func lost(l delivery.Ledger) uint64 {
-	return l.Evicted + l.NotAppended + sum(l.Refused) + sum(l.Uncertain)
+func lost(l ledger.Terms) uint64 {
+	return l.Evicted + l.Lost + l.NotAppended + sum(l.Refused) + sum(l.Uncertain)
 }
 
 func sum(m map[string]uint64) (n uint64) {

@@ -81,7 +81,7 @@ func withListener(ctx context.Context, addr net.Addr) context.Context {
 	return context.WithValue(ctx, loopbackKey{}, ok && tcp.IP.IsLoopback())
 }
 
-// fromLoopback tells whether a request came through a listener that only this
+// fromLoopback reports whether a request came through a listener that only this
 // host can reach, under a name that can only mean this host. The listener
 // counts and not the client's address: behind a proxy on this host every client
 // is local. The name counts because a web page can point a name of its own at

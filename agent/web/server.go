@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"github.com/go-kit/log"
-	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/util/netconnlimit"
 	sloggokit "github.com/tjhop/slog-gokit"
+	"go.yaml.in/yaml/v2"
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/redact"
@@ -60,7 +60,7 @@ type Options struct {
 	// Empty: plain HTTP for everyone who can reach the address.
 	ConfigFile string
 	// ExternalURL is where others reach this server; nil: the first listen
-	// address. Its host replaces localhost in globalUrl of the targets.
+	// address, by https if ConfigFile has TLS. Its host replaces localhost in globalUrl of the targets.
 	ExternalURL *url.URL
 	// RoutePrefix is the path below which everything is served. Default: "/".
 	RoutePrefix string
@@ -101,11 +101,15 @@ func New(o Options) (*Server, error) {
 	if o.MaxConnections == 0 {
 		o.MaxConnections = defaultMaxConnections
 	}
-	if o.ExternalURL == nil {
-		o.ExternalURL = &url.URL{Scheme: "http", Host: reachableHost(o.ListenAddresses)}
-	}
 	if err := web.Validate(o.ConfigFile); err != nil {
 		return nil, fmt.Errorf("web configuration file %s: %w", o.ConfigFile, err)
+	}
+	if o.ExternalURL == nil {
+		scheme, err := servedScheme(o.ConfigFile)
+		if err != nil {
+			return nil, err
+		}
+		o.ExternalURL = &url.URL{Scheme: scheme, Host: reachableHost(o.ListenAddresses)}
 	}
 	s := &Server{
 		opts:    o,
@@ -117,6 +121,25 @@ func New(o Options) (*Server, error) {
 	s.slog = slog.New(sloggokit.NewGoKitHandler(s.logger, slog.LevelDebug))
 	s.handler = s.routes()
 	return s, nil
+}
+
+// servedScheme is https where the web configuration file has TLS, else http.
+func servedScheme(configFile string) (string, error) {
+	if configFile == "" {
+		return "http", nil
+	}
+	content, err := os.ReadFile(configFile)
+	if err != nil {
+		return "", fmt.Errorf("cannot read the web configuration file: %w", err)
+	}
+	var c web.Config
+	if err := yaml.Unmarshal(content, &c); err != nil {
+		return "", fmt.Errorf("web configuration file %s: %w", configFile, err)
+	}
+	if c.TLSConfig.IsEnabled() {
+		return "https", nil
+	}
+	return "http", nil
 }
 
 // reachableHost is the first listen address, with the name of the host where
@@ -148,7 +171,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /{$}", s.page)
 	s.assetRoutes(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(redact.Gatherer(s.opts.Gatherer), promhttp.HandlerOpts{
-		ErrorLog: errorLog{s.logger},
+		ErrorLog: slog.NewLogLogger(s.slog.Handler(), slog.LevelWarn),
 		// One broken collector must not hide all the other metrics.
 		ErrorHandling: promhttp.ContinueOnError,
 	}))
@@ -307,11 +330,4 @@ func stop(servers []*http.Server) {
 	for range servers {
 		<-done
 	}
-}
-
-// errorLog is where promhttp reports collectors that failed.
-type errorLog struct{ logger log.Logger }
-
-func (e errorLog) Println(v ...any) {
-	level.Warn(e.logger).Log("msg", "Cannot gather all metrics", "err", strings.TrimSpace(fmt.Sprintln(v...)))
 }

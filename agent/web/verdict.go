@@ -9,6 +9,8 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
@@ -42,7 +44,7 @@ type reason struct {
 }
 
 func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinationView {
-	v := destinationView{Status: d, Hour: hour, Kind: string(d.State), Level: "good", Ledger: viewLedger(d.Ledger)}
+	v := destinationView{Status: d, Hour: hour, Kind: string(d.State), Level: "good", Ledger: viewLedger(d.Ledger, d.Counting)}
 	v.LastError = redact.Text(d.LastError)
 	v.Erring = d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))
 	v.For = max(0, now.Sub(d.Since))
@@ -69,23 +71,29 @@ func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinatio
 	return v
 }
 
-// HasLosses tells whether samples went where they should not.
+// HasLosses reports whether samples went where they should not.
 func (v destinationView) HasLosses() bool {
 	return slices.ContainsFunc(v.Ledger, func(l ledgerLine) bool { return l.Level != "" })
 }
 
-func viewLedger(l delivery.Ledger) []ledgerLine {
+func viewLedger(l ledger.Terms, counting bool) []ledgerLine {
+	onDisk := "not yet acknowledged"
+	if counting {
+		onDisk += "; what an earlier run left is still being counted"
+	}
 	lines := []ledgerLine{
 		{Name: "appended", Explain: "scraped and written to disk", Samples: l.Appended},
 		{Name: "delivered", Explain: "acknowledged by the endpoint", Samples: l.Delivered},
-		{Name: "on disk", Explain: "not yet acknowledged", Samples: l.OnDisk},
+		{Name: "on disk", Explain: onDisk, Samples: l.OnDisk},
 	}
 	for _, line := range []ledgerLine{
 		{Name: "filtered", Explain: "kept back by the configuration", Reasons: reasons(l.Filtered)},
 		{Name: "refused", Explain: "refused for good by the endpoint", Level: "bad", Reasons: reasons(l.Refused)},
 		{Name: "uncertain", Explain: "the answer does not tell what became of them", Level: "warn", Reasons: reasons(l.Uncertain)},
 		{Name: "evicted", Explain: "deleted unsent, because the storage budget was used up", Level: "bad", Samples: l.Evicted},
+		{Name: "lost", Explain: "written to disk, and not found there any more", Level: "bad", Samples: l.Lost},
 		{Name: "not appended", Explain: "refused before the disk, because it was full", Level: "bad", Samples: l.NotAppended},
+		{Name: "rejected", Explain: "not taken by the agent's own storage", Level: "warn", Reasons: reasons(l.Rejected)},
 		{Name: "damaged", Explain: "on disk, but unreadable", Level: "bad", Bytes: int64(l.DamagedBytes)},
 	} {
 		for _, r := range line.Reasons {
@@ -145,7 +153,7 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 			note("warn", "Catching up", fmt.Sprintf("%s gets the backlog of %s: done %s.", d.Name, formatDuration(d.Age), cmp.Or(d.ETA, "soon")))
 		}
 		if d.Hour.Lost > 0 {
-			note("warn", "Samples were lost", fmt.Sprintf("%s samples for %s were, or may have been, refused or deleted unsent in the last hour.", formatExact(d.Hour.Lost), d.Name))
+			note("warn", "Samples were lost", fmt.Sprintf("%s samples for %s were, or may have been, refused or deleted unsent in the last hour.", number.Group(d.Hour.Lost), d.Name))
 		}
 	}
 	if st.Ready && len(destinations) == 0 {

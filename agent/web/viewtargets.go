@@ -76,7 +76,7 @@ func (q query) Dropped(pool string) string { return query{State: "dropped", Pool
 // OfPool leads to the targets of a pool.
 func (q query) OfPool(pool string) string { return query{Pool: pool}.link() }
 
-// Filtered tells whether the targets are a list instead of an overview.
+// Filtered reports whether the targets are a list instead of an overview.
 func (q query) Filtered() bool { return q.Text != "" || q.State != "" || q.Pool != "" }
 
 // targetCounts are over all pools, or one.
@@ -233,7 +233,7 @@ func sortPools(counts map[string]*targetCounts) []poolView {
 	return pools
 }
 
-// matches tells whether every word occurs in what is known of a target.
+// matches reports whether every word occurs in what is known of a target.
 func matches(c candidate, words []string) bool {
 	if len(words) == 0 {
 		return true

@@ -7,165 +7,197 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-
-	"go.yaml.in/yaml/v3"
 )
 
-const repository = "../.."
+const (
+	repository = "../.."
+	module     = "github.com/opstrace/opstrace-agent/"
+)
 
-// rules are the parts of .golangci.yml that can be held without golangci-lint:
-// which package may import which, and which functions belong to the process.
-type rules struct {
-	Linters struct {
-		Settings struct {
-			Depguard struct {
-				Rules map[string]depguardRule
-			}
-			Forbidigo struct {
-				Forbid []struct{ Pattern, Msg string }
-			}
-		}
-		Exclusions struct {
-			Rules []struct {
-				Path, Text string
-				Linters    []string
-			}
-		}
-	}
+// arrows has every package of this module, with those of the others that it may
+// import: they point from cmd to agent/web, agent, agent/delivery, its parts and
+// agent/backlog, and from cmd to scrapeconfig. An entry that ends with "/..."
+// stands for a package and all below. Tests may import what they like.
+var arrows = map[string][]string{
+	"cmd/opstrace-agent": {
+		"agent", "agent/delivery/...", "agent/number", "agent/redact", "agent/web", "scrapeconfig", "cmd/opstrace-agent/internal/...",
+	},
+	"cmd/opstrace-agent/internal/golden":      nil,
+	"cmd/opstrace-agent/internal/human":       {"agent/number"},
+	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},
+	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "cmd/opstrace-agent/internal/human"},
+	"cmd/opstrace-agent/internal/status":      {"agent", "agent/delivery/...", "agent/number", "cmd/opstrace-agent/internal/human"},
+	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection"},
+
+	// The admin face shows what the agent's status says, and reads no files of its own.
+	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/redact"},
+	"agent/web/browser": nil,
+
+	"agent": {"agent/backlog", "agent/delivery/...", "agent/redact"},
+
+	"agent/delivery":               {"agent/backlog", "agent/delivery/...", "agent/redact"},
+	"agent/delivery/ledger":        {"agent/backlog"},
+	"agent/delivery/remotewrite":   {"agent/redact"},
+	"agent/delivery/selection":     {"agent/backlog", "agent/delivery/remotewrite"},
+	"agent/delivery/upstreamqueue": nil,
+
+	// Who is sent what is decided above: here are files and records only.
+	"agent/backlog": nil,
+
+	// What passes between the configuration and the agent is upstream's *config.Config.
+	"scrapeconfig": {"agent/redact"},
+
+	// Whoever shows or logs something uses these, so they use nobody.
+	"agent/number": nil,
+	"agent/redact": nil,
+
+	// A fake that used the code under test would agree with its mistakes; and it
+	// is for tests and the sandbox only.
+	"agent/agenttest":      nil,
+	"cmd/opstrace-sandbox": {"agent/agenttest"},
+
+	"packaging":      nil,
+	"packaging/sbom": nil,
+	".ci/demo":       nil,
 }
 
-type depguardRule struct {
-	Files []string
-	Deny  []struct{ Pkg, Desc string }
-}
+// Which files may use what belongs to the process, by a pattern of their names.
+var (
+	nowhere  = regexp.MustCompile(`^$`)
+	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/sbom|\.ci/demo)/main\.go$`)
+	commands = regexp.MustCompile(`^(cmd|packaging|\.ci)/`)
+)
 
-func readRules(t *testing.T) *rules {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(repository, ".golangci.yml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rules{}
-	if err := yaml.Unmarshal(content, r); err != nil {
-		t.Fatal(err)
-	}
-	if len(r.Linters.Settings.Depguard.Rules) == 0 || len(r.Linters.Settings.Forbidigo.Forbid) == 0 {
-		t.Fatal("no rules in .golangci.yml")
-	}
-	return r
+// reserved are imports, and names behind an import, that are not for everyone.
+var reserved = []struct {
+	what    *regexp.Regexp
+	allowed *regexp.Regexp
+	why     string
+}{
+	{regexp.MustCompile(`^github\.com/alecthomas/kingpin`), commands, "flags belong to the process; a package takes options"},
+	{regexp.MustCompile(`^log$`), commands, "the log goes through github.com/go-kit/log, with a level and a component"},
+	{regexp.MustCompile(`^fmt\.Print(|f|ln)$`), commands, "standard output belongs to the command"},
+	{regexp.MustCompile(`^os\.Exit$`), mains, "only main ends the process; everything else returns an error"},
+	{regexp.MustCompile(`^prometheus\.(DefaultRegisterer|DefaultGatherer|Register|MustRegister|Unregister)$`), commands, "an agent can run twice in one process; take a registerer"},
+	{regexp.MustCompile(`^promauto\.New`), nowhere, "it registers on the default registry; use promauto.With"},
+	{regexp.MustCompile(`^http\.(DefaultServeMux|Handle|HandleFunc|ListenAndServe|ListenAndServeTLS)$`), nowhere, "the global mux is open to every imported package; use agent/web"},
 }
 
 func TestArrows(t *testing.T) {
-	r := readRules(t)
 	files := 0
-	err := filepath.WalkDir(repository, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && path != repository && strings.HasPrefix(d.Name(), "."), d.Name() == "testdata":
-			return filepath.SkipDir
-		case filepath.Ext(path) != ".go":
-			return nil
-		}
-		files++
-		src, err := os.ReadFile(path)
+	err := filepath.WalkDir(repository, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		name := strings.TrimPrefix(filepath.ToSlash(path), repository+"/")
-		for _, violation := range r.violations(t, name, src) {
-			t.Error(violation)
+		name := strings.TrimPrefix(filepath.ToSlash(file), repository+"/")
+		switch {
+		case d.IsDir() && slices.Contains([]string{".git", "bin", "dist"}, name), d.Name() == "testdata":
+			return filepath.SkipDir
+		case path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		files++
+		src, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		for _, v := range violations(t, name, src) {
+			t.Error(v)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if files < 10 {
+	if files < 100 {
 		t.Errorf("only %d files seen", files)
 	}
 }
 
 // The test must be able to fail.
 func TestArrowsFindViolations(t *testing.T) {
-	r := readRules(t)
-	const module = "github.com/opstrace/opstrace-agent"
 	for _, tc := range []struct {
 		file, imports, body string
 		want                int
 	}{
-		{"agent/delivery/x.go", module + "/agent", "", 1},
-		{"agent/delivery/x.go", module + "/agent/backlog", "", 0},
-		{"agent/delivery/x_test.go", module + "/agent", "", 0},
-		{"agent/backlog/x.go", module + "/agent/delivery", "", 1},
-		{"agent/x.go", module + "/agent/web", "", 1},
-		{"agent/x.go", module + "/agent/delivery", "", 0},
-		{"agent/web/x.go", module + "/agent", "", 0},
-		{"agent/web/x.go", module + "/scrapeconfig", "", 1},
-		{"agent/x.go", module + "/agent/agenttest", "", 1},
-		{"scrapeconfig/x.go", module + "/agent/delivery", "", 1},
-		{"scrapeconfig/x.go", module + "/agent", "", 1},
-		{"scrapeconfig/x.go", module + "/agent/redact", "", 0},
-		{"agent/redact/x.go", module + "/agent", "", 1},
+		{"agent/delivery/x.go", module + "agent", "", 1},
+		{"agent/delivery/x.go", module + "agent/backlog", "", 0},
+		{"agent/delivery/x.go", module + "agent/delivery/ledger", "", 0},
+		{"agent/delivery/ledger/x.go", module + "agent/delivery", "", 1},
+		{"agent/delivery/unheardof/x.go", "fmt", "", 1},
+		{"agent/backlog/x.go", module + "agent/delivery", "", 1},
+		{"agent/x.go", module + "agent/web", "", 1},
+		{"agent/x.go", module + "agent/delivery", "", 0},
+		{"agent/web/x.go", module + "agent", "", 0},
+		{"agent/web/x.go", module + "agent/backlog", "", 1},
+		{"agent/web/x.go", module + "scrapeconfig", "", 1},
+		{"agent/x.go", module + "agent/agenttest", "", 1},
+		{"scrapeconfig/x.go", module + "agent/delivery", "", 1},
+		{"scrapeconfig/x.go", module + "agent", "", 1},
+		{"scrapeconfig/x.go", module + "agent/redact", "", 0},
+		{"scrapeconfig/x.go", module + "cmd/opstrace-agent/internal/human", "", 1},
+		{"agent/redact/x.go", module + "agent", "", 1},
 		{"scrapeconfig/x.go", "log", "", 1},
 		{"scrapeconfig/x.go", "log/slog", "", 0},
+		{"scrapeconfig/x.go", "github.com/alecthomas/kingpin/v2", "", 1},
 		{"scrapeconfig/x.go", "os", "os.Exit(1)", 1},
 		{"cmd/opstrace-agent/main.go", "os", "os.Exit(1)", 0},
 		{"cmd/opstrace-agent/run.go", "os", "os.Exit(1)", 1},
-		{"cmd/opstrace-sandbox/x.go", module + "/agent/agenttest", "", 0},
+		{"cmd/opstrace-sandbox/x.go", module + "agent/agenttest", "", 0},
 		{"agent/x.go", "fmt", `fmt.Println("x")`, 1},
 		{"agent/x.go", "fmt", `fmt.Fprintln(nil, "x")`, 0},
 		{"agent/x.go", "net/http", `http.HandleFunc("/", nil)`, 1},
 		{"agent/x.go", "github.com/prometheus/client_golang/prometheus", "prometheus.MustRegister()", 1},
+		{"agent/x.go", "github.com/prometheus/client_golang/prometheus/promauto", "promauto.NewCounter(o)", 1},
+		{"agent/x.go", "github.com/prometheus/client_golang/prometheus/promauto", "promauto.With(reg).NewCounter(o)", 0},
 	} {
 		src := fmt.Sprintf("package x\nimport %q\nfunc f() { %s }\n", tc.imports, tc.body)
-		if got := r.violations(t, tc.file, []byte(src)); len(got) != tc.want {
+		if got := violations(t, tc.file, []byte(src)); len(got) != tc.want {
 			t.Errorf("%s with %s %s: %q", tc.file, tc.imports, tc.body, got)
 		}
 	}
 }
 
 // violations checks one file; name is relative to the repository.
-func (r *rules) violations(t *testing.T, name string, src []byte) []string {
+func violations(t *testing.T, name string, src []byte) (found []string) {
 	t.Helper()
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, name, src, parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found []string
-	for _, imp := range file.Imports {
-		path, err := strconv.Unquote(imp.Path.Value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for rule, g := range r.Linters.Settings.Depguard.Rules {
-			for _, d := range g.Deny {
-				if g.covers(name) && denied(d.Pkg, path) {
-					found = append(found, fmt.Sprintf("%s imports %s (rule %s): %s", fset.Position(imp.Pos()), path, rule, d.Desc))
-				}
+	allowed, known := arrows[path.Dir(name)]
+	if !known {
+		found = append(found, fmt.Sprintf("%s: nothing says what the package may import", name))
+	}
+	check := func(pos token.Pos, what string) {
+		for _, r := range reserved {
+			if r.what.MatchString(what) && !r.allowed.MatchString(name) {
+				found = append(found, fmt.Sprintf("%s: %s: %s", fset.Position(pos), what, r.why))
 			}
 		}
 	}
+	for _, imp := range file.Imports {
+		imported, err := strconv.Unquote(imp.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(imp.Pos(), imported)
+		if own, ok := strings.CutPrefix(imported, module); ok && known && !slices.ContainsFunc(allowed, func(p string) bool { return covers(p, own) }) {
+			found = append(found, fmt.Sprintf("%s: must not import %s", fset.Position(imp.Pos()), own))
+		}
+	}
 	ast.Inspect(file, func(n ast.Node) bool {
-		sel, ok := n.(*ast.SelectorExpr)
-		if !ok {
-			return true
-		}
-		pkg, ok := sel.X.(*ast.Ident)
-		if !ok {
-			return true
-		}
-		text := pkg.Name + "." + sel.Sel.Name
-		for _, f := range r.Linters.Settings.Forbidigo.Forbid {
-			if regexp.MustCompile(f.Pattern).MatchString(text) && !r.excluded(name, text) {
-				found = append(found, fmt.Sprintf("%s uses %s: %s", fset.Position(sel.Pos()), text, f.Msg))
+		if sel, ok := n.(*ast.SelectorExpr); ok {
+			if pkg, ok := sel.X.(*ast.Ident); ok {
+				check(sel.Pos(), pkg.Name+"."+sel.Sel.Name)
 			}
 		}
 		return true
@@ -173,37 +205,10 @@ func (r *rules) violations(t *testing.T, name string, src []byte) []string {
 	return found
 }
 
-func denied(pkg, path string) bool {
-	if exact, ok := strings.CutSuffix(pkg, "$"); ok {
-		return path == exact
+// covers reports whether an entry of arrows allows a package.
+func covers(entry, imported string) bool {
+	if above, ok := strings.CutSuffix(entry, "/..."); ok {
+		return imported == above || strings.HasPrefix(imported, above+"/")
 	}
-	return strings.HasPrefix(path, pkg)
-}
-
-// covers follows depguard: any pattern, but none of those with an exclamation mark.
-func (g depguardRule) covers(name string) bool {
-	covered := !slices.ContainsFunc(g.Files, func(p string) bool { return p[0] != '!' })
-	for _, p := range g.Files {
-		negated := p[0] == '!'
-		p = strings.TrimPrefix(p, "!")
-		matches := strings.HasSuffix(name, "_test.go")
-		if p != "$test" {
-			expr := strings.NewReplacer(`\*\*`, ".*", `\*`, "[^/]*").Replace(regexp.QuoteMeta(p))
-			matches = regexp.MustCompile("^" + expr + "$").MatchString("/" + name)
-		}
-		if matches && negated {
-			return false
-		}
-		covered = covered || matches
-	}
-	return covered
-}
-
-func (r *rules) excluded(name, text string) bool {
-	for _, e := range r.Linters.Exclusions.Rules {
-		if slices.Contains(e.Linters, "forbidigo") && regexp.MustCompile(e.Path).MatchString(name) && regexp.MustCompile(e.Text).MatchString(text) {
-			return true
-		}
-	}
-	return false
+	return imported == entry
 }

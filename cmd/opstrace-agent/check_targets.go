@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
 
+	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/targetcheck"
@@ -84,10 +85,10 @@ func formatTarget(b *strings.Builder, r *targetcheck.Report, t *targetcheck.Targ
 	} else {
 		text := fmt.Sprintf("%s in %s", human.Count(t.Scraped, "sample"), human.Duration(t.Took))
 		if dropped := t.Scraped - t.Kept; dropped > 0 {
-			text += fmt.Sprintf(", %s dropped by metric_relabel_configs", human.Number(uint64(dropped)))
+			text += fmt.Sprintf(", %s dropped by metric_relabel_configs", number.Group(uint64(dropped)))
 		}
 		if t.NotTaken > 0 {
-			text += fmt.Sprintf(", %s not taken: repeated, or more than 10 minutes ahead", human.Number(uint64(t.NotTaken)))
+			text += fmt.Sprintf(", %s not taken: repeated, or more than 10 minutes ahead", number.Group(uint64(t.NotTaken)))
 		}
 		fmt.Fprintf(b, "        %s\n", text)
 	}
@@ -99,7 +100,7 @@ func formatTarget(b *strings.Builder, r *targetcheck.Report, t *targetcheck.Targ
 func formatSend(s targetcheck.Send) string {
 	text := fmt.Sprintf("%s, %s", human.Count(s.Samples, "sample"), human.Bytes(int64(s.Bytes)))
 	if s.Dropped > 0 {
-		text += fmt.Sprintf(", %s dropped by write_relabel_configs", human.Number(uint64(s.Dropped)))
+		text += fmt.Sprintf(", %s dropped by write_relabel_configs", number.Group(uint64(s.Dropped)))
 	}
 	if s.Histograms > 0 {
 		text += fmt.Sprintf(", %s left out for lack of send_native_histograms", human.Count(s.Histograms, "native histogram"))

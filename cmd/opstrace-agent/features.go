@@ -54,7 +54,7 @@ var serverFeatures = []string{
 	"otlp-native-delta-ingestion", "otlp-write-receiver", "promql-at-modifier", "promql-binop-fill-modifiers",
 	"promql-delayed-name-removal", "promql-duration-expr", "promql-experimental-functions",
 	"promql-extended-range-selectors", "promql-negative-offset", "promql-per-step-stats",
-	"remote-write-receiver", "search-api", "use-start-timestamps", "use-uncached-io", "xor2-encoding",
+	"promql-unquoted-utf8-names", "query-cost", "remote-write-receiver", "search-api", "use-start-timestamps", "use-uncached-io", "xor2-encoding",
 }
 
 func featureNames() []string {

@@ -81,7 +81,7 @@ func (f *initFlags) generate() (*newconfig.Result, error) {
 	return newconfig.From(f.options, newconfig.Source{Content: content, Path: f.from, Moved: moved})
 }
 
-// moved tells whether relative paths in the source would change their meaning.
+// moved reports whether relative paths in the source would change their meaning.
 func (f *initFlags) moved() (bool, error) {
 	if f.output == "" {
 		return true, nil
@@ -103,7 +103,7 @@ func (c *cli) writeConfig(flags *initFlags, text []byte) error {
 	if flags.force {
 		mode = os.O_CREATE | os.O_WRONLY | os.O_TRUNC
 	}
-	perm := fs.FileMode(0o644)
+	perm := fs.FileMode(0o644) // root writes it, and the service's user has to read it
 	if info, err := os.Stat(flags.from); err == nil {
 		perm = info.Mode().Perm() // there may be passwords in it
 	}

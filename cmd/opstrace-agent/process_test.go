@@ -69,7 +69,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("no notice %q", notice)
 		}
 	}
-	if strings.Contains(r.log.String(), "Cannot gather all metrics") {
+	if strings.Contains(r.log.String(), "error gathering metrics") {
 		t.Error("the registries collide")
 	}
 	r.signal(syscall.SIGTERM)
@@ -91,7 +91,7 @@ func (r *running) metricsInReadme() {
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (opstrace_agent_\S+) `).FindAllStringSubmatch(body, -1) {
 		served = append(served, m[1])
 	}
-	for _, reason := range []string{"refused", "filtered", "uncertain"} {
+	for _, reason := range []string{"refused", "filtered", "uncertain", "rejected"} {
 		served = append(served, "opstrace_agent_delivery_"+reason+"_samples_total")
 	}
 	var documented []string

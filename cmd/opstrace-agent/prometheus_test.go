@@ -94,15 +94,21 @@ func TestPrometheusCommandLine(t *testing.T) {
 
 func parseUpstreamMain(t *testing.T) *ast.File {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/prometheus/prometheus").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(string(bytes.TrimSpace(out)), "cmd/prometheus/main.go"), nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(upstreamDir(t), "cmd/prometheus/main.go"), nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// upstreamDir is where the sources are of the Prometheus that is built in.
+func upstreamDir(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/prometheus/prometheus").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(bytes.TrimSpace(out))
 }
 
 type upstreamFlag struct{ serverOnly, isBool bool }

@@ -140,9 +140,9 @@ func (s *running) write(timestamp, ordinal int64) error {
 // scrape answers target t0 once.
 func (s *running) scrape() {
 	s.t.Helper()
-	resp, err := http.Get(strings.TrimSuffix(s.SD, "/sd") + "/t/t0/metrics")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(strings.TrimSuffix(s.SD, "/sd") + "/t/t0/metrics")
 	require.NoError(s.t, err)
-	defer http.DefaultClient.CloseIdleConnections()
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
 	require.NoError(s.t, err)

@@ -93,7 +93,7 @@ func (s *sandbox) controlURL() string { return "http://" + s.listener.Addr().Str
 func (s *sandbox) path(name string) string { return filepath.Join(s.options.dir, name) }
 
 func (s *sandbox) writeFiles() error {
-	if err := os.MkdirAll(s.options.dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.options.dir, 0o750); err != nil {
 		return fmt.Errorf("cannot write files: %w", err)
 	}
 	a := addresses{
@@ -102,7 +102,7 @@ func (s *sandbox) writeFiles() error {
 	}
 	if ca := s.endpoint.CA(); ca != nil {
 		a.CA = s.path(caFile)
-		if err := replaceFile(a.CA, ca, 0o644); err != nil {
+		if err := replaceFile(a.CA, ca, 0o640); err != nil {
 			return err
 		}
 	}
@@ -110,14 +110,14 @@ func (s *sandbox) writeFiles() error {
 		return err
 	}
 	scrape := "scrape_configs:\n" + s.targets.ScrapeConfig("sandbox", s.options.interval)
-	if err := replaceFile(a.Scrape, []byte(scrape), 0o644); err != nil {
+	if err := replaceFile(a.Scrape, []byte(scrape), 0o640); err != nil {
 		return err
 	}
 	content, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", addressFile, err)
 	}
-	return replaceFile(s.path(addressFile), append(content, '\n'), 0o644)
+	return replaceFile(s.path(addressFile), append(content, '\n'), 0o640)
 }
 
 func (s *sandbox) writeToken(token string) error {

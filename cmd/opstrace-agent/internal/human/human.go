@@ -1,12 +1,13 @@
-// Package human writes numbers, times and other people's words for a terminal.
+// Package human writes sizes, times and other people's words for a terminal.
 package human
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/opstrace/opstrace-agent/agent/number"
 )
 
 // Duration rounds to the largest unit of which there are at least two, from
@@ -36,21 +37,12 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.1f %s", f, []string{"KiB", "MiB", "GiB", "TiB"}[i])
 }
 
-// Number groups the digits of n by three.
-func Number(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
 // Count is a number of things, as in "1 target" and "1,200 targets".
 func Count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
-	return Number(uint64(n)) + " " + thing + "s"
+	return number.Group(uint64(n)) + " " + thing + "s"
 }
 
 // Line makes one line of what somebody else wrote, at most limit characters of

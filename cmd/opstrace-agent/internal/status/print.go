@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 )
 
@@ -33,7 +35,7 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 	b.WriteString("\nstorage\n")
 	line(&b, "on disk", fmt.Sprintf("%s of at most %s", human.Bytes(s.Bytes), human.Bytes(s.MaxBytes)))
 	line(&b, "free", fmt.Sprintf("%s, of which %s are left alone", human.Bytes(s.FreeBytes), human.Bytes(s.MinFreeBytes)))
-	line(&b, "series", human.Number(s.ActiveSeries))
+	line(&b, "series", number.Group(s.ActiveSeries))
 	if v.Targets != nil {
 		v.Targets.print(&b, now)
 	}
@@ -49,7 +51,7 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 	fmt.Fprintf(b, "\n%s: %s for %s\n", human.Line(d.Name, maxWords), d.State, human.Duration(now.Sub(d.Since)))
 	line(b, "url", human.Line(d.URL, maxWords))
 	if d.BacklogSamples > 0 {
-		text := fmt.Sprintf("%s samples, %s", human.Number(d.BacklogSamples), human.Bytes(d.BacklogBytes))
+		text := fmt.Sprintf("%s samples, %s", number.Group(d.BacklogSamples), human.Bytes(d.BacklogBytes))
 		if d.OldestUnsent != nil {
 			text += ", the oldest from " + ago(*d.OldestUnsent, now)
 		}
@@ -58,7 +60,7 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 	switch {
 	case d.ETASeconds > 0:
 		line(b, "done in", fmt.Sprintf("%s, at %s samples a second",
-			human.Duration(time.Duration(d.ETASeconds*float64(time.Second))), human.Number(uint64(d.CatchUpRate))))
+			human.Duration(time.Duration(d.ETASeconds*float64(time.Second))), number.Group(uint64(d.CatchUpRate))))
 	case d.ETASeconds < 0:
 		line(b, "done in", "unknown: the backlog does not get smaller")
 	}
@@ -68,11 +70,14 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 	if d.LastErrorAt != nil {
 		line(b, "last error", fmt.Sprintf("%s: %s", ago(*d.LastErrorAt, now), human.Line(d.LastError, maxWords)))
 	}
+	if d.Counting {
+		line(b, "counting", "what an earlier run left: appended and on disk are more than this")
+	}
 	printLedger(b, d.Ledger)
 }
 
 // printLedger leaves out what is zero.
-func printLedger(b *strings.Builder, l delivery.Ledger) {
+func printLedger(b *strings.Builder, l ledger.Terms) {
 	for _, term := range []struct {
 		name     string
 		samples  uint64
@@ -85,12 +90,14 @@ func printLedger(b *strings.Builder, l delivery.Ledger) {
 		{"filtered", total(l.Filtered), l.Filtered},
 		{"uncertain", total(l.Uncertain), l.Uncertain},
 		{"evicted", l.Evicted, nil},
+		{"lost", l.Lost, nil},
 		{"not appended", l.NotAppended, nil},
+		{"rejected", total(l.Rejected), l.Rejected},
 	} {
 		if term.samples == 0 {
 			continue
 		}
-		text := human.Number(term.samples) + " samples"
+		text := number.Group(term.samples) + " samples"
 		if term.samples == 1 {
 			text = "1 sample"
 		}
@@ -103,7 +110,7 @@ func printLedger(b *strings.Builder, l delivery.Ledger) {
 		line(b, "damaged", human.Bytes(int64(l.DamagedBytes)))
 	}
 	if l.LostStretches > 0 {
-		line(b, "lost", human.Count(int(l.LostStretches), "part")+" of the WAL that cannot be read")
+		line(b, "unreadable", human.Count(int(l.LostStretches), "part")+" of the WAL")
 	}
 }
 
@@ -121,7 +128,7 @@ func reasons(byReason map[string]uint64) string {
 	})
 	var parts []string
 	for _, n := range names {
-		parts = append(parts, fmt.Sprintf("%s: %s", human.Line(n, maxWords), human.Number(byReason[n])))
+		parts = append(parts, fmt.Sprintf("%s: %s", human.Line(n, maxWords), number.Group(byReason[n])))
 	}
 	return strings.Join(parts, ", ")
 }

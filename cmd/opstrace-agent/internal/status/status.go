@@ -101,7 +101,7 @@ func (v *View) problem(format string, args ...any) {
 	v.Problems = append(v.Problems, fmt.Sprintf(format, args...))
 }
 
-// failing tells whether the last attempt failed. While an endpoint is catching
+// failing reports whether the last attempt failed. While an endpoint is catching
 // up, being behind is no problem.
 func failing(d delivery.Status) bool {
 	return d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))

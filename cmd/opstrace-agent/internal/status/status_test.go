@@ -17,6 +17,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/golden"
 )
 
@@ -79,7 +80,7 @@ func storage() agent.StorageStatus {
 func live(name string) delivery.Status {
 	return delivery.Status{
 		Name: "opstrace-" + name, URL: "https://cortex." + name + ".testcluster.opstrace.io/api/v1/push", State: delivery.Live, Since: *before(3 * time.Hour),
-		LastSuccess: before(2 * time.Second), Ledger: delivery.Ledger{Appended: 1234567, Delivered: 1234567},
+		LastSuccess: before(2 * time.Second), Ledger: ledger.Terms{Appended: 1234567, Delivered: 1234567},
 	}
 }
 
@@ -95,7 +96,7 @@ func inTrouble() (agent.Status, []target) {
 	s.Storage.Bytes, s.Storage.Refusing = s.Storage.MaxBytes-1, true
 	picky := live("picky")
 	picky.LastError, picky.LastErrorAt = "server returned HTTP status 400 Bad Request: out of bounds\n\x1b[2J", before(3*time.Minute)
-	picky.Ledger = delivery.Ledger{
+	picky.Ledger = ledger.Terms{
 		Appended: 2000, Delivered: 1000,
 		Refused:      map[string]uint64{"out of order": 1, "out of bounds": 12},
 		Filtered:     map[string]uint64{"native histograms": 400},
@@ -106,13 +107,13 @@ func inTrouble() (agent.Status, []target) {
 		Name: "opstrace-down", URL: "https://cortex.down.testcluster.opstrace.io/api/v1/push", State: delivery.Behind, Since: *before(12 * time.Minute),
 		BacklogSamples: 54321, BacklogBytes: 5 << 20, OldestUnsent: before(13 * time.Minute), ETASeconds: -1,
 		LastSuccess: before(13 * time.Minute), LastError: "server returned HTTP status 401 Unauthorized: bad authentication token", LastErrorAt: before(5 * time.Second),
-		Ledger: delivery.Ledger{Appended: 60000, Delivered: 5000, OnDisk: 54321, Evicted: 679, NotAppended: 1},
+		Ledger: ledger.Terms{Appended: 60000, Delivered: 5000, OnDisk: 54321, Evicted: 679, NotAppended: 1},
 	}
 	catchingUp := delivery.Status{
 		Name: "opstrace-late", URL: "https://cortex.late.testcluster.opstrace.io/api/v1/push", State: delivery.Behind, Since: *before(90 * time.Second),
 		BacklogSamples: 500000, BacklogBytes: 9 << 20, OldestUnsent: before(20 * time.Minute), CatchUpRate: 12500, ETASeconds: 40,
 		LastSuccess: before(time.Second), LastError: "server returned HTTP status 502 Bad Gateway: ", LastErrorAt: before(2 * time.Minute),
-		Ledger: delivery.Ledger{Appended: 600000, Delivered: 100000, OnDisk: 500000},
+		Ledger: ledger.Terms{Appended: 600000, Delivered: 100000, OnDisk: 500000},
 	}
 	s.Destinations = append(s.Destinations, picky, down, catchingUp)
 	targets := []target{
