@@ -192,6 +192,13 @@ func TestRefusesEverything(t *testing.T) {
 			if refused := l.Refused["http_400"] + l.Refused["out_of_bounds"]; refused != l.Appended {
 				t.Errorf("%+v", l)
 			}
+			// Once it takes samples again, a bad series costs itself only.
+			r.one().Recover()
+			r.scrapeWith(20)
+			r.scrapeWith(20)
+			if now := r.awaitSettled("one"); now.Delivered != 40 || now.Delivered != r.accepted("one") {
+				t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), now)
+			}
 		})
 	}
 }

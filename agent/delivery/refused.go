@@ -36,7 +36,7 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		case r == nil:
 			d.succeeded()
 			d.on(event{kind: acknowledged})
-			s.taken, s.refusals = true, 0
+			s.took()
 			o.Delivered += remotewrite.Samples(p.items)
 			return nil
 		}
@@ -170,7 +170,7 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 		}
 		from = to - 1 // if it is taken, those before it are too late
 	}
-	s.taken, s.refusals = true, 0
+	s.took()
 	o.Delivered += uint64(to - from)
 	p.items = slices.Concat(p.items[:from], p.items[to:])
 	return nil

@@ -27,6 +27,10 @@ type search struct {
 // vain reports whether enough parts have been refused in a row.
 func (s *search) vain() bool { return s.refusals >= s.budget }
 
+// took notes that a part was taken: the endpoint does not refuse everything, and
+// the others are worth the whole search again.
+func (s *search) took() { s.taken, s.refusals, s.budget = true, 0, mostInVain }
+
 // hopeless reports whether nothing more of the batch is worth a request.
 func (s *search) hopeless() bool { return s.oneAsked && !s.taken }
 
