@@ -54,12 +54,3 @@ func (a *Account) claim(to backlog.Position) (from backlog.Position, spans []spa
 	a.settleGone()
 	return from, spans
 }
-
-// settleGone does what has to wait until all evictions are counted.
-func (a *Account) settleGone() {
-	if len(a.claims) == 0 {
-		a.gone = a.evicted
-		a.settleBelow(a.crossed)
-	}
-	a.passEvicted()
-}

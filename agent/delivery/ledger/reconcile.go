@@ -66,3 +66,12 @@ func (a *Account) recover(n uint64) {
 	a.terms.Appended += n
 	*a.unread.of(a.book.generation - 1) += int64(n)
 }
+
+// settleGone does what has to wait until all evictions are counted.
+func (a *Account) settleGone() {
+	if len(a.claims) == 0 {
+		a.gone = a.evicted
+		a.settleBelow(a.crossed)
+	}
+	a.passEvicted()
+}

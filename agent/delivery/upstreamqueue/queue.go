@@ -33,6 +33,7 @@ type Queue struct {
 	name     string
 	external labels.Labels
 	identity string // see identityOf
+	forget   func() // takes the queue off the list of queues
 	registry *recorder
 
 	// Set by start, and not changed afterwards.
@@ -216,7 +217,7 @@ func (u *Queue) notify() {
 // return the same.
 func (u *Queue) Stop() error {
 	u.stop.Do(func() {
-		u.queues.remove(u)
+		u.forget()
 		u.mtx.Lock()
 		u.running = false
 		u.mtx.Unlock()

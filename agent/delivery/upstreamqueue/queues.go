@@ -7,17 +7,11 @@ import (
 	"log/slog"
 	"math"
 	"sync"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage/remote"
 )
-
-// flushDeadline is how long upstream may flush a queue that is being stopped.
-// No flush is needed for safety, and the end of the process waits for it.
-const flushDeadline = 500 * time.Millisecond
 
 // Options of Queues. Dir is needed.
 type Options struct {
@@ -70,11 +64,6 @@ func checkAssumptions(o Options) error {
 	return errors.Join(err, s.Close())
 }
 
-func newStorage(o Options, logger *slog.Logger, r prometheus.Registerer) *remote.Storage {
-	never := func() (int64, error) { return 0, nil } // asked for reads only
-	return remote.NewStorage(logger, r, never, o.Dir, flushDeadline, o.ScrapeManager, o.TypeAndUnitLabels)
-}
-
 // Idle returns a remote storage that never has a queue: for upstream's WAL
 // storage, which wants one, and for a fan-out, so that it counts what comes in.
 // Its LowestSentTimestamp is always 0, so that the age of what upstream
@@ -107,25 +96,6 @@ func (q *Queues) Start(ctx context.Context, cfg *config.RemoteWriteConfig, exter
 	return u, nil
 }
 
-// countable reports what in cfg would make a queue send other items, or in
-// another order, than one reads in the WAL.
-func countable(cfg *config.RemoteWriteConfig) error {
-	queue := cfg.QueueConfig
-	switch {
-	case cfg.Name == "":
-		return errors.New("a queue needs a name")
-	case cfg.URL == nil || cfg.URL.URL == nil:
-		return fmt.Errorf("queue %q has no URL", cfg.Name)
-	case queue.MinShards != 1 || queue.MaxShards != 1:
-		return fmt.Errorf("queue %q must have one shard, not %d to %d: several send in no order", cfg.Name, queue.MinShards, queue.MaxShards)
-	case queue.SampleAgeLimit != 0:
-		return fmt.Errorf("queue %q must have no sample_age_limit: what it drops is not told", cfg.Name)
-	case cfg.ConvertNHCBToClassic:
-		return fmt.Errorf("queue %q must not convert_nhcb_to_classic: one sample of the WAL would become many", cfg.Name)
-	}
-	return nil
-}
-
 // newQueue enters a queue into the list, as one that is starting.
 func (q *Queues) newQueue(cfg *config.RemoteWriteConfig, external labels.Labels) (*Queue, error) {
 	identity, err := identityOf(cfg)
@@ -133,6 +103,7 @@ func (q *Queues) newQueue(cfg *config.RemoteWriteConfig, external labels.Labels)
 		return nil, err
 	}
 	u := &Queue{queues: q, name: cfg.Name, external: external, identity: identity, registry: newRecorder()}
+	u.forget = func() { q.remove(u) }
 	q.mtx.Lock()
 	defer q.mtx.Unlock()
 	if q.closed {
