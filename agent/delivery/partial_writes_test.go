@@ -38,12 +38,10 @@ func (r *rig) scrapeAhead(n int) {
 	}
 }
 
-// TestStampsAhead: a target that stamps its samples ahead makes upstream's queue
-// send some of them again after a hand-over. An endpoint that stores the good
-// samples of a refused request is found out as such, and the destination lives.
-func TestStampsAhead(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, agenttest.Manners{})
+// outageAhead is live with a target that stamps ahead, then refused for a while,
+// and taken again.
+func (r *rig) outageAhead() {
+	r.t.Helper()
 	r.open()
 	r.awaitState("one", Live)
 	for range 5 {
@@ -56,6 +54,15 @@ func TestStampsAhead(t *testing.T) {
 	}
 	r.pass()
 	r.one().Recover()
+}
+
+// TestStampsAhead: a target that stamps its samples ahead makes upstream's queue
+// send some of them again after a hand-over. An endpoint that stores the good
+// samples of a refused request is found out as such, and the destination lives.
+func TestStampsAhead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.outageAhead()
 	// Now and then a batch of the queue may have to go by the drainer first.
 	r.eventually("it to be live with everything delivered", func() error {
 		r.scrapeAhead(20)
@@ -79,18 +86,7 @@ func TestStampsAhead(t *testing.T) {
 func TestStampsAheadToPrometheus(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{AllOrNothing: true})
-	r.open()
-	r.awaitState("one", Live)
-	for range 5 {
-		r.scrapeAhead(20)
-	}
-	r.awaitSettled("one")
-	r.goBehind("one")
-	for range 5 {
-		r.scrapeAhead(20)
-	}
-	r.pass()
-	r.one().Recover()
+	r.outageAhead()
 	for range 30 {
 		r.scrapeAhead(20)
 		r.awaitSettled("one")
