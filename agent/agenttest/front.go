@@ -28,7 +28,7 @@ type front struct {
 }
 
 func newFront(addr string, config *tls.Config, handler http.Handler) (*front, error) {
-	listener, err := net.Listen("tcp", addr)
+	listener, err := listenHoldable(addr)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +71,12 @@ func (f *front) down() error {
 	if f.server == nil {
 		return nil
 	}
+	// First, so that the port is free at no moment.
+	var err error
+	f.held, err = holdPort(f.addr)
 	_ = f.server.Close()
 	f.served.Wait()
 	f.server = nil
-	var err error
-	f.held, err = holdPort(f.addr)
 	return err
 }
 

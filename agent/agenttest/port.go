@@ -1,11 +1,28 @@
 package agenttest
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
+
+// listenHoldable listens on an address that holdPort can bind beside it.
+func listenHoldable(addr string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if cerr := c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}); cerr != nil {
+			return cerr
+		}
+		return err
+	}}
+	return lc.Listen(context.Background(), "tcp", addr)
+}
 
 // holdPort binds an address without listening on it. While an endpoint is down
 // its port must stay its own: the kernel gives free ports to whoever connects or
@@ -25,6 +42,10 @@ func holdPort(addr *net.TCPAddr) (*os.File, error) {
 	// Without this the connections that a dropped listener leaves in TIME_WAIT
 	// keep the port from being bound.
 	if err = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err == nil {
+		// Before the listener is closed; it has this option too.
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}
+	if err == nil {
 		err = syscall.Bind(fd, sockaddr)
 	}
 	if err != nil {
