@@ -35,14 +35,3 @@ func newClient(rw *config.RemoteWriteConfig) (*http.Client, error) {
 
 // Client is the HTTP client of the endpoint.
 func (e *Endpoint) Client() *http.Client { return e.client }
-
-// CheckClient builds the client again and throws it away: upstream builds its
-// own when a queue begins, and a certificate's file may have vanished since.
-func (e *Endpoint) CheckClient() error {
-	c, err := newClient(e.Config)
-	if err != nil {
-		return err
-	}
-	c.CloseIdleConnections()
-	return nil
-}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -74,27 +72,6 @@ func TestRefusedEntries(t *testing.T) {
 	_, _, err = NewEndpoint(loadEntry(t, "http://127.0.0.1/", "    tls_config: {ca_file: /nonexistent/ca.pem}"), labels.EmptyLabels())
 	if err == nil || !strings.Contains(err.Error(), "/nonexistent/ca.pem") {
 		t.Errorf("a missing certificate: %v", err)
-	}
-}
-
-// TestCheckClient: what was there when the endpoint was made may be gone.
-func TestCheckClient(t *testing.T) {
-	t.Parallel()
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	rw := loadEntry(t, "https://127.0.0.1/", "")
-	e, _, err := NewEndpoint(rw, labels.EmptyLabels())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e.CheckClient(); err != nil {
-		t.Error(err)
-	}
-	e.Config.HTTPClientConfig.TLSConfig.CAFile = ca + ".gone"
-	if err := e.CheckClient(); err == nil || !strings.Contains(err.Error(), ca+".gone") {
-		t.Errorf("a certificate that has vanished: %v", err)
 	}
 }
 
