@@ -46,7 +46,7 @@ func TestReloadDuringOutage(t *testing.T) {
 				if err := r.reload(); err != nil {
 					t.Fatal(err)
 				}
-				if took := time.Since(begun); took > 5*time.Second {
+				if took := time.Since(begun); took > hung {
 					t.Errorf("the reload took %s", took)
 				}
 				r.awaitScrapes(one, 5)
@@ -89,7 +89,7 @@ func TestFiveDead(t *testing.T) {
 	if err := r.reload(); err != nil { // while all five are live and failing
 		t.Fatal(err)
 	}
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > hung {
 		t.Errorf("the reload took %s", took)
 	}
 	for i := range dead {
@@ -97,9 +97,7 @@ func TestFiveDead(t *testing.T) {
 	}
 	r.awaitState("one", delivery.Live)
 	r.awaitScrapes(one, 20)
-	if took := r.stop(); took > 5*time.Second {
-		t.Errorf("the stop took %s", took)
-	}
+	r.stop()
 	r.start()
 	for _, e := range dead {
 		if err := e.Up(); err != nil {

@@ -191,7 +191,7 @@ func TestRenewFails(t *testing.T) {
 func TestStopsInParallel(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
-	const hanging = 12
+	const hanging = 24
 	for i := range hanging {
 		r.addDestination(fmt.Sprintf("hanging%d", i), agenttest.Manners{}).Respond(agenttest.Answer{Delay: time.Hour})
 	}

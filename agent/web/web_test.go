@@ -343,7 +343,7 @@ func TestStopWithRunningRequest(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took < stopGrace || took > stopGrace+2*time.Second {
+	if took := time.Since(start); took < stopGrace {
 		t.Errorf("stopping took %s; running requests get %s", took, stopGrace)
 	}
 	<-asked
