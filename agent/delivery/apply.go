@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"maps"
-	"math"
 
 	"github.com/go-kit/log/level"
 
@@ -81,10 +80,10 @@ func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string
 		for name, e := range wanted {
 			kept[name] = ledger.Saved{URL: e.URL(), Mark: d.store.Oldest(), Sent: backlog.Position{Generation: d.store.Generation()}}
 		}
-	case !d.opts.Saved.Clean:
+	case d.crashed():
 		// After a crash the marks may be older than what was acknowledged: all that
 		// the crashed run wrote may have been sent.
-		crashed := backlog.Position{Generation: d.opts.Saved.Generation, Segment: math.MaxInt}
+		crashed := backlog.Position{Generation: d.store.Generation()}
 		for name, s := range kept {
 			if s.Sent.Compare(crashed) < 0 {
 				s.Sent = crashed
@@ -109,11 +108,14 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, kept map[strin
 		delete(kept, from)
 		var account *ledger.Account
 		if ok {
+			if s.URL != e.URL() {
+				s.Sent = backlog.Position{} // what is there already is at the other one
+			}
 			s.URL = e.URL()
 			if s.Counting && !d.marks.known {
 				unfinished[name] = s.Mark
 			}
-			account = d.book.Open(name, s, !d.marks.known && (s.Counting || !d.opts.Saved.Clean))
+			account = d.book.Open(name, s, !d.marks.known && (s.Counting || d.crashed()))
 		} else {
 			d.intake.atRest(d.store.End, func(end backlog.Position) {
 				account = d.book.Open(name, ledger.Saved{URL: e.URL(), Mark: end}, false)

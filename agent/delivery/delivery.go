@@ -120,9 +120,15 @@ func (d *Delivery) recoverCount(unfinished map[string]backlog.Position) {
 	switch {
 	case d.opts.Saved.Lost:
 		d.book.Recovered(d.count(d.store.Oldest()))
-	case !d.opts.Saved.Clean:
+	case d.crashed():
 		d.book.Recovered(d.count(d.opts.Saved.Tail))
 	}
+}
+
+// crashed reports whether the run before did not end in order, or could not write
+// so: then its marks are those of a run before it.
+func (d *Delivery) crashed() bool {
+	return !d.opts.Saved.Clean || d.opts.Saved.Generation < d.store.Generation()-1
 }
 
 // count returns the samples of earlier runs on disk from a position on.

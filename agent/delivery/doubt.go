@@ -10,12 +10,16 @@ import (
 const remembered = 16
 
 // remember returns the last sample of some series of what was delivered, in the
-// place of what was remembered before.
-func remember(before, grouped []remotewrite.Item) []remotewrite.Item {
+// place of what was remembered before: none after a refusal, since the endpoint need
+// not have the last one then, and would refuse it as it did before.
+func remember(before, grouped []remotewrite.Item, refused bool) []remotewrite.Item {
 	if len(grouped) == 0 {
 		return before
 	}
 	kept := before[:0]
+	if refused {
+		return kept
+	}
 	for i, it := range grouped {
 		last := i+1 == len(grouped) || grouped[i+1].Series != it.Series
 		if last && it.Kind != remotewrite.Exemplar && len(kept) < remembered {

@@ -209,7 +209,7 @@ func (d *drain) flush(ctx context.Context) error {
 		rest = rest[n:]
 	}
 	d.learnBudget(s)
-	d.delivered = remember(d.delivered, items)
+	d.delivered = remember(d.delivered, items, s.refusals > 0)
 	d.settle(b.end, b.outcome)
 	b.size.Reset()
 	d.batch = batch{items: reuse(b.items), size: b.size}

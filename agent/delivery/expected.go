@@ -17,6 +17,7 @@ const (
 // entry is a stretch of the WAL that the queue has been given.
 type entry struct {
 	left    int            // items that the queue has not been answered for
+	begun   bool           // it has been answered for some
 	again   int            // of all items, those that were delivered before
 	doubt   map[string]int // items that were given up, by reason
 	end     backlog.Position
@@ -59,6 +60,7 @@ func (x *expected) answered(n int, givenUp string) {
 		e := &x.entries[i]
 		m := min(n, e.left)
 		e.left -= m
+		e.begun = e.begun || m > 0
 		n -= m
 		x.outstanding -= m
 		if givenUp != "" && m > 0 {
@@ -81,6 +83,20 @@ func (x *expected) againIn(n int) (again int, only bool) {
 		n -= e.left
 	}
 	return again, only && n <= 0
+}
+
+// reach returns the end of the entries that the next n items are of; of one that
+// has been answered for in part, if n is 0.
+func (x *expected) reach(n int) (end backlog.Position) {
+	for i := range x.entries {
+		e := &x.entries[i]
+		if n <= 0 && !e.begun {
+			break
+		}
+		end = e.end
+		n -= e.left
+	}
+	return end
 }
 
 // done removes the entries at the front that are answered in full, and returns

@@ -41,10 +41,11 @@ type follower struct {
 	mtx      sync.Mutex
 	begun    bool
 	expected expected
-	held     int           // items of the batch that is held
-	holds    int           // how many batches have been held
-	progress chan struct{} // closed when held batches should look again
-	reason   error         // for which the destination goes behind
+	held     int              // items of the batch that is held
+	holds    int              // how many batches have been held
+	maySent  backlog.Position // the end of what may have been stored without an answer
+	progress chan struct{}    // closed when held batches should look again
+	reason   error            // for which the destination goes behind
 }
 
 func newFollower(t *destination, c *cursor, e *remotewrite.Endpoint, from backlog.Position) *follower {
@@ -193,6 +194,9 @@ func (f *follower) expect(ctx context.Context, rec *backlog.Record) error {
 	for reason, filtered := range s.Filtered() {
 		e.outcome.Filter(reason, filtered)
 	}
+	if len(late) > 0 {
+		f.t.account.MaySent(rec.End)
+	}
 	if err := f.late.send(ctx, late, &e.outcome); err != nil {
 		return f.refused(ctx, err)
 	}
@@ -336,6 +340,8 @@ func (f *follower) end() {
 	if err != nil {
 		level.Error(t.logger).Log("msg", "Cannot stop upstream's queue", "err", err)
 	}
-	// What the follower has read may have been on its way.
-	t.account.MaySent(t.account.Read())
+	f.mtx.Lock()
+	defer f.mtx.Unlock()
+	t.account.MaySent(f.maySent)
+	t.account.MaySent(f.expected.reach(0))
 }

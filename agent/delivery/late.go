@@ -45,6 +45,7 @@ func (l *late) sendPart(ctx context.Context, items []remotewrite.Item, o *ledger
 	defer cancel()
 	err = l.t.inForce().Post(calm, body, 0)
 	if err == nil {
+		l.t.succeeded()
 		return nil
 	}
 	if ctx.Err() != nil {

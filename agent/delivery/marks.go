@@ -97,10 +97,6 @@ func (m *marks) saveAndRelease(clean bool) error {
 // write writes delivery.json as of one moment at which nothing is being
 // committed, and returns the lowest mark in it. Callers hold mtx.
 func (m *marks) write(clean bool) (backlog.Position, error) {
-	for _, account := range m.book.Accounts() {
-		// What has been read may be on its way.
-		account.MaySent(account.Read())
-	}
 	f := ledger.File{Generation: m.store.Generation(), Clean: clean}
 	m.intake.atRest(m.store.End, func(end backlog.Position) {
 		f.Tail = end

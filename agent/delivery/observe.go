@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
@@ -22,6 +23,7 @@ func (f *follower) before(ctx context.Context, items int) {
 			f.held = items
 		} else {
 			f.held = 0
+			f.maySent = f.expected.reach(items)
 		}
 		progress := f.progress
 		f.mtx.Unlock()
@@ -86,6 +88,11 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 		f.suspect(o.Items() - again)
 	}
 	t.failed(remotewrite.Kind(o.Status), o.Err)
+	if !f.maybeThere && !remotewrite.MayHaveStored(o.Status, o.Err) {
+		f.mtx.Lock()
+		f.maySent = backlog.Position{}
+		f.mtx.Unlock()
+	}
 	// Only what upstream tries again may go on. The follower may have gone behind
 	// a moment ago: then this batch must not be overtaken either.
 	if !d.left && o.Retried {
