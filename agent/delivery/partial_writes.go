@@ -2,7 +2,9 @@ package delivery
 
 import (
 	"context"
+	"slices"
 
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -16,34 +18,44 @@ const (
 // askPartial finds out what an endpoint did with the good samples of a request
 // that it refused, and reports whether they are stored. It sends an older sample
 // of a series whose newer one was in the request too: an endpoint that stored
-// the newer one refuses the older; one that rolled back takes it. With no such
-// pair, splitting tells the samples apart in either case, so nothing need be known.
-func (d *sender) askPartial(ctx context.Context, p *part, s *search) (there bool, err error) {
+// the newer one refuses the older; one that rolled back takes it, and the newer
+// one after it. With no such pair, splitting tells the samples apart in either
+// case, so nothing need be known. What is taken leaves the part, as delivered.
+func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.Outcome) (there bool, err error) {
 	s.asked = true
 	if p.before {
 		return d.askInOrder(ctx, p)
 	}
 	pairs := olderOfPairs(p.items, mostAsked)
-	taken := 0
-	// The newer sample of a series may itself have been refused: so another series
-	// is asked about, until one is refused so.
-	for _, i := range pairs {
-		r, err := d.sendUntilAnswered(ctx, p.items[i:i+1])
+	older, unclear := false, false
+	// From the last, so that what leaves the part moves none that is yet to be asked.
+	for _, i := range slices.Backward(pairs) {
+		newer := newerOf(p.items, i)
+		r, err := d.sendOf(ctx, p, i, i+1, s, o)
 		if err != nil {
 			return false, err
 		}
+		if r != nil {
+			// Perhaps for what it is, or because somebody else writes ahead of us in
+			// this one series: so the others are asked as well.
+			older = older || remotewrite.AlreadyThere(r.Body)
+			continue
+		}
+		r, err = d.sendOf(ctx, p, i, newer, s, o)
 		switch {
-		case r == nil:
-			taken++
-		case remotewrite.AlreadyThere(r.Body):
-			d.learnPartial(partialStored)
+		case err != nil:
+			return false, err
+		case r == nil: // it is good, and was not there: that outweighs any refusal
+			d.learnPartial(partialRolledBack)
 			return false, nil
+		case remotewrite.AlreadyThere(r.Body):
+			unclear = true // else it is refused for what it is, and tells nothing
 		}
 	}
 	switch {
 	case len(pairs) == 0:
-	case taken == len(pairs):
-		d.learnPartial(partialRolledBack)
+	case older && !unclear:
+		d.learnPartial(partialStored)
 	default:
 		// Not told. If it stores them, the parts of this one are there already.
 		d.inconclusive++
@@ -52,20 +64,55 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search) (there bool
 	return false, nil
 }
 
+// sendOf sends items of a part by themselves. If they are taken (nil), they are
+// delivered and leave the part: sent again behind a newer one of their series,
+// they would be refused.
+func (d *sender) sendOf(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (*remotewrite.Refusal, error) {
+	r, err := d.sendUntilAnswered(ctx, p.items[from:to])
+	if err == nil && r == nil {
+		s.took()
+		o.Delivered += remotewrite.Samples(p.items[from:to])
+		p.items = slices.Concat(p.items[:from], p.items[to:])
+	}
+	return r, err
+}
+
+// newerOf returns the index of the first sample in grouped items that is newer
+// than the one at i, of the same series. There is one; see olderOfPairs.
+func newerOf(items []remotewrite.Item, i int) int {
+	j := i + 1
+	for items[j].T == items[i].T {
+		j++
+	}
+	return j
+}
+
 // askInOrder is askPartial for samples of which earlier requests may have stored
 // the first ones, so that an old one may be refused for another that is there
-// already. It sends those of the series of the last sample of the batch, but for
-// this one, in their order: the first that is taken tells that no newer one is
-// there, and has overtaken none. If all are refused, the last of the batch is
-// there. Requests come in order, so all before it is there as well; how the
-// endpoint treats partial writes is not told by it.
+// already. If the last sample of the batch is there, all before it is there as
+// well, because requests come in order; how the endpoint treats partial writes is
+// not told by it. That somebody else writes ahead of us in its series would look
+// the same: so another series has to agree.
 func (d *sender) askInOrder(ctx context.Context, p *part) (there bool, err error) {
 	from, to := runUpTo(p.items, p.last)
 	if to-from < 2 {
 		return false, nil
 	}
-	for i := from; i < to-1; i++ {
-		r, err := d.sendUntilAnswered(ctx, p.items[i:i+1])
+	if there, err = d.askRun(ctx, p.items[from:to]); !there || err != nil {
+		return false, err
+	}
+	if from, to = otherRun(p.items, p.last); from == to {
+		return true, nil
+	}
+	return d.askRun(ctx, p.items[from:to])
+}
+
+// askRun reports whether the newest of some samples of one series is there. It
+// sends the others in their order: the first that is taken tells that no newer
+// one is there, and has overtaken none. If all are refused, the newest is there.
+func (d *sender) askRun(ctx context.Context, run []remotewrite.Item) (there bool, err error) {
+	for i := range run[:len(run)-1] {
+		r, err := d.sendUntilAnswered(ctx, run[i:i+1])
 		if err != nil {
 			return false, err
 		}
@@ -79,6 +126,27 @@ func (d *sender) askInOrder(ctx context.Context, p *part) (there bool, err error
 		}
 	}
 	return true, nil
+}
+
+// otherRun returns the bounds of the samples of another series than last's in
+// grouped items that are not newer than last, two at least: of the series that
+// go on for longest, the one with the fewest samples, each of which may cost a
+// request. They are the same if there is none.
+func otherRun(items []remotewrite.Item, last remotewrite.Item) (from, to int) {
+	for i, it := range items {
+		if i > 0 && it.Series == items[i-1].Series || it.Series == last.Series {
+			continue
+		}
+		f, t := runUpTo(items[i:], remotewrite.Item{Series: it.Series, T: last.T})
+		f, t = f+i, t+i
+		if t-f < 2 {
+			continue
+		}
+		if to == from || items[t-1].T > items[to-1].T || items[t-1].T == items[to-1].T && t-f < to-from {
+			from, to = f, t
+		}
+	}
+	return from, to
 }
 
 func (t *destination) learnPartial(p partialWrites) {

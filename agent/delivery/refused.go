@@ -75,10 +75,15 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			d.shrink(d.most)
 			return true, d.halves(ctx, *p, false, s, o)
 		case askPartial:
-			there, err := d.askPartial(ctx, p, s)
+			asked := len(p.items)
+			there, err := d.askPartial(ctx, p, s, o)
 			if err != nil {
 				return true, err
 			}
+			if left := len(p.items); left < asked && left < 2 {
+				return true, d.deliver(ctx, *p, s, o) // the answer may have been about others
+			}
+			n = remotewrite.Samples(p.items)
 			if there {
 				o.Delivered += n
 				return true, nil
@@ -163,6 +168,10 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 		}
 		if r == nil {
 			break
+		}
+		if p.before && remotewrite.AlreadyThere(r.Body) {
+			s.took() // in an earlier request; how many, splitting tells without overtaking any
+			return nil
 		}
 		s.reason = remotewrite.Reason(r.Status, r.Error())
 		if to-from == 1 {

@@ -5,9 +5,11 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -187,5 +189,42 @@ func TestBudget(t *testing.T) {
 	d.learnBudget(&search{budget: 1, refusals: 5, taken: true})
 	if d.budget != mostInVain {
 		t.Errorf("after a part that was taken it is %d", d.budget)
+	}
+}
+
+// TestAskOneOvertakesNone: after a kill, a sample out of the window leads to the
+// question whether one series passes. Of one whose first samples are there, the
+// newest must not overtake those that are not.
+func TestAskOneOvertakesNone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.options.SaveInterval = 0
+	r.open()
+	r.awaitState("one", Live)
+	at := r.next()
+	app := r.append.AppenderV2(t.Context())
+	r.add(app, labels.FromStrings("__name__", "old"), at.Add(-2*time.Hour), 1)
+	for i := range 20 {
+		r.add(app, labels.FromStrings("__name__", "m", "i", strconv.Itoa(i)), at, 1)
+	}
+	if err := app.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	r.scrapes(3, 20)
+	r.awaitSettled("one")
+	r.one().Respond(agenttest.Answer{Status: 503})
+	r.scrapes(5, 20)
+	r.crash()
+	r.pass()
+	r.one().Recover()
+	r.open()
+	l := r.awaitSettled("one")
+	// The old one may be there since before the kill, and is refused now.
+	held := r.accepted("one")
+	if l.Delivered > held || held < l.Appended-1 || l.Delivered < l.Appended-1 {
+		t.Errorf("the endpoint holds %d of %+v", held, l)
+	}
+	if err := r.one().Snapshot().CheckInOrder(); err != nil {
+		t.Error(err)
 	}
 }

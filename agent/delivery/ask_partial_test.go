@@ -1,0 +1,115 @@
+package delivery
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+)
+
+// TestForeignSeries: that somebody else writes one series ahead of us, at a receiver
+// that takes all or nothing, costs the samples of that series only.
+func TestForeignSeries(t *testing.T) {
+	t.Parallel()
+	for _, foreign := range []int{0, 5} { // one that is asked about, and another
+		t.Run(fmt.Sprint(foreign), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{AllOrNothing: true})
+			r.openBehind()
+			r.one().Recover()
+			post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(foreign)), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+			r.one().Respond(agenttest.Answer{Status: 503})
+			before := r.accepted("one")
+			r.scrapes(10, 20)
+			r.one().Recover()
+			l := r.awaitSettled("one")
+			stored := r.accepted("one") - before
+			// The one that took it behind may have arrived before, or be foreign too.
+			if stored < 190 || l.Delivered < stored || l.Delivered > 191 || l.Delivered+l.Refused["out_of_order"] != l.Appended {
+				t.Errorf("the endpoint took %d: %+v", stored, l)
+			}
+			if p := r.delivery.all()[0].partialWrites(); p != partialRolledBack {
+				t.Errorf("it is taken for %d", p)
+			}
+		})
+	}
+}
+
+// TestForeignSeriesSentAgain: nor does it prove that what was sent before is there,
+// when it is the series that a batch ends with.
+func TestForeignSeriesSentAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.options.MinStay = time.Hour
+	r.open()
+	r.awaitState("one", Live)
+	post(t, r.one(), labels.FromStrings("__name__", "m", "i", "19"), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+	before := r.accepted("one")
+	r.one().Respond(agenttest.Answer{Status: 401, Body: "bad authentication token"})
+	r.scrapes(10, 20)
+	r.awaitState("one", Behind)
+	r.one().Recover()
+	l := r.awaitSettled("one")
+	if stored := r.accepted("one") - before; stored != 190 || l.Delivered < 190 {
+		t.Errorf("the endpoint took %d of 190 good ones: %+v", stored, l)
+	}
+}
+
+// TestNewerRefusedForWhatItIs: that an older sample is taken tells nothing when the
+// newer one is refused in any case.
+func TestNewerRefusedForWhatItIs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.openBehind()
+	at := r.next()
+	for _, at := range []time.Time{at, at.Add(time.Hour)} {
+		app := r.append.AppenderV2(t.Context())
+		r.add(app, labels.FromStrings("__name__", "ahead"), at, 1)
+		if err := app.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.one().Recover()
+	l := r.awaitSettled("one")
+	if l.Delivered != r.accepted("one") || l.Delivered != 2 || total(l.Refused) != 1 {
+		t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
+	}
+	if p := r.delivery.all()[0].partialWrites(); p != partialUnknown {
+		t.Errorf("it is taken for %d", p)
+	}
+}
+
+func TestOtherRun(t *testing.T) {
+	t.Parallel()
+	items := grouped([]int64{1, 3}, []int64{1, 2, 3, 4}, []int64{2, 4}, []int64{4, 9}, []int64{1, 4})
+	for _, c := range []struct {
+		last string
+		want []string
+	}{
+		{"e4", []string{"c2", "c4"}}, // not a, which ends before; d has one only
+		{"c4", []string{"e1", "e4"}},
+		{"a3", []string{"b1", "b2", "b3"}},
+		{"b2", nil},
+	} {
+		last := items[slices.Index(spell(items), c.last)]
+		from, to := otherRun(items, last)
+		if got := spell(items[from:to]); !slices.Equal(got, c.want) {
+			t.Errorf("beside %s: %v, expected %v", c.last, got, c.want)
+		}
+	}
+}
+
+func TestNewerOf(t *testing.T) {
+	t.Parallel()
+	items := grouped([]int64{1, 1, 2}, []int64{3, 4})
+	for i, want := range map[int]string{0: "a2", 1: "a2", 3: "b4"} {
+		if got := spell([]remotewrite.Item{items[newerOf(items, i)]}); got[0] != want {
+			t.Errorf("%d: %v, expected %s", i, got, want)
+		}
+	}
+}
