@@ -18,6 +18,7 @@ import (
 	slgk "github.com/tjhop/slog-gokit"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 // Agent scrapes, keeps and delivers. The zero value is not usable; see New.
@@ -25,6 +26,11 @@ type Agent struct {
 	opts    Options
 	slogger *slog.Logger
 	tracing tracing
+
+	// Of one run to the next.
+	opened     bool         // the storage could be opened once
+	unwritable bool         // and not be written, by the last run
+	unwritten  *ledger.File // the marks, where the last run could not write them
 
 	applyMtx sync.Mutex // serialises Apply with itself and with the start of a run
 
@@ -61,13 +67,24 @@ func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
 	if err := a.prepareFirst(cfg); err != nil {
 		return err
 	}
+	logged := "" // once in an episode
 	for {
+		begun := time.Now()
 		err := a.runOnce(ctx)
-		if !errors.Is(err, errBeginAnew) {
+		switch {
+		case errors.Is(err, errWritableAgain) && ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errWritableAgain):
+			logged = ""
+			continue
+		case !errors.Is(err, errBeginAnew):
 			return err
 		}
-		level.Error(a.opts.Logger).Log("msg", "Opening the storage anew", "err", err)
-		a.setWaiting("opening the storage anew after a failed write")
+		if logged != err.Error() || time.Since(begun) > time.Minute {
+			logged = err.Error()
+			level.Error(a.opts.Logger).Log("msg", "Opening the storage anew", "err", err)
+		}
+		a.setWaiting("opening the storage anew: " + err.Error())
 		select {
 		case <-ctx.Done():
 			return nil

@@ -19,8 +19,16 @@ func (r *run) storageStatus() StorageStatus {
 		FreeBytes:    u.FreeBytes,
 		MinFreeBytes: u.MinFreeBytes,
 		Refusing:     r.store.Refusing(),
+		Unwritable:   words(r.store.Unwritable()),
 		ActiveSeries: r.activeSeries(),
 	}
+}
+
+func words(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // activeSeries is what upstream's WAL storage says of itself.

@@ -112,7 +112,10 @@ type StorageStatus struct {
 	MaxBytes     int64 `json:"maxBytes"`
 	FreeBytes    int64 `json:"freeBytes"`
 	MinFreeBytes int64 `json:"minFreeBytes"`
-	// Refusing: the disk is full, and appends are refused until there is room.
-	Refusing     bool   `json:"refusing"`
+	// Refusing: the disk is full, or cannot be written, and appends are refused
+	// until it can.
+	Refusing bool `json:"refusing"`
+	// Unwritable says why nothing at all can be written; empty when something can.
+	Unwritable   string `json:"unwritable,omitempty"`
 	ActiveSeries uint64 `json:"activeSeries"`
 }

@@ -36,6 +36,7 @@ type rig struct {
 	interval time.Duration
 	env      []string // of the agent's process
 	damaged  bool     // the test damages what is on disk
+	uid      int      // that the agent runs as, if it is not that of the test
 
 	cmd  *exec.Cmd
 	addr string
@@ -106,17 +107,22 @@ func (r *rig) configure() {
 	}
 }
 
-// start starts the agent and waits until it is ready.
-func (r *rig) start() {
+func (r *rig) addrFile() string { return filepath.Join(r.dir, "addr") }
+
+// launch starts the agent.
+func (r *rig) launch() {
 	r.t.Helper()
 	r.configure()
-	addrFile := filepath.Join(r.dir, "addr")
+	addrFile := r.addrFile()
 	_ = os.Remove(addrFile)
 	in, err := json.Marshal(childConfig{Options: r.options, ConfigFile: r.configFile(), AddrFile: addrFile})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.cmd = exec.Command(os.Args[0])
+	if r.uid != 0 {
+		r.giveAway()
+	}
 	r.cmd.Env = append(os.Environ(), append(r.env, childEnv+"=1")...)
 	r.cmd.Stdin = bytes.NewReader(in)
 	r.cmd.Stderr = r.log
@@ -130,8 +136,14 @@ func (r *rig) start() {
 		defer close(gone)
 		r.how = cmd.Wait()
 	}(r.cmd)
+}
+
+// start starts the agent and waits until it is ready.
+func (r *rig) start() {
+	r.t.Helper()
+	r.launch()
 	r.eventually("the agent to be ready", func() error {
-		b, err := os.ReadFile(addrFile)
+		b, err := os.ReadFile(r.addrFile())
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,6 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
-	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
 type metrics = []*dto.MetricFamily
@@ -57,8 +56,10 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	r := &run{agent: a, reg: prometheus.NewRegistry()}
 	saved, err := r.openStorage()
 	if err != nil {
-		return err
+		return openingFailed(err, a.opened)
 	}
+	a.opened = true
+	a.tellUnwritable(r.store.Unwritable())
 	defer func() { err = errors.Join(err, r.closeStorage()) }()
 	a.waitForClock(ctx, time.UnixMilli(saved.Written))
 	if ctx.Err() != nil {
@@ -78,14 +79,13 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 }
 
 // openStorage opens backlog, delivery and WAL, in this order. On error it
-// leaves nothing open.
+// leaves nothing open. That nothing can be written is no error: see openWAL.
 func (r *run) openStorage() (saved ledger.File, err error) {
 	o := r.agent.opts
 	if err := os.MkdirAll(o.StoragePath, 0o750); err != nil {
-		return saved, fmt.Errorf("cannot create the storage directory: %w", err)
+		return saved, fmt.Errorf("%w: %w", backlog.ErrUnusable, err)
 	}
-	saved, err = ledger.Load(o.StoragePath)
-	if err != nil {
+	if saved, err = r.agent.marks(); err != nil {
 		level.Error(o.Logger).Log("msg", "The marks are lost; everything on disk is sent, some of it again", "err", err)
 	}
 	defer func() {
@@ -108,9 +108,6 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 	if err != nil {
 		return saved, err
 	}
-	if err := upstreamqueue.CreateFirstSegment(o.StoragePath); err != nil {
-		return saved, err
-	}
 	r.delivery, err = delivery.New(delivery.Options{
 		Dir:               o.StoragePath,
 		Store:             r.store,
@@ -130,13 +127,16 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 	if r.gatherer, err = r.gatherers(); err != nil {
 		return saved, err
 	}
-	r.db, err = agentdb.Open(r.agent.slogger.With("component", "wal"), r.reg, r.delivery.Remote(), o.StoragePath, walOptions(o, r.store.SegmentSize()))
-	if err != nil {
-		return saved, fmt.Errorf("cannot open the WAL: %w", err)
-	}
-	// Without this, upstream's queues poll every 15 s.
-	r.db.SetWriteNotified(r.delivery)
+	r.openWAL()
 	return saved, nil
+}
+
+// marks returns what the last run left: as it could not write it, or delivery.json.
+func (a *Agent) marks() (ledger.File, error) {
+	if a.unwritten != nil {
+		return *a.unwritten, nil
+	}
+	return ledger.Load(a.opts.StoragePath)
 }
 
 // gatherers of everything that this run registers. Delivery's own metrics have a
@@ -230,6 +230,9 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 		}
 		return nil
 	}, func(error) { r.cancelDiscovery() })
+	if r.store.Unwritable() != nil {
+		g.Add(func() error { return r.awaitWritable(ctx) }, func(error) { cancel() })
+	}
 	scrapeStopped := make(chan struct{})
 	g.Add(func() error {
 		// Ends when discovery has ended.
@@ -259,6 +262,7 @@ func (r *run) closeStorage() error {
 	}
 	if r.delivery != nil {
 		errs = append(errs, r.delivery.Close())
+		r.agent.unwritten = r.delivery.Unwritten()
 	}
 	if r.db != nil {
 		errs = append(errs, r.closeDB())

@@ -198,7 +198,10 @@ func equalUpTo(a, b string, n int64) bool {
 
 func (a *adoption) file(from, to string) error {
 	if a.hardLinks && !isDir(from) {
-		return a.link(from, to)
+		// A second name may need space, where another one needs none.
+		if err := a.link(from, to); err == nil || errors.Is(err, fs.ErrExist) || isDenied(err) {
+			return err
+		}
 	}
 	if exists(to) {
 		return fs.ErrExist
@@ -215,8 +218,8 @@ func (a *adoption) checkpoint(i int) error {
 	}
 	if a.hardLinks {
 		err := a.link.linkDir(from, to)
-		if !isDenied(err) {
-			return err
+		if err == nil {
+			return nil
 		}
 		level.Warn(a.logger).Log("msg", "Cannot link a checkpoint of the last run", "generation", a.newest(), "checkpoint", i, "err", err)
 	}

@@ -114,17 +114,21 @@ func loadGeneration(root string, number int, damaged func(path string, err error
 	slices.SortFunc(g.checkpoints, func(a, b checkpoint) int { return a.index - b.index })
 	slices.SortFunc(g.segments, func(a, b segment) int { return a.index - b.index })
 	if n := len(g.segments); n > 0 {
-		last := g.segments[n-1]
-		g.end.Segment, g.end.Offset = last.index, last.size
-		if last.strange {
-			g.end.Segment++
-		}
+		g.endsWith(g.segments[n-1])
 	}
 	if g.seriesErr = g.loadSeries(damaged); g.seriesErr != nil {
 		damaged(filepath.Join(g.dir, seriesDir), g.seriesErr)
 	}
 	g.loadEmptySince()
 	return g, nil
+}
+
+// endsWith sets the end, before anybody else knows of g.
+func (g *generation) endsWith(last segment) {
+	g.end.Segment, g.end.Offset = last.index, last.size
+	if last.strange {
+		g.end.Segment++
+	}
 }
 
 func loadSegment(path string, i int) segment {

@@ -19,6 +19,12 @@ type inventory struct {
 	// generation is read from wal/, and what upstream deletes there is gone.
 	hardLinks bool
 	current   int // number of the running generation
+	// numberOnly says that the running generation is not on disk, because nothing
+	// can be written. What lies in wal/ belongs to inPlace then.
+	numberOnly bool
+	// inPlace is the number of the finished generation that is read from wal/; 0 if
+	// none is. Guarded by mu.
+	inPlace int
 	// broken are generations of which nothing can be read. They stay on disk.
 	broken []brokenGeneration // by number, ascending
 
@@ -38,6 +44,14 @@ type brokenGeneration struct {
 
 // running returns the generation of this run. Callers hold mu.
 func (inv *inventory) running() *generation { return inv.generations[len(inv.generations)-1] }
+
+// ofWAL returns the generation that the files of wal/ belong to. Callers hold mu.
+func (inv *inventory) ofWAL() *generation {
+	if g := inv.generation(inv.inPlace); g != nil {
+		return g
+	}
+	return inv.running()
+}
 
 // generation returns the one of that number, or nil. Callers hold mu.
 func (inv *inventory) generation(number int) *generation {
@@ -103,6 +117,9 @@ func (inv *inventory) oldest() Position {
 
 // walEnd returns the position behind the last byte of the WAL right now.
 func (inv *inventory) walEnd() Position {
+	if inv.numberOnly {
+		return Position{Generation: inv.current}
+	}
 	inv.mu.Lock()
 	i, ok := inv.running().last()
 	inv.mu.Unlock()
@@ -176,6 +193,9 @@ func (inv *inventory) lookAhead(g *generation, i int) outlook {
 	inv.mu.Unlock()
 	if g.number != inv.current {
 		o.later = true
+		return o
+	}
+	if inv.numberOnly {
 		return o
 	}
 	if !o.ok { // upstream may have begun it since the last sweep

@@ -64,6 +64,9 @@ type linker struct {
 // there were none.
 func (l *linker) findSegments() bool {
 	inv := l.inv
+	if inv.numberOnly {
+		return false // what lies in wal/ is of another run
+	}
 	found := false
 	for {
 		inv.mu.Lock()
@@ -125,6 +128,9 @@ func (l *linker) refreshSize(g *generation, seg *segment) {
 // indices of segments that upstream deleted before they were linked, which happens
 // only without hard links. Callers hold Store.op.
 func (l *linker) update() (lost []int, err error) {
+	if l.inv.numberOnly {
+		return nil, nil
+	}
 	l.findSegments()
 	wal, err := listWAL(l.inv.walDir)
 	if err != nil {

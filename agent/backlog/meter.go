@@ -75,12 +75,12 @@ func (m *meter) measure() error {
 // what was begun since the last sweep, and what upstream is writing.
 func (m *meter) walBytes() (all, stray int64, err error) {
 	entries, err := os.ReadDir(m.inv.walDir)
-	if err != nil {
+	if err != nil && !m.inv.numberOnly {
 		return 0, 0, err
 	}
 	m.inv.mu.Lock()
 	defer m.inv.mu.Unlock()
-	g := m.inv.running()
+	g := m.inv.ofWAL()
 	for _, e := range entries {
 		if i, ok := fileNumber(e.Name()); ok {
 			if seg := g.segment(i); seg != nil && seg.linked {

@@ -3,6 +3,7 @@ package backlog
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 )
 
@@ -97,13 +98,39 @@ func (r *remover) segments(g *generation, going []int) error {
 // generation removes a finished generation as a whole. Callers hold Store.op.
 func (r *remover) generation(g *generation) error {
 	r.inv.mu.Lock()
+	inWAL := r.inv.inWAL(g)
 	g.removed = true
 	g.segments, g.checkpoints, g.series = nil, nil, nil
 	g.version++
 	r.inv.generations = slices.DeleteFunc(r.inv.generations, func(other *generation) bool { return other == g })
 	r.inv.mu.Unlock()
-	if err := removeDir(g.dir); err != nil {
+	var errs []error
+	for _, path := range inWAL { // first: what stays there becomes a generation again
+		errs = append(errs, os.RemoveAll(path))
+	}
+	if err := errors.Join(append(errs, removeDir(g.dir))...); err != nil {
 		return fmt.Errorf("cannot remove generation %d: %w", g.number, err)
 	}
+	r.inv.mu.Lock()
+	defer r.inv.mu.Unlock()
+	if r.inv.inPlace == g.number {
+		r.inv.inPlace = 0
+	}
 	return nil
+}
+
+// inWAL lists what a finished generation has in wal/: nothing, unless nothing could
+// be written when the store was opened. Callers hold mu.
+func (inv *inventory) inWAL(g *generation) (paths []string) {
+	for _, seg := range g.segments {
+		if seg.inWAL {
+			paths = append(paths, inv.walSegment(seg.index))
+		}
+	}
+	for _, c := range g.checkpoints {
+		if c.inWAL {
+			paths = append(paths, inv.walCheckpoint(c.index))
+		}
+	}
+	return paths
 }

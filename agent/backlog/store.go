@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	sloggokit "github.com/tjhop/slog-gokit"
 
-	"github.com/prometheus/prometheus/tsdb/tsdbutil"
 	prom_runtime "github.com/prometheus/prometheus/util/runtime"
 )
 
@@ -82,7 +81,7 @@ type Options struct {
 type Store struct {
 	logger  log.Logger
 	budget  budget
-	lock    *tsdbutil.DirLocker
+	lock    *dirLock
 	metrics *metrics
 	damage  *damageLog
 	limit   *logLimiter
@@ -106,6 +105,8 @@ type Store struct {
 
 	wakeSweep chan struct{}
 
+	unwritable atomic.Pointer[error] // see Unwritable
+
 	changedMu sync.Mutex    // a leaf
 	changed   chan struct{} // nil: nobody waits
 }
@@ -113,8 +114,10 @@ type Store struct {
 // Open takes possession of the directory, turns what the last run left in wal/
 // into a finished generation, and begins a new one. Its cost does not depend on
 // the size of the backlog. The agent.DB must be opened after it, without a lock
-// file of its own.
-func Open(o Options) (_ *Store, err error) {
+// file of its own, unless nothing can be written: see Unwritable. It fails when
+// another process has the directory (ErrHeld), when there is nothing of an earlier
+// run and nothing can be created (ErrUnusable), or when the backlog cannot be listed.
+func Open(o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = log.NewNopLogger()
 	}
@@ -128,10 +131,9 @@ func Open(o Options) (_ *Store, err error) {
 		o.link = os.Link
 	}
 	logger := log.With(o.Logger, "component", "backlog")
-	for _, dir := range []string{filepath.Join(o.Dir, "wal"), filepath.Join(o.Dir, "backlog")} {
-		if err := os.MkdirAll(dir, dirMode); err != nil {
-			return nil, fmt.Errorf("cannot create the storage directory: %w", err)
-		}
+	unwritable, err := makeDirs(o.Dir)
+	if err != nil {
+		return nil, err
 	}
 	b, err := decideBudget(o, int64(min(prom_runtime.FsSize(o.Dir), 1<<62)))
 	if err != nil {
@@ -140,31 +142,29 @@ func Open(o Options) (_ *Store, err error) {
 	if explicit := o.MaxBytes > 0 || o.SegmentSize > 0; explicit && b.coarse() {
 		level.Warn(logger).Log("msg", "The backlog is small against the segments of the WAL, much of it will stay unused", "max_bytes", b.maxBytes, "segment_bytes", b.segmentBytes)
 	}
-	// Without a registerer: agent.DB registers a gauge of the same name.
-	slogger := slog.New(sloggokit.NewGoKitHandler(logger, slog.LevelInfo))
-	lock, err := tsdbutil.NewDirLocker(o.Dir, "agent", slogger, nil)
+	lock, err := lockDir(o.Dir, slog.New(sloggokit.NewGoKitHandler(logger, slog.LevelInfo)))
 	if err != nil {
 		return nil, err
 	}
-	if err := lock.Lock(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, lock.Release())
-		}
-	}()
 	m := newMetrics(o.Registerer)
 	damage := newDamageLog(m)
-	inv, err := begin(o, logger, damage)
+	inv, unwritable, err := begin(o, logger, damage, unwritable)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, lock.release())
 	}
 	s := compose(o, logger, b, inv, m, damage)
 	s.lock = lock
 	s.op.Lock()
 	defer s.op.Unlock()
-	return s, s.evictor.meter.measure()
+	if unwritable == nil {
+		unwritable = s.evictor.look()
+	} else if err := s.evictor.meter.measure(); err != nil {
+		level.Error(logger).Log("msg", "Cannot measure the backlog", "err", err)
+	}
+	if unwritable != nil {
+		s.GiveUp(unwritable)
+	}
+	return s, nil
 }
 
 // compose puts the parts together: what a part calls has been made before it.
@@ -251,6 +251,9 @@ func (s *Store) Sweep() error {
 	if s.isClosed() {
 		return nil
 	}
+	if s.Unwritable() != nil {
+		return errors.Join(s.remover.released(), s.evictor.meter.measure())
+	}
 	lost, err := s.linker.update()
 	if err != nil {
 		return err
@@ -312,6 +315,21 @@ func (s *Store) Changed() <-chan struct{} {
 // Generation returns the number of the running generation.
 func (s *Store) Generation() int { return s.inv.current }
 
+// NextGeneration returns what Options.MinGeneration must be when the store is opened
+// next. Nothing was ever written under the number of a run that had nothing but
+// that, and what is read in place keeps its own.
+func (s *Store) NextGeneration() int {
+	s.inv.mu.Lock()
+	defer s.inv.mu.Unlock()
+	switch {
+	case s.inv.inPlace > 0:
+		return s.inv.inPlace
+	case s.inv.numberOnly:
+		return s.inv.current
+	}
+	return s.inv.current + 1
+}
+
 // SegmentSize returns the size in bytes that the segments of the WAL must have.
 func (s *Store) SegmentSize() int { return int(s.budget.segmentBytes) }
 
@@ -342,9 +360,10 @@ func (s *Store) Pending(from Position) (bytes int64) { return s.count.bytes(from
 // Usage returns what the last sweep found.
 func (s *Store) Usage() Usage { return s.room.last() }
 
-// Refusing reports whether appends must be refused, because the budget is used up
-// and nothing is left to evict. It becomes false again when there is space.
-func (s *Store) Refusing() bool { return s.room.refusing.Load() }
+// Refusing reports whether appends must be refused: nothing can be written in this
+// run, or the budget is used up and nothing is left to evict. The latter becomes
+// false again when there is space.
+func (s *Store) Refusing() bool { return s.Unwritable() != nil || s.room.refusing.Load() }
 
 // Release says that nobody needs anything before a position any more. The caller
 // has made sure that its marks say so on disk: after a restart, a mark that points
@@ -382,7 +401,7 @@ func (s *Store) Close() error {
 	}
 	errs = append(errs, s.syncer.sync())
 	s.tail.reader.Close()
-	return errors.Join(append(errs, s.lock.Release())...)
+	return errors.Join(append(errs, s.lock.release())...)
 }
 
 func (s *Store) isClosed() bool {

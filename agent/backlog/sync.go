@@ -17,6 +17,9 @@ type syncer struct {
 }
 
 func (y *syncer) sync() error {
+	if y.inv.numberOnly {
+		return nil
+	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	begin := time.Now()

@@ -101,6 +101,9 @@ func New(o Options) (*Delivery, error) {
 	}
 	d.intake = &intake{book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation()}
 	d.marks = &marks{shared: d.shared, dir: o.Dir}
+	if o.Saved.Unwritten {
+		d.marks.unwritten = &o.Saved
+	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d, nil
 }
@@ -188,6 +191,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	last := time.Now()
+	failing := false // logged once in an episode
 	for {
 		select {
 		case <-ctx.Done():
@@ -197,9 +201,14 @@ func (d *Delivery) Run(ctx context.Context) error {
 		d.catchUp.follow(d.intake.appendedPerSecond())
 		due := d.opts.SaveInterval > 0 && time.Since(last) >= d.opts.SaveInterval
 		if due || d.marks.segmentDone() {
-			if err := d.marks.saveAndRelease(false); err != nil {
-				level.Error(d.logger).Log("msg", "Cannot save the marks", "err", err)
+			err := d.marks.saveAndRelease(false)
+			switch {
+			case err != nil && !failing:
+				level.Error(d.logger).Log("msg", "Cannot save the marks, trying again until they can be", "err", err)
+			case err == nil && failing:
+				level.Info(d.logger).Log("msg", "The marks are saved again")
 			}
+			failing = err != nil
 			last = time.Now()
 		}
 	}
@@ -238,6 +247,14 @@ func (d *Delivery) Alive(within time.Duration) error {
 		errs = append(errs, t.alive(within))
 	}
 	return errors.Join(errs...)
+}
+
+// Unwritten returns what delivery.json should hold after Close, if that could not be
+// written: the next run in this process is to be given it as Options.Saved. Else nil.
+func (d *Delivery) Unwritten() *ledger.File {
+	d.marks.mtx.Lock()
+	defer d.marks.mtx.Unlock()
+	return d.marks.unwritten
 }
 
 // Close stops all destinations at once, each with a moment for what is in flight,

@@ -104,7 +104,8 @@ func (d *drain) mayHandOver() bool {
 	d.mtx.Lock()
 	stayed, doubt := d.machine.stayed(time.Now()), d.doubtful
 	d.mtx.Unlock()
-	return stayed && !doubt.blocks(d.store)
+	// Upstream's queue would read a WAL that this run does not have.
+	return stayed && !doubt.blocks(d.store) && d.store.Unwritable() == nil
 }
 
 // take adds one record to the batch and sends the batch when it is full, or

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/go-kit/log/level"
@@ -22,6 +23,10 @@ type marks struct {
 	// known: the destinations are. Until then, what delivery.json says of them must
 	// stay. Guarded by mtx.
 	known bool
+
+	// unwritten is what delivery.json should hold, if it could not be written. It is
+	// what the next run in this process goes by. Guarded by mtx.
+	unwritten *ledger.File
 
 	writtenMtx sync.Mutex
 	written    backlog.Position // the lowest mark in delivery.json; guarded by writtenMtx
@@ -88,6 +93,14 @@ func (m *marks) saveAndRelease(clean bool) error {
 		return nil
 	}
 	lowest, err := m.write(clean)
+	if backlog.IsFull(err) {
+		// Else nothing would ever make room: what all have is unlinked first. A crash
+		// right here finds marks that point at nothing, and says so.
+		released := m.store.Release(lowest)
+		if lowest, err = m.write(clean); err != nil {
+			err = errors.Join(err, released)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -95,17 +108,14 @@ func (m *marks) saveAndRelease(clean bool) error {
 }
 
 // write writes delivery.json as of one moment at which nothing is being
-// committed, and returns the lowest mark in it. Callers hold mtx.
+// committed, and returns the lowest mark in it, also with an error. Callers hold mtx.
 func (m *marks) write(clean bool) (backlog.Position, error) {
-	f := ledger.File{Generation: m.store.Generation(), Clean: clean}
+	f := ledger.File{Generation: m.store.NextGeneration() - 1, Clean: clean}
 	m.intake.atRest(m.store.End, func(end backlog.Position) {
 		f.Tail = end
 		_, f.NotAppended = m.book.Totals()
 		f.Destinations = m.book.Saved()
 	})
-	if err := ledger.Write(m.dir, f); err != nil {
-		return backlog.Position{}, err
-	}
 	at := make([]backlog.Position, 0, len(f.Destinations))
 	for _, s := range f.Destinations {
 		at = append(at, s.Mark)
@@ -114,6 +124,12 @@ func (m *marks) write(clean bool) (backlog.Position, error) {
 		at = append(at, f.Tail)
 	}
 	lowest := lowestOf(at)
+	if err := ledger.Write(m.dir, f); err != nil {
+		again := ledger.Unwritten(f)
+		m.unwritten = &again
+		return lowest, err
+	}
+	m.unwritten = nil
 	m.writtenMtx.Lock()
 	defer m.writtenMtx.Unlock()
 	m.written = lowest

@@ -140,7 +140,10 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 	if !st.Ready {
 		note("warn", "Not scraping yet", "Waiting: "+cmp.Or(st.Waiting, "starting"))
 	}
-	if st.Storage.Refusing {
+	switch {
+	case st.Storage.Unwritable != "":
+		note("bad", "The disk cannot be written", "New samples are refused until it can, what is on disk is delivered: "+st.Storage.Unwritable+".")
+	case st.Storage.Refusing:
 		note("bad", "The disk is full", "New samples are refused until there is room.")
 	}
 	for _, d := range destinations {

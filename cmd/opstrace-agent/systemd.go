@@ -128,7 +128,10 @@ func statusLine(s agent.Status, now time.Time) string {
 		byState[d.State] = append(byState[d.State], d)
 	}
 	var parts []string
-	if s.Storage.Refusing {
+	switch {
+	case s.Storage.Unwritable != "":
+		parts = append(parts, "disk cannot be written, samples refused: "+s.Storage.Unwritable)
+	case s.Storage.Refusing:
 		parts = append(parts, "disk full, samples refused")
 	}
 	for _, state := range []delivery.State{delivery.Live, delivery.HandingOver, delivery.Behind} {

@@ -36,6 +36,8 @@ type File struct {
 
 	// Lost: there was no readable file. Nothing is known of what was delivered.
 	Lost bool
+	// Unwritten: it is not what the file on disk holds, which could not be written.
+	Unwritten bool
 }
 
 // state is version 1 of the file. Totals count from when the storage directory
@@ -117,6 +119,14 @@ func Write(dir string, f File) error {
 		return fmt.Errorf("cannot write the marks: %w", err)
 	}
 	return nil
+}
+
+// Unwritten returns what Load would have, had Write been able to write f.
+func Unwritten(f File) File {
+	f.Written = time.Now().UnixMilli()
+	f = stateOf(f).file()
+	f.Unwritten = true
+	return f
 }
 
 func stateOf(f File) state {

@@ -61,7 +61,10 @@ func (v *View) judge(now time.Time) {
 	if !v.Ready {
 		v.problem("not scraping yet: %s", v.Waiting)
 	}
-	if v.Storage.Refusing {
+	switch {
+	case v.Storage.Unwritable != "":
+		v.problem("the disk cannot be written, new samples are refused: %s", human.Line(v.Storage.Unwritable, maxWords))
+	case v.Storage.Refusing:
 		v.problem("the disk is full: new samples are refused")
 	}
 	if v.Ready && len(v.Destinations) == 0 {

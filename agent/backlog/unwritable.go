@@ -1,0 +1,101 @@
+package backlog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// A run in which nothing can be written: the disk is full or has no inodes left, the
+// file system is read-only, the directory belongs to somebody else, or fails. It has
+// a number, and nothing on disk but what earlier runs left, which is read, delivered
+// and released as ever. Nothing is evicted: nothing needs the room.
+
+// Unwritable returns why nothing can be written in this run, nil as a rule. It never
+// becomes nil again: see TryWrite.
+func (s *Store) Unwritable() error {
+	if why := s.unwritable.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
+// GiveUp says that nothing can be written in this run: the agent.DB could not be
+// opened.
+func (s *Store) GiveUp(why error) {
+	s.unwritable.Store(&why)
+	s.metrics.refusing.Set(1)
+}
+
+// ErrUnusable: there is nothing of an earlier run, and nothing can be created.
+var ErrUnusable = errors.New("cannot create the storage directory")
+
+// trialFiles and trialBytes of each are what TryWrite writes: more than the beginning
+// of a run does, and its first segments.
+const (
+	trialFiles = 8
+	trialBytes = 8 << 10
+)
+
+// TryWrite does what the beginning of a run does, and undoes it. Without an error it
+// is time to open the store anew. It wants the free space that is to be left, too:
+// with less, a new run would begin by evicting what may still be delivered.
+func (s *Store) TryWrite() error {
+	s.op.Lock()
+	defer s.op.Unlock()
+	if s.isClosed() {
+		return os.ErrClosed
+	}
+	free, err := freeBytes(s.evictor.meter.dir)
+	if err != nil {
+		return err
+	}
+	if least := s.room.last().MinFreeBytes; free < least {
+		return fmt.Errorf("%d bytes are free and %d are to be left: %w", free, least, syscall.ENOSPC)
+	}
+	var errs []error
+	trials := []string{filepath.Join(s.inv.walDir, "trial"+tmpSuffix), filepath.Join(s.inv.rootDir, "trial"+tmpSuffix)}
+	for _, dir := range trials {
+		errs = append(errs, tryWrite(dir))
+	}
+	for _, dir := range trials {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
+func tryWrite(dir string) error {
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return err
+	}
+	for i := range trialFiles {
+		f, err := os.OpenFile(filepath.Join(dir, segmentName(i)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(make([]byte, trialBytes))
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IsFull reports whether err says that there is no space: what is unlinked makes
+// some.
+func IsFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// makeDirs creates wal/ and backlog/. unwritable says why that cannot be done now;
+// err, that it never could: there is nothing of an earlier run.
+func makeDirs(dir string) (unwritable, err error) {
+	wal, root := filepath.Join(dir, "wal"), filepath.Join(dir, "backlog")
+	unwritable = errors.Join(os.MkdirAll(wal, dirMode), os.MkdirAll(root, dirMode))
+	if unwritable != nil && !exists(wal) && !exists(root) {
+		return nil, fmt.Errorf("%w; the user that the agent runs as must be able to write to %s: %w", ErrUnusable, dir, unwritable)
+	}
+	return unwritable, nil
+}
