@@ -63,7 +63,10 @@ const anewDelay = 2 * time.Second
 // Run runs the agent with cfg until ctx ends. It returns nil then, and an error
 // if it cannot begin or go on. It returns after everything is closed and the
 // marks are written.
+//
+// It sets the limits that cfg does not set.
 func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
+	a.limit(cfg)
 	if err := a.prepareFirst(cfg); err != nil {
 		return err
 	}
@@ -106,8 +109,10 @@ func (a *Agent) prepareFirst(cfg *config.Config) error {
 }
 
 // Apply makes cfg the configuration in force. Everything that can fail is done
-// before anything is touched: after an error the old configuration runs on.
+// before anything is touched: after an error the old configuration runs on. It
+// sets the limits that cfg does not set.
 func (a *Agent) Apply(cfg *config.Config) error {
+	a.limit(cfg)
 	p, err := prepare(cfg)
 	if err != nil {
 		return err
@@ -126,6 +131,13 @@ func (a *Agent) Apply(cfg *config.Config) error {
 	a.cfg = cfg
 	a.mtx.Unlock()
 	return nil
+}
+
+// limit sets the limits that a configuration does not set.
+func (a *Agent) limit(cfg *config.Config) {
+	for _, warning := range a.opts.Limits.Configure(cfg) {
+		level.Warn(a.opts.Logger).Log("msg", "A limit is too high to protect the agent", "reason", warning)
+	}
 }
 
 // Ready reports whether the storage is open, the configuration applied and
@@ -172,6 +184,8 @@ func (a *Agent) Status() Status {
 	}
 	s.Storage = r.storageStatus()
 	s.Destinations = r.delivery.Status()
+	limits := r.delivery.Limits()
+	s.Limits = &limits
 	return s
 }
 

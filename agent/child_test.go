@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/scrape"
 
 	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 // The tests run the agent in a process of its own, so that it can be stopped,
@@ -51,6 +52,7 @@ type childOptions struct {
 	SegmentSize                                                 int
 	MaxCatchUpRate                                              float64
 	Features                                                    agent.Features
+	Limits                                                      limits.Limits
 }
 
 func child() error {
@@ -68,7 +70,7 @@ func child() error {
 		StoragePath: o.StoragePath, BacklogMaxBytes: o.BacklogMaxBytes, MinFreeBytes: o.MinFreeBytes,
 		SyncInterval: o.SyncInterval, MaxLiveLag: o.MaxLiveLag, MinStay: o.MinStay,
 		TruncateInterval: o.TruncateInterval, MaxClockWait: o.MaxClk, SegmentSize: o.SegmentSize,
-		MaxCatchUpRate: o.MaxCatchUpRate, Features: o.Features, LogLevel: slog.LevelDebug,
+		MaxCatchUpRate: o.MaxCatchUpRate, Features: o.Features, Limits: o.Limits, LogLevel: slog.LevelDebug,
 		Logger: log.With(log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr)), "ts", log.DefaultTimestampUTC),
 	})
 	if err != nil {
@@ -104,7 +106,7 @@ func child() error {
 		fmt.Fprintln(w, a.ScrapeManager().TargetsActive())
 		for _, ts := range a.ScrapeManager().TargetsActive() {
 			for _, t := range ts {
-				fmt.Fprintln(w, t.LastError(), t.LastScrape())
+				fmt.Fprintf(w, "%s: %v %s\n", t.GetValue("instance"), t.LastError(), t.LastScrape())
 			}
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"github.com/go-kit/log"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 // Options hold what cannot be reloaded. The zero value of a field means the
@@ -50,6 +51,9 @@ type Options struct {
 	// MaxClockWait bounds how long to wait for a clock that lies before the
 	// newest time the storage directory has seen. Default: 2 minutes; negative: do not wait.
 	MaxClockWait time.Duration
+	// Limits of what is scraped. Default of each: by the memory that GOMEMLIMIT
+	// allows when the agent is made.
+	Limits limits.Limits
 	// Features are upstream's experimental features that concern an agent.
 	Features Features
 }
@@ -90,6 +94,7 @@ func (o Options) withDefaults() Options {
 	if o.MaxClockWait == 0 {
 		o.MaxClockWait = defaultMaxClockWait
 	}
+	o.Limits = o.Limits.Or(limits.From(limits.Memory()))
 	return o
 }
 
@@ -101,6 +106,8 @@ type Status struct {
 	Waiting      string            `json:"waiting,omitempty"`
 	Storage      StorageStatus     `json:"storage"`
 	Destinations []delivery.Status `json:"destinations"`
+	// Limits is nil until the storage is open.
+	Limits *delivery.LimitsStatus `json:"limits,omitempty"`
 }
 
 // StorageStatus is what is on disk, in bytes.

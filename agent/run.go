@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -120,6 +121,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		SaveInterval:      o.SyncInterval,
 		MaxCatchUpRate:    o.MaxCatchUpRate,
 		TypeAndUnitLabels: o.Features.TypeAndUnitLabels,
+		Limits:            o.Limits,
 	})
 	if err != nil {
 		return saved, err
@@ -179,7 +181,11 @@ func walOptions(o Options, segmentSize int) *agentdb.Options {
 // openScraping builds the scrape and discovery managers.
 func (r *run) openScraping() error {
 	f := r.agent.opts.Features
-	var err error
+	appendable, err := r.delivery.Appendable(r.db, r.reg)
+	if err != nil {
+		return fmt.Errorf("cannot limit series: %w", err)
+	}
+	logger := slog.New(scrapeLog{r.agent.slogger.Handler(), r.delivery.Dropping})
 	r.scrape, err = scrape.NewManager(&scrape.Options{
 		AppendMetadata:           f.MetadataWALRecords,
 		ParseST:                  f.STStorage,
@@ -189,7 +195,7 @@ func (r *run) openScraping() error {
 		EnableZstdScrape:         f.ZstdScrape,
 		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
 		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
-	}, r.agent.slogger.With("component", "scrape"), logging.NewJSONFileLogger, nil, r.delivery.Appendable(r.db), r.reg)
+	}, logger.With("component", "scrape"), logging.NewJSONFileLogger, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}

@@ -39,6 +39,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
+	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 // Options of New. All fields but MaxCatchUpRate and TypeAndUnitLabels are needed.
@@ -60,6 +61,8 @@ type Options struct {
 	// MaxCatchUpRate in samples a second; 0 means unbounded.
 	MaxCatchUpRate    float64
 	TypeAndUnitLabels bool
+	// Limits of series. All must be set, but for MaxSeries: 0 means no ceiling.
+	Limits limits.Limits
 }
 
 // Delivery owns upstream's queues and all destinations.
@@ -99,7 +102,10 @@ func New(o Options) (*Delivery, error) {
 		failure:      make(chan error, 1),
 		destinations: map[string]*destination{},
 	}
-	d.intake = &intake{book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation()}
+	d.intake = &intake{
+		book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation(),
+		newcomers: &newcomers{limits: o.Limits, drops: newDrops(o.Logger)},
+	}
 	d.marks = &marks{shared: d.shared, dir: o.Dir}
 	if o.Saved.Unwritten {
 		d.marks.unwritten = &o.Saved
@@ -152,12 +158,23 @@ func (d *Delivery) Notify() {
 	d.store.Notify()
 }
 
-// Appendable is where scrapes must append: it goes on to db and to upstream's
-// remote storage.
-func (d *Delivery) Appendable(db storage.Storage) storage.AppendableV2 {
+// Appendable is where scrapes must append: it goes on to db, which has registered
+// with reg, and to upstream's remote storage. It fails when upstream is not what
+// is relied on.
+func (d *Delivery) Appendable(db storage.Storage, reg prometheus.Registerer) (storage.AppendableV2, error) {
+	if err := d.intake.newcomers.meet(db, reg); err != nil {
+		return nil, err
+	}
 	d.intake.next = storage.NewFanout(d.slogger, db, d.queues.Idle())
-	return d.intake
+	return d.intake, nil
 }
+
+// Dropping reports whether samples are being dropped because of a limit, or were a
+// few minutes ago.
+func (d *Delivery) Dropping() bool { return d.intake.newcomers.drops.going() }
+
+// Limits that are in force, and what they drop.
+func (d *Delivery) Limits() LimitsStatus { return d.intake.newcomers.status() }
 
 // Failure receives the error of a commit that failed. The run (scrape, DB,
 // remote storage) must then be begun anew.
@@ -172,7 +189,7 @@ func (d *Delivery) fail(err error) {
 
 // Collectors returns upstream's metrics of the queues, and ours.
 func (d *Delivery) Collectors() (prometheus.Gatherer, prometheus.Collector) {
-	return d.queues, collector{d.Status}
+	return d.queues, collector{d.Status, d.Limits}
 }
 
 // LastCommit is when samples were last committed; zero when never.
@@ -198,6 +215,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		d.intake.newcomers.look()
 		d.catchUp.follow(d.intake.appendedPerSecond())
 		due := d.opts.SaveInterval > 0 && time.Since(last) >= d.opts.SaveInterval
 		if due || d.marks.segmentDone() {

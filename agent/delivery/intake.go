@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,11 +17,12 @@ import (
 )
 
 // intake stands in front of upstream's storages: it counts what is committed,
-// and refuses appends while the disk is full.
+// and refuses appends while the disk is full, and series that are too many.
 type intake struct {
-	next     storage.AppendableV2
-	book     *ledger.Book
-	refusing func() bool
+	next      storage.AppendableV2
+	newcomers *newcomers
+	book      *ledger.Book
+	refusing  func() bool
 	// failed is told of a commit that failed: upstream's pooled appender is
 	// dirty then, and would write the old samples again.
 	failed func(error)
@@ -84,11 +86,23 @@ type appender struct {
 	in       *intake
 	n        uint64
 	rejected map[string]uint64 // by reason; nil as a rule
+	// offender is the target of the first series that was refused.
+	offender targetName
 }
 
-// Append implements storage.AppenderV2.
-func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AppendV2Options) (storage.SeriesRef, error) {
-	ref, err := a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
+// Append implements storage.AppenderV2. A panic of upstream's is the error of this
+// scrape, and nobody else's.
+func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AppendV2Options) (got storage.SeriesRef, err error) {
+	defer recovered(&err)
+	// Whoever has a reference has been let in before.
+	if ref == 0 {
+		a.in.newcomers.mtx.Lock()
+		defer a.in.newcomers.mtx.Unlock()
+		if reason := a.in.newcomers.refuse(ls, isReport(opts)); reason != "" {
+			return 0, a.refuse(reason, ls)
+		}
+	}
+	ref, err = a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
 	if err == nil || errors.Is(err, &storage.AppendPartialError{}) {
 		a.n++
 	}
@@ -98,11 +112,40 @@ func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, 
 	return ref, err
 }
 
+// refuse counts a sample of a series that is not taken, and returns its error.
+func (a *appender) refuse(reason string, ls labels.Labels) error {
+	if a.rejected[reason] == 0 {
+		a.in.newcomers.drops.begin(reason, time.Now())
+	}
+	if a.offender == (targetName{}) {
+		a.offender = nameOf(ls)
+	}
+	err := &refusal{reason}
+	a.reject(err)
+	return err
+}
+
+// recovered turns a panic into an error: what one target sends must not end the
+// process for all. It must be deferred itself.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("upstream's storage panicked: %v", p)
+	}
+}
+
+func guarded(f func() error) (err error) {
+	defer recovered(&err)
+	return f()
+}
+
 // reject counts what the WAL's storage does not take, and a scrape goes on without.
 // Any other error fails the scrape, which appends nothing then.
 func (a *appender) reject(err error) {
 	reason := ""
+	refused, ok := errors.AsType[*refusal](err)
 	switch {
+	case ok:
+		reason = refused.reason
 	case errors.Is(err, storage.ErrOutOfOrderSample):
 		reason = "out_of_order"
 	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
@@ -121,7 +164,7 @@ func (a *appender) reject(err error) {
 // Rollback implements storage.AppenderV2. When it fails, upstream's pooled appender
 // is as dirty as after a commit that failed.
 func (a *appender) Rollback() error {
-	err := a.AppenderV2.Rollback()
+	err := guarded(a.AppenderV2.Rollback)
 	if err != nil {
 		a.in.failed(err)
 	}
@@ -132,7 +175,7 @@ func (a *appender) Rollback() error {
 func (a *appender) Commit() error {
 	a.in.commits.RLock()
 	defer a.in.commits.RUnlock()
-	if err := a.AppenderV2.Commit(); err != nil {
+	if err := guarded(a.AppenderV2.Commit); err != nil {
 		a.in.failed(err)
 		return err
 	}
@@ -140,6 +183,7 @@ func (a *appender) Commit() error {
 	for reason, n := range a.rejected {
 		a.in.book.Reject(reason, n)
 	}
+	a.in.newcomers.dropped(a.rejected, a.offender)
 	a.in.committed()
 	return nil
 }

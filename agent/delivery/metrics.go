@@ -30,14 +30,26 @@ var (
 	descStretches   = desc("lost_stretches_total", "Stretches of the WAL that were damaged or missing.")
 )
 
-// collector exports the destinations' states and ledgers.
-type collector struct{ status func() []Status }
+var (
+	descSeriesMax = prometheus.NewDesc("opstrace_agent_limits_max_series", "Series above which new ones are dropped; 0 when there is no such limit.", nil, nil)
+	descShedding  = prometheus.NewDesc("opstrace_agent_limits_shedding", "1 while every new series is dropped because the memory is nearly used up.", nil, nil)
+	descDropped   = prometheus.NewDesc("opstrace_agent_limits_dropped_samples_total", "Samples of series that were dropped because of a limit, by reason.", []string{"reason"}, nil)
+	descWorst     = prometheus.NewDesc("opstrace_agent_limits_worst_targets_dropped_samples", "Samples dropped of the targets of which most are being dropped, by reason.", []string{"reason", "target_job", "target_instance"}, nil)
+)
+
+// collector exports the destinations' states and ledgers, and what is dropped
+// before it reaches them.
+type collector struct {
+	status func() []Status
+	limits func() LimitsStatus
+}
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descState, descPending, descBytes, descOldest, descRate, descLastSuccess,
 		descAppended, descNot, descRejected, descDelivered, descRefused, descFiltered, descUncertain, descEvicted, descLost, descDamaged, descStretches,
+		descSeriesMax, descShedding, descDropped, descWorst,
 	} {
 		ch <- d
 	}
@@ -45,6 +57,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
+	c.collectLimits(ch)
 	for _, s := range c.status() {
 		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{s.Name}, labels...)...)
@@ -84,6 +97,24 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			for reason, n := range m {
 				counter(d, n, reason)
 			}
+		}
+	}
+}
+
+func (c collector) collectLimits(ch chan<- prometheus.Metric) {
+	l := c.limits()
+	shedding := 0.0
+	if l.Shedding {
+		shedding = 1
+	}
+	ch <- prometheus.MustNewConstMetric(descSeriesMax, prometheus.GaugeValue, float64(l.MaxSeries))
+	ch <- prometheus.MustNewConstMetric(descShedding, prometheus.GaugeValue, shedding)
+	for reason, n := range l.Dropped {
+		ch <- prometheus.MustNewConstMetric(descDropped, prometheus.CounterValue, float64(n), reason)
+	}
+	for reason, worst := range l.Worst {
+		for _, o := range worst {
+			ch <- prometheus.MustNewConstMetric(descWorst, prometheus.GaugeValue, float64(o.Dropped), reason, o.Job, o.Instance)
 		}
 	}
 }

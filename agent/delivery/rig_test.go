@@ -25,6 +25,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
+	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 // rig is a delivery over a real WAL, to real endpoints, without scraping: the
@@ -53,7 +54,7 @@ func newRig(t testing.TB, manners agenttest.Manners) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, dir: t.TempDir(),
-		options: Options{MaxLiveLag: 20 * time.Second, MinStay: 100 * time.Millisecond, SaveInterval: time.Second},
+		options: Options{MaxLiveLag: 20 * time.Second, MinStay: 100 * time.Millisecond, SaveInterval: time.Second, Limits: limits.From(0)},
 		store:   backlog.Options{SegmentSize: 64 << 10, MaxBytes: 256 << 20, MinFreeBytes: 1},
 		queue:   "    queue_config: {batch_send_deadline: 100ms, min_backoff: 10ms, max_backoff: 50ms, max_samples_per_send: 500, capacity: 2500}\n",
 		extra:   map[string]string{}, endpoints: map[string]*agenttest.Endpoint{},
@@ -128,11 +129,15 @@ func (r *rig) open() {
 	opts.NoLockfile = true
 	opts.EnableSTStorage = true
 	opts.EnableMetadataWALRecords = true
-	if r.db, err = agentdb.Open(slogger, prometheus.NewRegistry(), r.delivery.Remote(), r.dir, opts); err != nil {
+	reg := prometheus.NewRegistry()
+	if r.db, err = agentdb.Open(slogger, reg, r.delivery.Remote(), r.dir, opts); err != nil {
 		r.t.Fatal(err)
 	}
 	r.db.SetWriteNotified(r.delivery)
-	r.append, r.refs = r.delivery.Appendable(r.db), map[string]storage.SeriesRef{}
+	r.refs = map[string]storage.SeriesRef{}
+	if r.append, err = r.delivery.Appendable(r.db, reg); err != nil {
+		r.t.Fatal(err)
+	}
 	r.apply()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -1,6 +1,10 @@
 package delivery
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
@@ -64,6 +68,61 @@ func (t *destination) status(terms ledger.Terms, intake float64) Status {
 			s.ETASeconds = 0
 		}
 	}
+	return s
+}
+
+// LimitsStatus is what the limits of series are, and what they drop.
+type LimitsStatus struct {
+	Series uint64 `json:"series"`
+	// MaxSeries above which new ones are dropped; 0: no ceiling.
+	MaxSeries uint64 `json:"maxSeries"`
+	// Shedding: the memory is nearly used up, and every new series is dropped.
+	Shedding bool `json:"shedding"`
+	// Dropped samples in this run, by reason. They are in the ledgers' term
+	// rejected.
+	Dropped map[string]uint64 `json:"dropped"`
+	// Worst targets, for each reason for which samples are being dropped, or were
+	// a few minutes ago. Empty means that all is well.
+	Worst map[string][]Offender `json:"worst"`
+}
+
+// Problem says in a sentence what is being dropped and of whom, the same on the
+// page and in the terminal; "" when nothing is.
+func (l *LimitsStatus) Problem() string {
+	if l == nil || len(l.Worst) == 0 {
+		return ""
+	}
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(l.Worst)) {
+		var names []string
+		for _, o := range l.Worst[reason] {
+			names = append(names, o.String())
+		}
+		parts = append(parts, fmt.Sprintf("%s: %s", l.explain(reason), strings.Join(names, ", ")))
+	}
+	return "series are dropped, most of these targets (samples): " + strings.Join(parts, "; ")
+}
+
+func (l *LimitsStatus) explain(reason string) string {
+	switch reason {
+	case reasonMaxSeries:
+		return fmt.Sprintf("new ones above --limits.max-series=%d", l.MaxSeries)
+	case reasonMemory:
+		return "new ones, because the memory is nearly used up"
+	case reasonTooLong:
+		return "labels above --limits.label-length"
+	case reasonTooMany:
+		return "more labels than --limits.labels"
+	}
+	return reason
+}
+
+func (n *newcomers) status() LimitsStatus {
+	s := LimitsStatus{MaxSeries: n.limits.MaxSeries, Shedding: n.pressed.Load()}
+	if n.series != nil {
+		s.Series = n.series()
+	}
+	s.Dropped, s.Worst = n.drops.now()
 	return s
 }
 

@@ -43,6 +43,9 @@ func TestVerdict(t *testing.T) {
 	recovered := live
 	recovered.LastError, recovered.LastErrorAt = "502", before(time.Hour)
 	ready := agent.Status{Ready: true}
+	hogged := &delivery.LimitsStatus{MaxSeries: 10, Worst: map[string][]delivery.Offender{
+		"max_series": {{Job: "j", Instance: "a", Dropped: 5}, {Instance: "c", Dropped: 1}}, "memory": {{Job: "j", Instance: "b", Dropped: 7}},
+	}}
 	up := targetCounts{Up: 3}
 
 	for name, tc := range map[string]struct {
@@ -53,15 +56,17 @@ func TestVerdict(t *testing.T) {
 		level, title string
 		line         string
 	}{
-		"well":        {ready, []delivery.Status{live}, up, 0, "good", "All is well", "1 destination up to date, 3 targets up."},
-		"recovered":   {ready, []delivery.Status{recovered}, up, 0, "good", "All is well", ""},
-		"retrying":    {ready, []delivery.Status{retrying}, up, 0, "warn", "Trouble with a", "a answered with an error; the agent tries again."},
-		"behind":      {ready, []delivery.Status{live, behind}, up, 0, "warn", "Catching up", "b gets the backlog of 5 min: done in 40 s."},
-		"caught up":   {ready, []delivery.Status{caughtUp}, up, 0, "good", "All is well", ""},
-		"stuck":       {ready, []delivery.Status{stuck}, up, 0, "warn", "Catching up", "b gets the backlog of 5 min: done never at this rate."},
-		"failing":     {ready, []delivery.Status{live, behind, failing}, up, 0, "bad", "Not delivering to b", "b does not take samples: they are kept on disk, the oldest for 5 min."},
-		"lost":        {ready, []delivery.Status{live}, up, 1234, "warn", "Samples were lost", "1,234 samples for a were, or may have been, refused or deleted unsent in the last hour."},
-		"disk full":   {agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true}}, []delivery.Status{live}, up, 0, "bad", "The disk is full", "New samples are refused until there is room."},
+		"well":      {ready, []delivery.Status{live}, up, 0, "good", "All is well", "1 destination up to date, 3 targets up."},
+		"recovered": {ready, []delivery.Status{recovered}, up, 0, "good", "All is well", ""},
+		"retrying":  {ready, []delivery.Status{retrying}, up, 0, "warn", "Trouble with a", "a answered with an error; the agent tries again."},
+		"behind":    {ready, []delivery.Status{live, behind}, up, 0, "warn", "Catching up", "b gets the backlog of 5 min: done in 40 s."},
+		"caught up": {ready, []delivery.Status{caughtUp}, up, 0, "good", "All is well", ""},
+		"stuck":     {ready, []delivery.Status{stuck}, up, 0, "warn", "Catching up", "b gets the backlog of 5 min: done never at this rate."},
+		"failing":   {ready, []delivery.Status{live, behind, failing}, up, 0, "bad", "Not delivering to b", "b does not take samples: they are kept on disk, the oldest for 5 min."},
+		"lost":      {ready, []delivery.Status{live}, up, 1234, "warn", "Samples were lost", "1,234 samples for a were, or may have been, refused or deleted unsent in the last hour."},
+		"disk full": {agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true}}, []delivery.Status{live}, up, 0, "bad", "The disk is full", "New samples are refused until there is room."},
+		"too many series": {agent.Status{Ready: true, Limits: hogged}, []delivery.Status{live}, up, 0, "warn", "Series are dropped",
+			"Series are dropped, most of these targets (samples): new ones above --limits.max-series=10: j/a (5), -/c (1); new ones, because the memory is nearly used up: j/b (7)."},
 		"target down": {ready, []delivery.Status{live}, targetCounts{Up: 2, Down: 1}, 0, "warn", "1 of 3 targets down", "1 target does not answer as it should."},
 		"no targets":  {ready, []delivery.Status{live}, targetCounts{Dropped: 2}, 0, "warn", "No targets", ""},
 		"nowhere":     {ready, nil, up, 0, "warn", "Nowhere to deliver to", ""},

@@ -146,6 +146,9 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 	case st.Storage.Refusing:
 		note("bad", "The disk is full", "New samples are refused until there is room.")
 	}
+	if p := st.Limits.Problem(); p != "" {
+		note("warn", "Series are dropped", redact.Text(strings.ToUpper(p[:1])+p[1:]+"."))
+	}
 	for _, d := range destinations {
 		switch {
 		case d.Kind == "failing":

@@ -27,7 +27,7 @@ const (
 // stands for a package and all below. Tests may import what they like.
 var arrows = map[string][]string{
 	"cmd/opstrace-agent": {
-		"agent", "agent/delivery/...", "agent/number", "agent/redact", "agent/web", "scrapeconfig", "cmd/opstrace-agent/internal/...",
+		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/web", "scrapeconfig", "cmd/opstrace-agent/internal/...",
 	},
 	"cmd/opstrace-agent/internal/golden":      nil,
 	"cmd/opstrace-agent/internal/human":       {"agent/number"},
@@ -40,9 +40,9 @@ var arrows = map[string][]string{
 	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/redact"},
 	"agent/web/browser": nil,
 
-	"agent": {"agent/backlog", "agent/delivery/...", "agent/redact"},
+	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact"},
 
-	"agent/delivery":               {"agent/backlog", "agent/delivery/...", "agent/redact"},
+	"agent/delivery":               {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact"},
 	"agent/delivery/ledger":        {"agent/backlog"},
 	"agent/delivery/remotewrite":   {"agent/redact"},
 	"agent/delivery/selection":     {"agent/backlog", "agent/delivery/remotewrite"},
@@ -50,6 +50,9 @@ var arrows = map[string][]string{
 
 	// Who is sent what is decided above: here are files and records only.
 	"agent/backlog": nil,
+
+	// Numbers only: who holds to them is decided by who uses it.
+	"agent/limits": nil,
 
 	// What passes between the configuration and the agent is upstream's *config.Config.
 	"scrapeconfig": {"agent/redact"},

@@ -9,6 +9,8 @@ import (
 	"github.com/alecthomas/units"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/scrape"
+
+	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 // runFlags are what cannot be reloaded; everything else is in the
@@ -30,6 +32,11 @@ type runFlags struct {
 	maxClockWait     model.Duration
 
 	discoveryReloadInterval model.Duration
+
+	maxSeries   uint64
+	bodySize    units.Base2Bytes
+	labelLength units.Base2Bytes
+	labels      int
 
 	web webFlags
 
@@ -64,6 +71,7 @@ func (f *runFlags) register(cmd *kingpin.CmdClause) {
 		Default("30s").SetValue(&f.autoReloadInterval)
 
 	f.registerStorage(cmd)
+	f.registerLimits(cmd)
 	f.registerWeb(cmd)
 	f.registerProcess(cmd)
 	f.registerPrometheus(cmd)
@@ -91,6 +99,18 @@ func (f *runFlags) registerStorage(cmd *kingpin.CmdClause) {
 		Hidden().Default("0").BytesVar(&f.segmentSize)
 	cmd.Flag("storage.agent.wal-truncate-frequency", "How often segments are given up that every endpoint has.").
 		Hidden().Default("15m").SetValue(&f.truncateInterval)
+}
+
+// registerLimits adds what keeps one target from hurting the others.
+func (f *runFlags) registerLimits(cmd *kingpin.CmdClause) {
+	cmd.Flag("limits.max-series", "Number of series in all; above it, new ones are dropped. 0: from the memory.").
+		Default("0").Uint64Var(&f.maxSeries)
+	cmd.Flag("limits.body-size", "What a target may answer, after decompression; body_size_limit in the configuration file wins. 0: from the memory, at most 15MiB.").
+		Default("0").BytesVar(&f.bodySize)
+	cmd.Flag("limits.label-length", "Length of names and values of labels; series with longer ones are dropped. 0: 16KiB.").
+		Default("0").BytesVar(&f.labelLength)
+	cmd.Flag("limits.labels", "Number of labels of a series; series with more are dropped. 0: 256.").
+		Default("0").IntVar(&f.labels)
 }
 
 func (f *runFlags) registerWeb(cmd *kingpin.CmdClause) {
@@ -149,6 +169,10 @@ func (f *runFlags) validate() error {
 		return &usageError{fmt.Sprintf("--storage.agent.wal-segment-size=%s is not a multiple of 32KiB", f.segmentSize), "leave it out: it follows from --storage.backlog.max-bytes"}
 	case f.maxCatchUpRate < 0:
 		return &usageError{"--delivery.max-catch-up-rate cannot be negative", "0 means no bound"}
+	case f.bodySize < 0 || f.labelLength < 0 || f.labels < 0:
+		return &usageError{"--limits.body-size, --limits.label-length and --limits.labels cannot be negative", "leave them out for the defaults"}
+	case f.labelLength > limits.SafeBodySize:
+		return &usageError{fmt.Sprintf("--limits.label-length=%s is more than a label can have", f.labelLength), "leave it out for 16KiB"}
 	case f.autoReloadInterval < model.Duration(time.Second):
 		return &usageError{fmt.Sprintf("--config.auto-reload-interval=%s is shorter than a second", f.autoReloadInterval), "leave it out for 30s"}
 	case f.web.maxConnections < 1:

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/prometheus/config"
 
 	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/limits"
 	"github.com/opstrace/opstrace-agent/agent/web"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
@@ -117,6 +118,9 @@ func (f *runFlags) agentOptions(features agent.Features, logger *processLog) age
 		DiscoveryReloadInterval: time.Duration(f.discoveryReloadInterval),
 		MaxClockWait:            maxClockWait,
 		Features:                features,
+		Limits: limits.Limits{
+			MaxSeries: f.maxSeries, BodySize: int64(f.bodySize), LabelLength: int(f.labelLength), Labels: f.labels,
+		},
 	}
 }
 

@@ -134,6 +134,9 @@ func statusLine(s agent.Status, now time.Time) string {
 	case s.Storage.Refusing:
 		parts = append(parts, "disk full, samples refused")
 	}
+	if s.Limits != nil && len(s.Limits.Worst) > 0 {
+		parts = append(parts, "series dropped")
+	}
 	for _, state := range []delivery.State{delivery.Live, delivery.HandingOver, delivery.Behind} {
 		if n := len(byState[state]); n > 0 {
 			parts = append(parts, fmt.Sprintf("%s: %d", state, n))

@@ -35,7 +35,11 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 	b.WriteString("\nstorage\n")
 	line(&b, "on disk", fmt.Sprintf("%s of at most %s", human.Bytes(s.Bytes), human.Bytes(s.MaxBytes)))
 	line(&b, "free", fmt.Sprintf("%s, of which %s are left alone", human.Bytes(s.FreeBytes), human.Bytes(s.MinFreeBytes)))
-	line(&b, "series", number.Group(s.ActiveSeries))
+	series := number.Group(s.ActiveSeries)
+	if v.Limits != nil && v.Limits.MaxSeries > 0 {
+		series += " of at most " + number.Group(v.Limits.MaxSeries)
+	}
+	line(&b, "series", series)
 	if v.Targets != nil {
 		v.Targets.print(&b, now)
 	}

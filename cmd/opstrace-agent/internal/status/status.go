@@ -67,6 +67,9 @@ func (v *View) judge(now time.Time) {
 	case v.Storage.Refusing:
 		v.problem("the disk is full: new samples are refused")
 	}
+	if p := v.Limits.Problem(); p != "" {
+		v.problem("%s", p)
+	}
 	if v.Ready && len(v.Destinations) == 0 {
 		v.problem("no destination is configured: nothing is sent")
 	}

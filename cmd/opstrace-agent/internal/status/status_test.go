@@ -116,6 +116,10 @@ func inTrouble() (agent.Status, []target) {
 		Ledger: ledger.Terms{Appended: 600000, Delivered: 100000, OnDisk: 500000},
 	}
 	s.Destinations = append(s.Destinations, picky, down, catchingUp)
+	s.Limits = &delivery.LimitsStatus{
+		Series: 1234, MaxSeries: 1200, Dropped: map[string]uint64{"max_series": 99},
+		Worst: map[string][]delivery.Offender{"max_series": {{Job: "node", Instance: "hog:9100", Dropped: 90}, {Job: "node", Instance: "b:9100", Dropped: 9}}},
+	}
 	targets := []target{
 		up,
 		{Pool: "z", URL: "http://127.0.0.1:9101/metrics", Health: "down", At: *before(4 * time.Second), Error: "connection refused"},

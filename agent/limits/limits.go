@@ -1,0 +1,103 @@
+// Package limits says how much one target may take, so that it cannot take the
+// process, and with it all the others. What nobody sets follows from the memory
+// that there is.
+package limits
+
+import (
+	"fmt"
+	"math"
+	"runtime/debug"
+
+	"github.com/alecthomas/units"
+	"github.com/prometheus/prometheus/config"
+)
+
+// Limits of what is scraped. In the Limits of a user, 0 means that the value
+// follows from the memory.
+type Limits struct {
+	// MaxSeries is how many series there may be in all; above it, new ones are
+	// dropped. 0 where the memory is not known either: no ceiling.
+	MaxSeries uint64
+	// BodySize is what a scrape may answer, in bytes after decompression, where
+	// the configuration file has no body_size_limit.
+	BodySize int64
+	// LabelLength is the longest name or value of a label, in bytes.
+	LabelLength int
+	// Labels is how many a series may have.
+	Labels int
+}
+
+const (
+	// baseMemory is what the agent takes without any series, in bytes.
+	baseMemory = 32 << 20
+	// seriesMemory is what a series takes in the scrape cache, the WAL's storage
+	// and the queues, with what the garbage collector needs beside it. It is
+	// about three times of what is measured on a quiet host.
+	seriesMemory = 4 << 10
+	// minSeries is taken on the smallest host: two node exporters.
+	minSeries = 2000
+
+	// bodyShare of the memory is what one answer may have: while it grows it
+	// takes up to three times as much, and several may come at once.
+	bodyShare   = 16
+	minBodySize = 1 << 20
+	// SafeBodySize is the largest answer that cannot end the process. Upstream's
+	// parser panics, beyond any recovery, when a label has more than 16 MiB, and
+	// the label may become a little longer by "exported_" in front of its name.
+	SafeBodySize = 15 << 20
+
+	labelLength = 16 << 10
+	labels      = 256
+)
+
+// From returns the limits for a process that may use so many bytes of memory; 0
+// or less and math.MaxInt64 mean that this is not known.
+func From(memory int64) Limits {
+	l := Limits{BodySize: SafeBodySize, LabelLength: labelLength, Labels: labels}
+	if memory <= 0 || memory == math.MaxInt64 {
+		return l
+	}
+	l.MaxSeries = uint64(max(minSeries, (memory-baseMemory)/seriesMemory))
+	l.BodySize = min(max(minBodySize, memory/bodyShare), SafeBodySize)
+	return l
+}
+
+// Memory returns what the process may use, in bytes, by GOMEMLIMIT;
+// math.MaxInt64 when there is no such limit.
+func Memory() int64 { return debug.SetMemoryLimit(-1) }
+
+// Or returns l with what it does not set taken from d.
+func (l Limits) Or(d Limits) Limits {
+	if l.MaxSeries == 0 {
+		l.MaxSeries = d.MaxSeries
+	}
+	if l.BodySize == 0 {
+		l.BodySize = d.BodySize
+	}
+	if l.LabelLength == 0 {
+		l.LabelLength = d.LabelLength
+	}
+	if l.Labels == 0 {
+		l.Labels = d.Labels
+	}
+	return l
+}
+
+// Configure sets the limits of answers in cfg where the file sets none, and
+// returns a warning for each job that may end the process. The jobs of
+// scrape_config_files are read later, and inherit the global limit.
+func (l Limits) Configure(cfg *config.Config) (warnings []string) {
+	if cfg.GlobalConfig.BodySizeLimit <= 0 {
+		cfg.GlobalConfig.BodySizeLimit = units.Base2Bytes(l.BodySize)
+	}
+	for _, s := range cfg.ScrapeConfigs {
+		if s.BodySizeLimit <= 0 {
+			s.BodySizeLimit = cfg.GlobalConfig.BodySizeLimit
+		}
+		if s.BodySizeLimit > SafeBodySize {
+			warnings = append(warnings, fmt.Sprintf("body_size_limit of job %q is %s: above %s a target can end the agent by a single label",
+				s.JobName, s.BodySizeLimit, units.Base2Bytes(SafeBodySize)))
+		}
+	}
+	return warnings
+}

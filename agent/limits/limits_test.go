@@ -1,0 +1,87 @@
+package limits
+
+import (
+	"log/slog"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/config"
+)
+
+func TestFrom(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	for _, c := range []struct {
+		memory int64
+		series uint64
+		body   int64
+	}{
+		{0, 0, SafeBodySize},
+		{-1, 0, SafeBodySize},
+		{math.MaxInt64, 0, SafeBodySize},
+		{8 * mib, 2000, mib},
+		{32 * mib, 2000, 2 * mib},
+		{64 * mib, 8192, 4 * mib},
+		{96 * mib, 16384, 6 * mib},
+		{460 * mib, 109568, SafeBodySize},
+		{16 << 30, 4186112, SafeBodySize},
+	} {
+		l := From(c.memory)
+		if l.MaxSeries != c.series || l.BodySize != c.body || l.LabelLength == 0 || l.Labels == 0 {
+			t.Errorf("%d MiB: %+v, expected %d series and %d bytes", c.memory/mib, l, c.series, c.body)
+		}
+	}
+}
+
+func TestOr(t *testing.T) {
+	t.Parallel()
+	d := Limits{1, 2, 3, 4}
+	for _, c := range []struct{ set, want Limits }{
+		{Limits{}, d},
+		{Limits{MaxSeries: 9}, Limits{9, 2, 3, 4}},
+		{Limits{BodySize: 9}, Limits{1, 9, 3, 4}},
+		{Limits{LabelLength: 9}, Limits{1, 2, 9, 4}},
+		{Limits{Labels: 9}, Limits{1, 2, 3, 9}},
+	} {
+		if got := c.set.Or(d); got != c.want {
+			t.Errorf("%+v: %+v", c.set, got)
+		}
+	}
+}
+
+// TestConfigure: what the file says wins, for a job and for all.
+func TestConfigure(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		global, job string
+		want        string
+		warnings    int
+	}{
+		"nothing set":           {"", "", "4MiB", 0},
+		"set to no limit":       {"body_size_limit: 0", "body_size_limit: 0", "4MiB", 0},
+		"set for all":           {"body_size_limit: 9MB", "", "9MiB", 0},
+		"set for the job":       {"body_size_limit: 9MB", "body_size_limit: 3MB", "3MiB", 0},
+		"set too large":         {"", "body_size_limit: 100MB", "100MiB", 1},
+		"set just small enough": {"", "body_size_limit: 15MB", "15MiB", 0},
+	} {
+		cfg, err := config.Load("global: {"+c.global+"}\nscrape_configs: [{job_name: a, "+c.job+"}]\n", slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // a configuration may be applied again
+			warnings := Limits{BodySize: 4 << 20}.Configure(cfg)
+			if got := cfg.ScrapeConfigs[0].BodySizeLimit.String(); got != c.want || len(warnings) != c.warnings {
+				t.Errorf("%s: %s, %q", name, got, warnings)
+			}
+			for _, w := range warnings {
+				if !strings.Contains(w, `job "a" is 100MiB`) {
+					t.Errorf("%s: %q", name, w)
+				}
+			}
+		}
+		if cfg.GlobalConfig.BodySizeLimit <= 0 {
+			t.Errorf("%s: jobs of scrape_config_files inherit no limit", name)
+		}
+	}
+}
