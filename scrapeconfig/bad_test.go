@@ -42,9 +42,9 @@ var badBlocks = []badCase{
 		"testdata/bad.yml:1: the opstrace block is empty",
 		"set at least cluster and tenant, and token_file unless the instance runs without authentication"},
 	{`global: {}
-opstrace: []`,
-		"testdata/bad.yml:2: the opstrace block is empty",
-		"set at least cluster and tenant, and token_file unless the instance runs without authentication"},
+opstrace: {}`,
+		"testdata/bad.yml:2: tenant is missing in the opstrace block",
+		"set tenant: to the name of the tenant, such as default"},
 	{`
 opstrace: testcluster`,
 		"testdata/bad.yml:2: the opstrace block must be a mapping or a list of mappings",

@@ -24,6 +24,14 @@ import (
 
 // LoadFile reads the configuration in path. Errors are of type *Error.
 func LoadFile(path string, logger log.Logger) (*config.Config, error) {
+	content, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Load(content, path, logger)
+}
+
+func readFile(path string) ([]byte, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		e := &Error{File: path, Msg: "cannot read the configuration: " + err.Error(), Err: err}
@@ -38,7 +46,7 @@ func LoadFile(path string, logger log.Logger) (*config.Config, error) {
 		}
 		return nil, e
 	}
-	return Load(content, path, logger)
+	return content, nil
 }
 
 // Load reads a configuration from content. Messages name path, and relative

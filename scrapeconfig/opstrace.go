@@ -109,7 +109,9 @@ func decodeBlock(text []byte) ([]*tenant, error) {
 	dec.KnownFields(true)
 	const hint = "set at least cluster and tenant, and token_file unless the instance runs without authentication"
 	switch n := shape.Opstrace; {
-	case n.Kind == yaml.SequenceNode && len(n.Content) > 0:
+	case n.Kind == yaml.SequenceNode && len(n.Content) == 0:
+		return nil, nil // none, in so many words
+	case n.Kind == yaml.SequenceNode:
 		var many struct {
 			Opstrace []*tenant `yaml:"opstrace"`
 		}

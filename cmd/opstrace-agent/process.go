@@ -11,10 +11,10 @@ import (
 
 	"github.com/go-kit/log/level"
 	"github.com/oklog/run"
-	"github.com/prometheus/prometheus/config"
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/web"
+	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
 // stopDeadline is when a stop that hangs ends by force. Nothing is lost by it:
@@ -32,8 +32,13 @@ type process struct {
 	systemd systemd
 
 	reloads chan reloadRequest
-	hup     chan os.Signal
-	stop    chan os.Signal
+
+	// The reload loop's own: the file in force, and why the last one was refused.
+	inForce *scrapeconfig.File
+	refusal string
+
+	hup  chan os.Signal
+	stop chan os.Signal
 }
 
 func newProcess(flags *runFlags, logger *processLog, a *agent.Agent) *process {
@@ -55,10 +60,11 @@ func newProcess(flags *runFlags, logger *processLog, a *agent.Agent) *process {
 
 // run returns when everything has stopped; after a second signal, or when
 // stopping takes too long, at once.
-func (p *process) run(cfg *config.Config) error {
+func (p *process) run(file *scrapeconfig.File) error {
 	defer signal.Stop(p.hup)
 	defer signal.Stop(p.stop)
-	p.applyRuntime(cfg)
+	p.inForce = file
+	p.applyRuntime(file.Config)
 	p.metrics.reloaded(nil)
 
 	var g run.Group
@@ -77,7 +83,7 @@ func (p *process) run(cfg *config.Config) error {
 	p.add(&g, p.systemd.loop)
 	p.add(&g, p.web.Run)
 	p.add(&g, func(ctx context.Context) error {
-		if err := p.agent.Run(ctx, cfg); err != nil {
+		if err := p.agent.Run(ctx, file.Config); err != nil {
 			return fmt.Errorf("agent: %w", err)
 		}
 		return nil

@@ -197,6 +197,8 @@ func TestAutoReload(t *testing.T) {
 	if !r.hasPool("first") {
 		t.Error("the old configuration does not keep running")
 	}
+	write(t, file, configWith("first"))
+	r.eventually("the old file is good again", func() bool { return r.metric("opstrace_agent_config_last_reload_successful") == "1" })
 	included := write(t, filepath.Join(filepath.Dir(file), "more.yml"), "scrape_configs: [{job_name: included}]\n")
 	write(t, file, configWith("second")+"scrape_config_files: [more.yml]\n")
 	r.eventually("the second configuration is in force", func() bool { return r.hasPool("second") })

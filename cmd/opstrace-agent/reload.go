@@ -15,6 +15,9 @@ import (
 // readyPoll is how often to look whether the agent is ready.
 const readyPoll = 100 * time.Millisecond
 
+// sourceFile is the source of a reload that nobody asked for: the file has changed.
+const sourceFile = "changed file"
+
 // reloadRequest is one wish for a reload; the outcome goes to answer, which has
 // room for it.
 type reloadRequest struct{ answer chan error }
@@ -47,10 +50,11 @@ func (p *process) reloadLoop(ctx context.Context) error {
 		tick = ticker.C
 		level.Info(p.logger).Log("msg", "Reloading when the configuration file changes", "interval", p.flags.autoReloadInterval)
 	}
-	inForce := p.checksum()
+	watched := watch(p.checksum())
 	if err := p.awaitReady(ctx); err != nil {
 		return err
 	}
+	var again <-chan time.Time
 	for {
 		var source string
 		var answer chan<- error
@@ -62,19 +66,24 @@ func (p *process) reloadLoop(ctx context.Context) error {
 		case req := <-p.reloads:
 			source, answer = "HTTP", req.answer
 		case <-tick:
-			// A file that was refused is tried again each time: what was wrong
-			// may have been another file that it names.
-			if p.checksum() == inForce {
-				continue
-			}
-			source = "changed file"
+			source = sourceFile
+		case <-again:
+			source = sourceFile
 		}
+		again = nil
 		// Before the file is read, so that a change in between is seen next time.
 		checksum := p.checksum()
-		err := p.reload(source)
-		if err == nil {
-			inForce = checksum
+		if source == sourceFile {
+			switch watched.look(checksum) {
+			case unchanged:
+				continue
+			case unstable:
+				again = time.After(stableFor)
+				continue
+			}
 		}
+		err := p.reload(source)
+		watched.loaded(checksum, err)
 		if answer != nil {
 			answer <- err
 		}
@@ -103,7 +112,8 @@ func (p *process) checksum() string {
 	}
 	sum, err := config.GenerateChecksum(p.flags.configFile)
 	if err != nil {
-		level.Warn(p.logger).Log("msg", "Cannot look for a changed configuration", "err", err)
+		// Loading it will say so aloud, if it stays like this.
+		level.Debug(p.logger).Log("msg", "Cannot look for a changed configuration", "err", err)
 	}
 	return sum
 }
@@ -122,22 +132,28 @@ func (p *process) reload(source string) error {
 		if hint := hintOf(err); hint != "" {
 			keyvals = append(keyvals, "hint", hint)
 		}
+		if source == sourceFile && err.Error() == p.refusal {
+			return withHint(err) // tried again, and logged before
+		}
+		p.refusal = err.Error()
 		level.Error(p.logger).Log(keyvals...)
 		return withHint(err)
 	}
+	p.refusal = ""
 	level.Info(p.logger).Log("msg", "Configuration reloaded", "source", source, "duration", time.Since(start))
 	return nil
 }
 
 func (p *process) replaceConfig() error {
-	cfg, err := loadConfig(p.flags.configFile, p.logger)
+	next, err := p.inForce.ReadReplacement(wholePath(p.flags.configFile), p.logger)
 	if err != nil {
 		return err
 	}
-	if err := p.agent.Apply(cfg); err != nil {
+	if err := p.agent.Apply(next.Config); err != nil {
 		return err
 	}
-	p.applyRuntime(cfg)
+	p.inForce = next
+	p.applyRuntime(next.Config)
 	return nil
 }
 

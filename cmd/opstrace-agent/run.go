@@ -57,7 +57,7 @@ func (c *cli) run(flags *runFlags) error {
 	setDefaultLogLevel(flags.logLevel)
 	setUserAgents()
 
-	cfg, err := loadConfig(flags.configFile, logger)
+	file, err := scrapeconfig.ReadFile(wholePath(flags.configFile), logger)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (c *cli) run(flags *runFlags) error {
 	if err := p.web.Listen(); err != nil {
 		return err
 	}
-	if err := p.run(cfg); err != nil {
+	if err := p.run(file); err != nil {
 		level.Error(logger).Log("msg", "Stopped", "err", err)
 		return reportedError{err}
 	}
@@ -89,13 +89,18 @@ func (c *cli) run(flags *runFlags) error {
 	return nil
 }
 
-// loadConfig reads the configuration file. The error names the whole path:
-// which directory a process runs in is rarely what one thinks.
+// loadConfig reads the configuration file.
 func loadConfig(path string, logger log.Logger) (*config.Config, error) {
+	return scrapeconfig.LoadFile(wholePath(path), logger)
+}
+
+// wholePath is for errors: which directory a process runs in is rarely what one
+// thinks.
+func wholePath(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
+		return abs
 	}
-	return scrapeconfig.LoadFile(path, logger)
+	return path
 }
 
 func (f *runFlags) agentOptions(features agent.Features, logger *processLog) agent.Options {
