@@ -13,9 +13,13 @@ import (
 // mendable are answers after which waiting helps.
 func mendable() map[string]agenttest.Answer {
 	location := http.Header{"Location": {"https://127.0.0.1:1/login"}}
+	page := http.Header{"Content-Type": {"text/html"}}
 	return map[string]agenttest.Answer{
 		"401":   {Status: 401, Body: "bad authentication token\n"},
 		"403":   {Status: 403, Body: "forbidden\n"},
+		"400":   agenttest.NginxError(400),
+		"415":   {Status: 415, Body: "unsupported media type\n"},
+		"422":   {Status: 422, Body: "<!DOCTYPE html><title>Blocked</title>", Header: page},
 		"404":   {Status: 404, Body: "not found\n"},
 		"302":   {Status: 302, Header: location},
 		"308":   {Status: 308, Header: location},

@@ -35,6 +35,8 @@ func TestLiveAndBack(t *testing.T) {
 		"401": {Status: 401, Body: "bad authentication token"},
 		"409": agenttest.EmptyRing(),
 		"413": agenttest.NginxError(413),
+		"400": agenttest.NginxError(400),
+		"415": {Status: 415, Body: "unsupported media type"},
 		"302": {Status: 302, Header: http.Header{"Location": {"https://127.0.0.1:1/"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -59,14 +59,15 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	if ctx.Err() != nil {
 		return // cut off by the stop of the queue: unanswered
 	}
+	r := f.e.RefusalInWords(o.Status, o.Err)
 	again, onlyAgain := f.sendsAgain(o.Items())
 	e := event{
-		kind: refused, class: remotewrite.ClassOf(o.Status), retried: o.Retried,
+		kind: refused, class: r.Class(), retried: o.Retried,
 		there: remotewrite.AlreadyThere(o.Err), before: f.maybeThere, again: again > 0, onlyAgain: onlyAgain,
 	}
 	if f.stopped() != nil {
 		// Behind already: nothing may overtake this batch, nor be concluded from it.
-		t.failed(remotewrite.Kind(o.Status), o.Err)
+		t.failed(remotewrite.Kind(o.Status), r.Error())
 		<-ctx.Done()
 		return
 	}
@@ -79,7 +80,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 		return
 	case doubt:
 		f.maybeThere = false
-		t.failed(remotewrite.Kind(o.Status), o.Err)
+		t.failed(remotewrite.Kind(o.Status), r.Error())
 		f.answered(o.Items(), remotewrite.Reason(o.Status, o.Err))
 		return
 	case shrink:
@@ -87,7 +88,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	case suspect:
 		f.suspect(o.Items() - again)
 	}
-	t.failed(remotewrite.Kind(o.Status), o.Err)
+	t.failed(remotewrite.Kind(o.Status), r.Error())
 	if !f.maybeThere && !remotewrite.MayHaveStored(o.Status, o.Err) {
 		f.mtx.Lock()
 		f.maySent = backlog.Position{}
@@ -99,7 +100,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 		f.maybeThere = f.maybeThere || remotewrite.MayHaveStored(o.Status, o.Err)
 		return // upstream tries the same batch again
 	}
-	f.stop(fmt.Errorf("%s: %s", d.why, o.Err))
+	f.stop(fmt.Errorf("%s: %w", d.why, r))
 	<-ctx.Done()
 }
 

@@ -39,6 +39,7 @@ type rig struct {
 	endpoints map[string]*agenttest.Endpoint
 	queue     string            // queue_config of all entries
 	extra     map[string]string // further lines of remote_write entries, by name
+	urls      map[string]string // of endpoints that are reached through something else, by name
 
 	backlog  *backlog.Store
 	delivery *Delivery
@@ -81,12 +82,16 @@ func (r *rig) config() *config.Config {
 	r.t.Helper()
 	c := "global:\n  scrape_interval: 1s\n" + r.global + "\nremote_write:\n"
 	for name, e := range r.endpoints {
+		url := e.URL()
+		if through := r.urls[name]; through != "" {
+			url = through
+		}
 		c += fmt.Sprintf(`  - name: %s
     url: %s
     authorization: {credentials: %s}
     remote_timeout: 5s
 %s    metadata_config: {send: false}
-%s`, name, e.URL(), agenttest.DefaultToken, r.queue, r.extra[name])
+%s`, name, url, agenttest.DefaultToken, r.queue, r.extra[name])
 	}
 	cfg, err := config.Load(c, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -22,11 +22,14 @@ const (
 	// Held is what waiting can mend, while upstream's queue would give up: a
 	// token that is replaced (401, 403), a tenant or a route that is made
 	// minutes later (404, 405, 410), a redirect, 407, 408, 425, a 5xx in
-	// disguise (409, by Opstrace's proxy), and every status that is not known.
+	// disguise (409, by Opstrace's proxy), a receiver that does not take this
+	// version of remote write and has looked at no sample (415), and every status
+	// that is not known.
 	Held
 	// TooLarge: 413. A smaller request may be taken.
 	TooLarge
-	// Final: 400, 415, 422. The samples are given up.
+	// Final: 400, 422. The samples are given up, if it was the receiver that
+	// answered: see Refusal.Class.
 	Final
 )
 
@@ -55,7 +58,7 @@ func ClassOf(status int) Class {
 	switch status {
 	case http.StatusRequestEntityTooLarge:
 		return TooLarge
-	case http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		return Final
 	}
 	return Held

@@ -57,16 +57,19 @@ func (e *Endpoint) Post(ctx context.Context, body []byte, attempt int) error {
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // keeps the connection usable
 		resp.Body.Close()
 	}()
-	if resp.StatusCode/100 == 2 {
-		return e.acknowledged(resp)
-	}
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return &Refusal{
+	r := &Refusal{
 		Status:     resp.StatusCode,
 		Body:       strings.TrimSpace(string(answer)),
-		Location:   resp.Header.Get("Location"),
+		Type:       resp.Header.Get("Content-Type"),
 		RetryAfter: retryAfter(resp.Header.Get("Retry-After")),
+		V2:         e.V2,
 	}
+	if r.Status/100 == 2 {
+		return e.acknowledged(resp, r)
+	}
+	r.Location = resp.Header.Get("Location")
+	return r
 }
 
 // maxAnswer is how much of an endpoint's error is kept, in bytes: enough for
@@ -76,10 +79,13 @@ const maxAnswer = 1024
 // ErrNothingWritten is a 2xx that is no acknowledgement.
 var ErrNothingWritten = errors.New("the endpoint answered 2xx to a remote write 2.0 request without saying that it wrote anything: it speaks 1.0 only; remove protobuf_message from the remote_write entry")
 
-// acknowledged checks what a 2xx means: an endpoint that does not know remote
-// write 2.0 may answer 200 and store nothing (spec 2.0, "Required Written
-// Response Headers").
-func (e *Endpoint) acknowledged(resp *http.Response) error {
+// acknowledged checks what a 2xx means: a page has taken nothing, and an endpoint
+// that does not know remote write 2.0 may answer 200 and store nothing (spec 2.0,
+// "Required Written Response Headers").
+func (e *Endpoint) acknowledged(resp *http.Response, r *Refusal) error {
+	if r.Body != "" && r.inReceiversPlace() {
+		return r
+	}
 	if !e.V2 {
 		return nil
 	}

@@ -1,8 +1,10 @@
 package remotewrite
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -10,9 +12,22 @@ import (
 type Refusal struct {
 	Status     int           // HTTP status; 0 when there was no answer
 	Body       string        // its first kilobyte, without white space around it
+	Type       string        // Content-Type, where it is known
 	Location   string        // of a redirect
 	RetryAfter time.Duration // what the endpoint asks for, at most ten minutes; 0 if it does not
 	Err        error         // when there was no answer, or one that contradicts its status
+	V2         bool          // the request was one of remote write 2.0
+}
+
+// RefusalInWords reads what upstream's queue says of an attempt that failed
+// (storage/remote: Client.Store); status is the HTTP status in it, 0 when there
+// was no answer. The content type is not among the words.
+func (e *Endpoint) RefusalInWords(status int, words string) *Refusal {
+	if status == 0 {
+		return &Refusal{Err: errors.New(words)}
+	}
+	_, body, _ := strings.Cut(words, ": ") // behind the status line
+	return &Refusal{Status: status, Body: strings.TrimSpace(body), V2: e.V2}
 }
 
 func (r *Refusal) Error() string {
@@ -22,16 +37,33 @@ func (r *Refusal) Error() string {
 	case r.Location != "":
 		return fmt.Sprintf("server returned HTTP status %d %s to %s (redirects are not followed: set the url to where it points)", r.Status, http.StatusText(r.Status), r.Location)
 	}
-	return fmt.Sprintf("server returned HTTP status %d %s: %s", r.Status, http.StatusText(r.Status), r.Body)
+	answer := fmt.Sprintf("HTTP status %d %s: %s", r.Status, http.StatusText(r.Status), WordsOf(r.Status, r.Type, r.Body))
+	answer = strings.TrimSuffix(answer, ": ")
+	switch {
+	case r.inReceiversPlace():
+		return "something in front of the receiver answers in its place (check the url, http or https, the port, and the client certificate): " + answer
+	case r.Status == http.StatusUnsupportedMediaType && r.V2:
+		return "this endpoint does not take remote write 2.0 (remove protobuf_message from the remote_write entry): server returned " + answer
+	}
+	return "server returned " + answer
 }
 
 func (r *Refusal) Unwrap() error { return r.Err }
 
 // Class is what the refusal means for the samples of the request; never
-// Acknowledged, whatever the status says.
+// Acknowledged, whatever the status says, and never Final where the receiver
+// has not spoken.
 func (r *Refusal) Class() Class {
-	if c := ClassOf(r.Status); c != Acknowledged {
+	if c := ClassOf(r.Status); c != Acknowledged && !r.inReceiversPlace() {
 		return c
 	}
 	return Held
+}
+
+// inReceiversPlace reports whether the status claims to be about the request,
+// while whoever answered is not the receiver. Other statuses mean the same from
+// anyone: a proxy's 413 and 502 are about the way, and are taken as such.
+func (r *Refusal) inReceiversPlace() bool {
+	c := ClassOf(r.Status)
+	return (c == Final || c == Acknowledged) && r.Err == nil && InReceiversPlace(r.Type, r.Body)
 }

@@ -71,6 +71,8 @@ func TestAnswers(t *testing.T) {
 			"FAIL write: HTTP 302 Found | check the url: nothing takes writes there"},
 		{"400", agenttest.Answer{Status: 400, Body: "snappy: corrupt input\n"}, false,
 			"FAIL write: HTTP 400 Bad Request: snappy: corrupt input | the endpoint does not understand an empty write: check that it takes Prometheus remote write"},
+		{"400 by a proxy", agenttest.NginxError(400), false,
+			"FAIL write: HTTP 400 Bad Request | something in front of the endpoint answers in its place" + again + ": check http or https in the url, the port, and the client certificate"},
 		{"403", agenttest.NginxError(403), false,
 			"FAIL auth: HTTP 403 Forbidden | the token is known and may not write, or something on the way forbids it"},
 		{"404", agenttest.NginxError(404), false,

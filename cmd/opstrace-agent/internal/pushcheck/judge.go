@@ -2,14 +2,12 @@ package pushcheck
 
 import (
 	"fmt"
-	"html"
-	"mime"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 )
 
@@ -17,7 +15,7 @@ import (
 func (c *check) judge(a *answer, took time.Duration) bool {
 	text := a.String()
 	switch {
-	case a.status/100 == 2 && a.isPage():
+	case a.status/100 == 2 && a.body != "" && a.inReceiversPlace():
 		return c.fail(StepWrite, text, "something on the way answers with a web page in the endpoint's place, such as the login page of a guest network; log in there, or use https")
 	case a.status/100 == 2:
 		return c.accepted(a, text, took)
@@ -98,6 +96,8 @@ const overLimit = "the tenant is over its rate limit; the agent would keep the s
 
 func (c *check) statusHint(a *answer) string {
 	switch {
+	case a.status == http.StatusBadRequest && a.inReceiversPlace():
+		return "something in front of the endpoint answers in its place; the agent would keep the samples and try again: check http or https in the url, the port, and the client certificate"
 	case a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed, a.status == http.StatusGone:
 		if c.rw.URL.Path != "/api/v1/push" {
 			return fmt.Sprintf("nothing takes writes under %s: Opstrace does under /api/v1/push, Prometheus under /api/v1/write", human.Line(path(c.rw.URL.URL), 100))
@@ -135,42 +135,21 @@ func (c *check) redirectHint(a *answer) string {
 	return "the agent follows no redirect, which would carry the token along: set the url to where it points"
 }
 
+func (a *answer) contentType() string { return a.header.Get("Content-Type") }
+
+// inReceiversPlace reports whether the answer is not that of a receiver.
+func (a *answer) inReceiversPlace() bool {
+	return remotewrite.InReceiversPlace(a.contentType(), a.body)
+}
+
 // String is the status and the endpoint's words.
 func (a *answer) String() string {
 	text := fmt.Sprintf("HTTP %d %s", a.status, http.StatusText(a.status))
 	if to := a.header.Get("Location"); to != "" && a.status/100 == 3 {
 		return text + " to " + human.Line(to, 200)
 	}
-	if words := human.Line(a.words(), 200); words != "" {
+	if words := human.Line(remotewrite.WordsOf(a.status, a.contentType(), a.body), 200); words != "" {
 		text += ": " + words
 	}
 	return text
-}
-
-// isPage reports whether the answer is made for a browser: no receiver of remote
-// write says yes in HTML.
-func (a *answer) isPage() bool {
-	kind, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
-	if err == nil && kind == "text/html" {
-		return true
-	}
-	return strings.HasPrefix(http.DetectContentType([]byte(a.body)), "text/html")
-}
-
-var title = regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`)
-
-// words are the body, or the title of a page.
-func (a *answer) words() string {
-	if !a.isPage() {
-		return a.body
-	}
-	found := title.FindStringSubmatch(a.body)
-	if found == nil {
-		return "a web page without a title"
-	}
-	words := html.UnescapeString(strings.TrimSpace(found[1]))
-	if words == fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)) {
-		return "" // nginx' pages only repeat the status
-	}
-	return "a web page, " + fmt.Sprintf("%q", words)
 }

@@ -86,8 +86,9 @@ func (v *View) judge(now time.Time) {
 	}
 }
 
-// refusedForGood are the answers after which samples are given up.
-var refusedForGood = regexp.MustCompile(`\bHTTP status (400|415|422)\b`)
+// refusedForGood are a receiver's answers after which samples are given up. Those
+// that something else gives in its place do not begin like this.
+var refusedForGood = regexp.MustCompile(`^server returned HTTP status (400|422)\b`)
 
 func (v *View) judgeDestination(d delivery.Status, now time.Time) {
 	words := human.Line(d.LastError, maxWords)
