@@ -20,7 +20,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/util/netconnlimit"
 	sloggokit "github.com/tjhop/slog-gokit"
 	"go.yaml.in/yaml/v2"
 
@@ -29,7 +28,10 @@ import (
 )
 
 const (
-	readHeaderTimeout     = 30 * time.Second
+	// readHeaderTimeout and idleTimeout are short, because a connection costs
+	// memory and a file. A client that asks every minute opens another.
+	readHeaderTimeout     = 5 * time.Second
+	idleTimeout           = 30 * time.Second
 	defaultReadTimeout    = 5 * time.Minute
 	defaultMaxConnections = 512
 	// stopGrace is what running requests get at the end. It is short because
@@ -71,22 +73,26 @@ type Options struct {
 	// EnablePprof allows /debug/pprof on every address. Without it, only
 	// loopback addresses serve it.
 	EnablePprof bool
-	// ReadTimeout bounds reading a request, and idle connections.
-	// Default: 5 minutes.
+	// ReadTimeout bounds reading a request. Default: 5 minutes. Its header must
+	// come within 5 seconds, and a connection may be idle for 30 seconds, or for
+	// this if it is less.
 	ReadTimeout time.Duration
-	// MaxConnections over all addresses at the same time. Default: 512.
+	// MaxConnections over all addresses at the same time: above it, the oldest
+	// connection without a request is closed for a new one, or, if all have one,
+	// that of the oldest request. Default: 512.
 	MaxConnections int
 }
 
 // Server serves the admin face.
 type Server struct {
-	opts      Options
-	logger    log.Logger
-	slog      *slog.Logger
-	handler   http.Handler
-	listeners []net.Listener
-	history   *history
-	born      time.Time
+	opts        Options
+	logger      log.Logger
+	slog        *slog.Logger
+	handler     http.Handler
+	listeners   []net.Listener
+	connections *connections
+	history     *history
+	born        time.Time
 }
 
 // New builds the handler and checks the web configuration file. It opens no
@@ -222,14 +228,14 @@ func (s *Server) Listen() error {
 	if len(s.opts.ListenAddresses) == 0 {
 		return errors.New("no listen address")
 	}
-	sem := netconnlimit.NewSharedSemaphore(s.opts.MaxConnections)
+	s.connections = newConnections(s.opts.MaxConnections)
 	for _, address := range s.opts.ListenAddresses {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			s.closeListeners()
 			return fmt.Errorf("cannot listen: %w", err)
 		}
-		s.listeners = append(s.listeners, netconnlimit.SharedLimitListener(l, sem))
+		s.listeners = append(s.listeners, evictingListener{l, s.connections})
 	}
 	return nil
 }
@@ -287,7 +293,7 @@ func (s *Server) Run(ctx context.Context) error {
 		running--
 	}
 	cancel()
-	stop(servers)
+	s.stop(servers)
 	for range running {
 		if e := <-errs; err == nil && !errors.Is(e, http.ErrServerClosed) {
 			err = e
@@ -302,10 +308,11 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) newServer(ctx context.Context, l net.Listener) *http.Server {
 	return &http.Server{
-		Handler:           s.handler,
+		Handler:           counted(s.handler),
 		ReadTimeout:       s.opts.ReadTimeout,
 		ReadHeaderTimeout: min(readHeaderTimeout, s.opts.ReadTimeout),
-		IdleTimeout:       s.opts.ReadTimeout,
+		IdleTimeout:       min(idleTimeout, s.opts.ReadTimeout),
+		ConnContext:       withConnection,
 		ErrorLog:          slog.NewLogLogger(s.slog.Handler(), slog.LevelWarn),
 		BaseContext: func(net.Listener) context.Context {
 			return withListener(ctx, l.Addr())
@@ -314,7 +321,7 @@ func (s *Server) newServer(ctx context.Context, l net.Listener) *http.Server {
 }
 
 // stop ends all servers at the same time.
-func stop(servers []*http.Server) {
+func (s *Server) stop(servers []*http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
 	done := make(chan struct{})
@@ -322,7 +329,9 @@ func stop(servers []*http.Server) {
 		go func() {
 			defer func() { done <- struct{}{} }()
 			if srv.Shutdown(ctx) != nil {
-				// A profile or a slow client takes longer than the grace.
+				// A profile or a slow client takes longer than the grace. With TLS,
+				// Close would wait for such clients, one after the other.
+				s.connections.closeAll()
 				srv.Close()
 			}
 		}()

@@ -126,9 +126,9 @@ func (f *runFlags) registerWeb(cmd *kingpin.CmdClause) {
 		BoolVar(&f.web.enableLifecycle)
 	cmd.Flag("web.enable-pprof", "Allow /debug/pprof on addresses other than loopback.").
 		BoolVar(&f.web.enablePprof)
-	cmd.Flag("web.read-timeout", "How long a request may take to arrive, and a connection to be idle.").
+	cmd.Flag("web.read-timeout", "How long a request may take to arrive. Its header must come within 5 s, and an idle connection is closed after 30 s.").
 		Default("5m").SetValue(&f.web.readTimeout)
-	cmd.Flag("web.max-connections", "Connections at the same time.").
+	cmd.Flag("web.max-connections", "Connections at the same time. Above it, a new one takes the place of the one that is missed least.").
 		Default("512").IntVar(&f.web.maxConnections)
 }
 
