@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
@@ -9,31 +10,30 @@ import (
 // remembered is how many series a drainer remembers the last sample of.
 const remembered = 16
 
-// remember returns the last sample of some series of what was delivered, in the
-// place of what was remembered before: none after a refusal, since the endpoint need
-// not have the last one then, and would refuse it as it did before.
-func remember(before, grouped []remotewrite.Item, refused bool) []remotewrite.Item {
-	if len(grouped) == 0 {
-		return before
-	}
-	kept := before[:0]
-	if refused {
-		return kept
-	}
-	for i, it := range grouped {
-		last := i+1 == len(grouped) || grouped[i+1].Series != it.Series
-		if last && it.Kind != remotewrite.Exemplar && len(kept) < remembered {
+// remember notes the last sample of some series of what the endpoint has now, each
+// series' samples ascending, in the place of what was noted before. Of what was
+// refused nothing may be noted: it would be refused again, and prove nothing.
+func (d *sender) remember(items []remotewrite.Item) {
+	kept := d.delivered[:0]
+	for _, it := range slices.Backward(items) {
+		same := func(other remotewrite.Item) bool { return other.Series == it.Series }
+		if it.Kind != remotewrite.Exemplar && !slices.ContainsFunc(kept, same) {
 			kept = append(kept, it)
 		}
+		if len(kept) == remembered {
+			break
+		}
 	}
-	return kept
+	if len(kept) > 0 {
+		d.delivered = kept
+	}
 }
 
 // settleDoubt finds out whether the new samples of a suspicious batch are stored,
 // before these items are sent again: it sends the sample that was delivered last of a
 // series which is among them. An endpoint that stored the new sample refuses the
 // old one; to one that did not, it is the newest it has, and no news.
-func (d *sender) settleDoubt(ctx context.Context, items []remotewrite.Item, resent bool, delivered []remotewrite.Item) error {
+func (d *sender) settleDoubt(ctx context.Context, items []remotewrite.Item, resent bool) error {
 	d.mtx.Lock()
 	s := d.doubtful
 	d.mtx.Unlock()
@@ -42,7 +42,7 @@ func (d *sender) settleDoubt(ctx context.Context, items []remotewrite.Item, rese
 	}
 	s.settled = true
 	taken := 0
-	for _, old := range s.reminders(items, delivered) {
+	for _, old := range s.reminders(items, d.delivered) {
 		r, err := d.sendUntilAnswered(ctx, []remotewrite.Item{old})
 		if err != nil {
 			return err

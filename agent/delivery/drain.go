@@ -37,12 +37,10 @@ type drain struct {
 
 	cursor *cursor
 	batch  batch
-	// delivered are the last samples of some series that were acknowledged.
-	delivered []remotewrite.Item
 }
 
 func newDrain(t *destination, delivered []remotewrite.Item) *drain {
-	return &drain{sender: newSender(t), cursor: t.openCursor(t.inForce()), delivered: delivered}
+	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce())}
 }
 
 // run returns nil when everything on disk has been acknowledged or given up and
@@ -195,7 +193,7 @@ func (d *drain) flush(ctx context.Context) error {
 	d.account.MaySent(b.end)
 	calm, cancel := graceful(ctx)
 	defer cancel()
-	if err := d.settleDoubt(calm, b.items, b.resent, d.delivered); err != nil {
+	if err := d.settleDoubt(calm, b.items, b.resent); err != nil {
 		return err
 	}
 	items := d.dropOld(b)
@@ -210,7 +208,6 @@ func (d *drain) flush(ctx context.Context) error {
 		rest = rest[n:]
 	}
 	d.learnBudget(s)
-	d.delivered = remember(d.delivered, items, s.refusals > 0)
 	d.settle(b.end, b.outcome)
 	b.size.Reset()
 	d.batch = batch{items: reuse(b.items), size: b.size}

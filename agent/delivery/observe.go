@@ -89,7 +89,8 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 		f.suspect(o.Items() - again)
 	}
 	t.failed(remotewrite.Kind(o.Status), r.Error())
-	if !f.maybeThere && !remotewrite.MayHaveStored(o.Status, o.Err) {
+	// A request that is refused for its samples may have been stored in part.
+	if !f.maybeThere && e.class != remotewrite.Final && !remotewrite.MayHaveStored(o.Status, o.Err) {
 		f.mtx.Lock()
 		f.maySent = backlog.Position{}
 		f.mtx.Unlock()

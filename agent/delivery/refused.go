@@ -37,6 +37,7 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 			d.succeeded()
 			d.on(event{kind: acknowledged})
 			s.took()
+			d.remember(p.items)
 			o.Delivered += remotewrite.Samples(p.items)
 			return nil
 		}
@@ -62,6 +63,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 	for {
 		switch d.on(e).do {
 		case settle:
+			d.remember(p.items)
 			o.Delivered += n
 			return true, nil
 		case giveUp:
@@ -85,6 +87,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			}
 			n = remotewrite.Samples(p.items)
 			if there {
+				d.remember(p.items)
 				o.Delivered += n
 				return true, nil
 			}

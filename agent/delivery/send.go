@@ -26,14 +26,17 @@ type sender struct {
 	// inconclusive counts the batches with which it was tried in vain to find out
 	// what the endpoint does with partial writes.
 	inconclusive int
+	// delivered are the last samples of some series that were acknowledged.
+	delivered []remotewrite.Item
 }
 
-func newSender(t *destination) *sender {
+func newSender(t *destination, delivered []remotewrite.Item) *sender {
 	return &sender{
 		destination: t,
 		encoder:     remotewrite.NewEncoder(t.typeAndUnitLabels),
 		most:        batchFactor * t.inForce().BatchSize(),
 		budget:      mostInVain,
+		delivered:   delivered,
 	}
 }
 
@@ -66,6 +69,7 @@ func (d *sender) sendUntilAnswered(ctx context.Context, items []remotewrite.Item
 			return &remotewrite.Refusal{Err: err}, nil
 		case r == nil:
 			d.succeeded()
+			d.remember(items)
 			return nil, nil
 		}
 		switch r.Class() {

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -75,45 +74,6 @@ func TestCrashBehindACleanFile(t *testing.T) {
 	l := r.awaitSettled("one")
 	if l.Delivered != r.accepted("one") || l.Delivered != l.Appended {
 		t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
-	}
-}
-
-// TestRemindersThatWereRefused: a sample that was refused is not sent as a reminder:
-// its refusal would pass for a proof that partial writes are stored.
-func TestRemindersThatWereRefused(t *testing.T) {
-	r := newRig(t, agenttest.Manners{AllOrNothing: true})
-	r.queue = strings.Replace(r.queue, "batch_send_deadline: 100ms", "batch_send_deadline: 1s", 1)
-	r.options.MinStay = 4 * time.Second
-	r.open()
-	r.awaitState("one", Live)
-	foreign := labels.FromStrings("__name__", "foreign")
-	post(t, r.one(), foreign, time.Now().Add(8*time.Minute).UnixMilli(), 99)
-	other := r.accepted("one")
-	scrape := func() {
-		at := r.next()
-		app := r.append.AppenderV2(t.Context())
-		r.add(app, foreign, at, 1)
-		r.add(app, labels.FromStrings("__name__", "good"), at, 1)
-		r.add(app, labels.FromStrings("__name__", "ahead"), at.Add(5*time.Minute), 1)
-		if err := app.Commit(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.goBehind("one")
-	r.one().Recover()
-	r.awaitSettled("one")
-	scrape()
-	r.awaitSettled("one")
-	scrape()
-	r.awaitSettled("one")
-	r.awaitState("one", Live)
-	t.Logf("learned %d, %d held, %+v", r.delivery.all()[0].partialWrites(), r.accepted("one")-other, r.status("one").Ledger)
-	scrape()
-	r.awaitSettled("one")
-	l := r.awaitSettled("one")
-	t.Logf("learned %d: %+v", r.delivery.all()[0].partialWrites(), l)
-	if got := r.accepted("one") - other; l.Delivered > got {
-		t.Errorf("the endpoint took %d, the ledger says %+v", got, l)
 	}
 }
 
