@@ -137,7 +137,12 @@ func TestDiskFilledAndFreed(t *testing.T) {
 			if err := r.endpoint.Up(); err != nil {
 				t.Fatal(err)
 			}
-			r.awaitState("one", delivery.Live)
+			r.eventually("what is on disk to be delivered", func() error {
+				if s := r.status(); len(s.Destinations) == 0 || s.Destinations[0].Ledger.OnDisk > 0 {
+					return fmt.Errorf("%+v", s)
+				}
+				return nil
+			})
 		}
 		_ = os.Remove(filler + "2")
 		if err := os.Remove(filler); err != nil {
