@@ -62,6 +62,7 @@ func TestVerdict(t *testing.T) {
 		"failing":     {ready, []delivery.Status{live, behind, failing}, up, 0, "bad", "Not delivering to b", "b does not take samples: they are kept on disk, the oldest for 5 min."},
 		"lost":        {ready, []delivery.Status{live}, up, 1234, "warn", "Samples were lost", "1,234 samples for a were, or may have been, refused or deleted unsent in the last hour."},
 		"disk full":   {agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true}}, []delivery.Status{live}, up, 0, "bad", "The disk is full", "New samples are refused until there is room."},
+		"unwritable":  {agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true, Unwritable: "no space left on device"}}, []delivery.Status{live}, up, 0, "bad", "The disk cannot be written", "New samples are refused until it can, what is on disk is delivered: no space left on device."},
 		"target down": {ready, []delivery.Status{live}, targetCounts{Up: 2, Down: 1}, 0, "warn", "1 of 3 targets down", "1 target does not answer as it should."},
 		"no targets":  {ready, []delivery.Status{live}, targetCounts{Dropped: 2}, 0, "warn", "No targets", ""},
 		"nowhere":     {ready, nil, up, 0, "warn", "Nowhere to deliver to", ""},

@@ -113,6 +113,10 @@ func TestStatusLine(t *testing.T) {
 			agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true}, Destinations: []delivery.Status{live}},
 			"disk full, samples refused, live: 1",
 		},
+		{
+			agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true, Unwritable: "mkdir /x: read-only file system"}, Destinations: []delivery.Status{live}},
+			"disk cannot be written, samples refused: mkdir /x: read-only file system, live: 1",
+		},
 	} {
 		if got := statusLine(tc.status, now); got != tc.want {
 			t.Errorf("%q instead of %q", got, tc.want)
