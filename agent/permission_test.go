@@ -229,7 +229,7 @@ func TestBacklogMayNotBeListed(t *testing.T) {
 // so is one that another process uses.
 func TestNeverUsable(t *testing.T) {
 	t.Parallel()
-	ends := func(r *rig, want string) {
+	ends := func(t *testing.T, r *rig, want string) {
 		t.Helper()
 		r.launch()
 		select {
@@ -244,7 +244,7 @@ func TestNeverUsable(t *testing.T) {
 	t.Run("a file in place of it", func(t *testing.T) {
 		r := newRig(t, agenttest.Manners{})
 		writeFile(t, r.dir, "data", nil)
-		ends(r, "cannot create the storage directory")
+		ends(t, r, "cannot create the storage directory")
 	})
 	t.Run("nothing can be created", func(t *testing.T) {
 		if os.Geteuid() != 0 {
@@ -255,13 +255,13 @@ func TestNeverUsable(t *testing.T) {
 		if err := os.Mkdir(r.options.StoragePath, 0o555); err != nil {
 			t.Fatal(err)
 		}
-		ends(r, "must be able to write to")
+		ends(t, r, "must be able to write to")
 	})
 	t.Run("in use", func(t *testing.T) {
 		r := newRig(t, agenttest.Manners{})
 		r.start()
 		other := newRig(t, agenttest.Manners{})
 		other.options.StoragePath = r.options.StoragePath
-		ends(other, "another process uses the storage directory")
+		ends(t, other, "another process uses the storage directory")
 	})
 }
