@@ -109,6 +109,7 @@ func (r *rig) awaitAccepting(target *agenttest.Target) {
 // while it is full. The process never ends by itself, and every sample is accounted
 // for.
 func TestDiskFilledAndFreed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	loopDisk(t, r)
 	r.interval = 50 * time.Millisecond
@@ -137,7 +138,12 @@ func TestDiskFilledAndFreed(t *testing.T) {
 			if err := r.endpoint.Up(); err != nil {
 				t.Fatal(err)
 			}
-			r.awaitState("one", delivery.Live)
+			r.eventually("what is on disk to be delivered", func() error {
+				if s := r.status(); len(s.Destinations) == 0 || s.Destinations[0].Ledger.OnDisk > 0 {
+					return fmt.Errorf("%+v", s)
+				}
+				return nil
+			})
 		}
 		_ = os.Remove(filler + "2")
 		if err := os.Remove(filler); err != nil {
@@ -161,6 +167,7 @@ func TestDiskFilledAndFreed(t *testing.T) {
 // TestNoInodes: without an inode left nothing can be created. What is on disk is
 // delivered all the same, at run and at start.
 func TestNoInodes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	loopDisk(t, r, "-N", "64")
 	r.interval = 50 * time.Millisecond
@@ -235,6 +242,7 @@ func TestNoInodes(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	for name, clean := range map[string]bool{"after a stop": true, "after a kill": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, agenttest.Manners{})
 			loopDisk(t, r)
 			one := r.targets.Add("one", agenttest.TargetOptions{Series: 500})
@@ -275,6 +283,7 @@ func TestReadOnly(t *testing.T) {
 // TestBecomesReadOnly: the kernel finds an error and makes the file system
 // read-only, with files open for writing. Somebody mounts it anew, repaired.
 func TestBecomesReadOnly(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	image := loopDisk(t, r)
 	r.damaged = true // what the journal did not have

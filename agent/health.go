@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,11 +25,12 @@ func (r *run) storageStatus() StorageStatus {
 	}
 }
 
+// words returns an error in one line; empty for none.
 func words(err error) string {
 	if err == nil {
 		return ""
 	}
-	return err.Error()
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
 // activeSeries is what upstream's WAL storage says of itself.

@@ -186,11 +186,50 @@ func TestHarmedDirectories(t *testing.T) {
 	}
 }
 
+// TestBacklogMayNotBeListed: to go on without it would take all of it for lost, and
+// unlink it later. The process waits and says so.
+func TestBacklogMayNotBeListed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.asNobody()
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitScrapes(one, 20)
+	r.kill()
+	dir := filepath.Join(r.options.StoragePath, "backlog")
+	if err := os.Chmod(dir, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o750) })
+	r.launch()
+	r.eventually("the agent to say what it waits for", func() error {
+		b, err := os.ReadFile(r.addrFile())
+		if err != nil {
+			return err
+		}
+		r.addr = string(b)
+		if s := r.status(); !strings.Contains(s.Waiting, "permission denied") {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	if err := errors.Join(os.Chmod(dir, 0o750), r.endpoint.Up()); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitState("one", delivery.Live)
+	r.awaitLedger("one", r.endpoint)
+	r.checkNothingLost(r.endpoint)
+}
+
 // TestNeverUsable: a storage directory that cannot be created is a reason to end, and
 // so is one that another process uses.
 func TestNeverUsable(t *testing.T) {
 	t.Parallel()
-	ends := func(r *rig, want string) {
+	ends := func(t *testing.T, r *rig, want string) {
 		t.Helper()
 		r.launch()
 		select {
@@ -205,7 +244,7 @@ func TestNeverUsable(t *testing.T) {
 	t.Run("a file in place of it", func(t *testing.T) {
 		r := newRig(t, agenttest.Manners{})
 		writeFile(t, r.dir, "data", nil)
-		ends(r, "cannot create the storage directory")
+		ends(t, r, "cannot create the storage directory")
 	})
 	t.Run("nothing can be created", func(t *testing.T) {
 		if os.Geteuid() != 0 {
@@ -216,13 +255,13 @@ func TestNeverUsable(t *testing.T) {
 		if err := os.Mkdir(r.options.StoragePath, 0o555); err != nil {
 			t.Fatal(err)
 		}
-		ends(r, "must be able to write to")
+		ends(t, r, "must be able to write to")
 	})
 	t.Run("in use", func(t *testing.T) {
 		r := newRig(t, agenttest.Manners{})
 		r.start()
 		other := newRig(t, agenttest.Manners{})
 		other.options.StoragePath = r.options.StoragePath
-		ends(other, "another process uses the storage directory")
+		ends(t, other, "another process uses the storage directory")
 	})
 }

@@ -47,12 +47,20 @@
 // generation likewise; it is counted once (see metrics). A generation that cannot
 // be read stays on disk; of others, what cannot be read goes with the rest.
 //
+// # What cannot be written
+//
+// A start does not fail for that either. The run has a number and no directory, and
+// Unwritable says why; what is on disk is read and released as ever. What could not
+// be moved out of wal/ is read there, as a part of its generation. Its number, and
+// that of a run which was never on disk, is not used up: see NextGeneration.
+//
 // # The parts
 //
 // Each calls only those below it:
 //
 //	store.go       Store: the front, and what runs when
-//	begin.go       a start; adopt.go: moves the last run's wal/
+//	begin.go       a start; adopt.go: moves the last run's wal/; inplace.go: or reads it there
+//	unwritable.go  a run that cannot write; lock.go: keeps others out
 //	evict.go       cap and floor
 //	release.go     unlinks what nobody needs
 //	rescue.go      keeps series records of what is unlinked; publish.go: for those who read wal/

@@ -62,16 +62,6 @@ func (e *evictor) enforce() error {
 	}
 }
 
-// look takes stock and refuses appends if there is no space at all, without evicting
-// anything: whoever counts what is evicted is not there yet.
-func (e *evictor) look() error {
-	if err := e.meter.measure(); err != nil {
-		return err
-	}
-	e.decide(false)
-	return nil
-}
-
 // excess returns by how much the cap or the floor is broken.
 func (e *evictor) excess() int64 {
 	u := e.meter.room.last()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // meter measures what is used and reckons what may be.
@@ -99,6 +100,16 @@ func (m *meter) walBytes() (all, stray int64, err error) {
 		stray += size
 	}
 	return all, stray, nil
+}
+
+// full returns an error when there is so little space that appends would be refused
+// whatever was evicted. A run that begins so had better deliver first.
+func (m *meter) full() error {
+	u := m.room.last()
+	if u.FreeBytes >= u.MinFreeBytes/2 {
+		return nil
+	}
+	return fmt.Errorf("the disk is full: %d bytes are free, and %d are to be left: %w", u.FreeBytes, u.MinFreeBytes, syscall.ENOSPC)
 }
 
 // pressed reports whether the next look at the budget must not wait: there was no

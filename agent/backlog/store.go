@@ -156,10 +156,11 @@ func Open(o Options) (*Store, error) {
 	s.lock = lock
 	s.op.Lock()
 	defer s.op.Unlock()
+	if err := s.evictor.meter.measure(); unwritable == nil {
+		unwritable = err
+	}
 	if unwritable == nil {
-		unwritable = s.evictor.look()
-	} else if err := s.evictor.meter.measure(); err != nil {
-		level.Error(logger).Log("msg", "Cannot measure the backlog", "err", err)
+		unwritable = s.evictor.meter.full()
 	}
 	if unwritable != nil {
 		s.GiveUp(unwritable)

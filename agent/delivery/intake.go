@@ -26,6 +26,9 @@ type intake struct {
 	// failed is told of a commit that failed: upstream's pooled appender is
 	// dirty then, and would write the old samples again.
 	failed func(error)
+	// broken: a commit has failed. What is committed after it would be written with
+	// what it left, a second time; the run is about to be begun anew.
+	broken atomic.Bool
 	// generation that the WAL belongs to.
 	generation int
 
@@ -44,7 +47,7 @@ type intake struct {
 
 // AppenderV2 implements storage.AppendableV2.
 func (in *intake) AppenderV2(ctx context.Context) storage.AppenderV2 {
-	if in.refusing() {
+	if in.refusing() || in.broken.Load() {
 		return &refusingAppender{book: in.book, committed: in.committed}
 	}
 	return &appender{AppenderV2: in.next.AppenderV2(ctx), in: in}
@@ -166,6 +169,7 @@ func (a *appender) reject(err error) {
 func (a *appender) Rollback() error {
 	err := guarded(a.AppenderV2.Rollback)
 	if err != nil {
+		a.in.broken.Store(true)
 		a.in.failed(err)
 	}
 	return err
@@ -175,7 +179,13 @@ func (a *appender) Rollback() error {
 func (a *appender) Commit() error {
 	a.in.commits.RLock()
 	defer a.in.commits.RUnlock()
+	if a.in.broken.Load() {
+		a.in.book.NotAppended(a.n)
+		a.in.committed()
+		return nil
+	}
 	if err := guarded(a.AppenderV2.Commit); err != nil {
+		a.in.broken.Store(true)
 		a.in.failed(err)
 		return err
 	}

@@ -1,6 +1,9 @@
 package delivery
 
 import (
+	"context"
+	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,6 +57,46 @@ func TestRefusingAppends(t *testing.T) {
 	refusing = false
 	r.scrapes(1, 10)
 	if l := r.awaitSettled("one"); l.NotAppended != 20 || l.Appended != 10 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// fullDisk makes appenders whose commits fail.
+type fullDisk struct{ storage.AppendableV2 }
+
+type fullAppender struct{ storage.AppenderV2 }
+
+func (d fullDisk) AppenderV2(ctx context.Context) storage.AppenderV2 {
+	return fullAppender{d.AppendableV2.AppenderV2(ctx)}
+}
+
+func (fullAppender) Commit() error { return syscall.ENOSPC }
+
+// TestAfterFailedCommit: after a commit that failed nothing more is written, nor by
+// appenders that were there already: what the failed one has left would be written
+// a second time. It is counted.
+func TestAfterFailedCommit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.open()
+	r.awaitState("one", Live)
+	r.scrape(3, r.next())
+	before := r.append.AppenderV2(t.Context())
+	next := r.delivery.intake.next
+	r.delivery.intake.next = fullDisk{next}
+	failing := r.append.AppenderV2(t.Context())
+	at := r.next()
+	r.add(failing, labels.FromStrings("__name__", "m", "i", "0"), at, 1)
+	if err := failing.Commit(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("it ended with %v", err)
+	}
+	r.delivery.intake.next = next
+	r.add(before, labels.FromStrings("__name__", "m", "i", "1"), at, 1)
+	if err := before.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	r.scrape(3, r.next())
+	if l := r.awaitSettled("one"); l.Appended != 3 || l.NotAppended != 4 {
 		t.Errorf("%+v", l)
 	}
 }

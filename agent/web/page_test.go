@@ -67,6 +67,7 @@ func TestVerdict(t *testing.T) {
 		"disk full": {agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true}}, []delivery.Status{live}, up, 0, "bad", "The disk is full", "New samples are refused until there is room."},
 		"too many series": {agent.Status{Ready: true, Limits: hogged}, []delivery.Status{live}, up, 0, "warn", "Series are dropped",
 			"Series are dropped, most of these targets (samples): new ones above --limits.max-series=10: j/a (5), -/c (1); new ones, because the memory is nearly used up: j/b (7)."},
+		"unwritable":  {agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true, Unwritable: "no space left on device"}}, []delivery.Status{live}, up, 0, "bad", "The disk cannot be written", "New samples are refused until it can, what is on disk is delivered: no space left on device."},
 		"target down": {ready, []delivery.Status{live}, targetCounts{Up: 2, Down: 1}, 0, "warn", "1 of 3 targets down", "1 target does not answer as it should."},
 		"no targets":  {ready, []delivery.Status{live}, targetCounts{Dropped: 2}, 0, "warn", "No targets", ""},
 		"nowhere":     {ready, nil, up, 0, "warn", "Nowhere to deliver to", ""},

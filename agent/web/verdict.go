@@ -92,7 +92,7 @@ func viewLedger(l ledger.Terms, counting bool) []ledgerLine {
 		{Name: "uncertain", Explain: "the answer does not tell what became of them", Level: "warn", Reasons: reasons(l.Uncertain)},
 		{Name: "evicted", Explain: "deleted unsent, because the storage budget was used up", Level: "bad", Samples: l.Evicted},
 		{Name: "lost", Explain: "written to disk, and not found there any more", Level: "bad", Samples: l.Lost},
-		{Name: "not appended", Explain: "refused before the disk, because it was full", Level: "bad", Samples: l.NotAppended},
+		{Name: "not appended", Explain: "refused before the disk, because it was full or could not be written", Level: "bad", Samples: l.NotAppended},
 		{Name: "rejected", Explain: "not taken by the agent's own storage", Level: "warn", Reasons: reasons(l.Rejected)},
 		{Name: "damaged", Explain: "on disk, but unreadable", Level: "bad", Bytes: int64(l.DamagedBytes)},
 	} {

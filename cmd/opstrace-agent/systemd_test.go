@@ -117,6 +117,10 @@ func TestStatusLine(t *testing.T) {
 			agent.Status{Ready: true, Limits: &delivery.LimitsStatus{Worst: map[string][]delivery.Offender{"memory": {{}}}}, Destinations: []delivery.Status{live}},
 			"series dropped, live: 1",
 		},
+		{
+			agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true, Unwritable: "mkdir /x: read-only file system"}, Destinations: []delivery.Status{live}},
+			"disk cannot be written, samples refused: mkdir /x: read-only file system, live: 1",
+		},
 	} {
 		if got := statusLine(tc.status, now); got != tc.want {
 			t.Errorf("%q instead of %q", got, tc.want)

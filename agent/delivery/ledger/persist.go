@@ -115,7 +115,7 @@ func Write(dir string, f File) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the marks: %w", err)
 	}
-	if err := backlog.WriteFileAtomic(filepath.Join(dir, stateFile), b); err != nil {
+	if err := writeReserved(filepath.Join(dir, stateFile), b); err != nil {
 		return fmt.Errorf("cannot write the marks: %w", err)
 	}
 	return nil
