@@ -63,13 +63,13 @@ func (n *newcomers) refuse(ls labels.Labels, scraped uint64, reported bool) stri
 		return reason
 	}
 	reason := ""
-	small := scraped < smallTarget(n.limits.MaxSeries)
+	small := smallTarget(n.limits.MaxSeries)
 	switch {
 	case reported:
 		return ""
-	case n.limits.MaxSeries > 0 && n.series() >= ceiling(n.limits.MaxSeries, small):
+	case n.limits.MaxSeries > 0 && n.series() >= ceiling(n.limits.MaxSeries, scraped < small):
 		reason = reasonMaxSeries
-	case n.pressed.Load() && !small:
+	case n.pressed.Load() && scraped >= min(small, anyHost):
 		reason = reasonMemory
 	default:
 		return ""
@@ -81,10 +81,13 @@ func (n *newcomers) refuse(ls labels.Labels, scraped uint64, reported bool) stri
 	return reason
 }
 
+// anyHost is what a target may have on the smallest host, and when the memory is
+// nearly used up, whatever the ceiling: a node exporter.
+const anyHost = 500
+
 // smallTarget is the number of samples up to which a target does not need to give
 // way; maxSeries is 0 where there is no ceiling.
 func smallTarget(maxSeries uint64) uint64 {
-	const anyHost = 500 // a node exporter
 	if maxSeries == 0 {
 		return anyHost
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -155,6 +156,29 @@ func TestShedding(t *testing.T) {
 	}
 }
 
+// TestSheddingBelowAnyCeiling: a ceiling that is far too high for the memory does
+// not make a large target a small one.
+func TestSheddingBelowAnyCeiling(t *testing.T) {
+	t.Parallel()
+	for _, ceiling := range []uint64{0, 10_000_000} {
+		r := newRig(t, agenttest.Manners{})
+		r.options.Limits.MaxSeries = ceiling
+		r.open()
+		r.delivery.intake.newcomers.pressed.Store(true)
+		at := r.next()
+		app := r.append.AppenderV2(t.Context())
+		for i := range 2 * anyHost {
+			_ = r.offer(app, labels.FromStrings("__name__", "m", "i", strconv.Itoa(i)), at, storage.AppendV2Options{})
+		}
+		if err := app.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if l := r.awaitSettled("one"); l.Rejected["memory"] != anyHost || l.Delivered != anyHost {
+			t.Errorf("ceiling %d: %+v", ceiling, l)
+		}
+	}
+}
+
 func TestPressed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -174,6 +198,7 @@ func TestPressed(t *testing.T) {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
+	runtime.GC() // before the first, nothing is known to live
 	if live, limit := memoryInUse(); live == 0 || limit == 0 {
 		t.Errorf("live %d, limit %d", live, limit)
 	}
