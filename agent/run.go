@@ -15,6 +15,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/scrape"
 	agentdb "github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/util/compression"
@@ -41,6 +42,7 @@ type run struct {
 	scrape          *scrape.Manager
 	discovery       *discovery.Manager
 	cancelDiscovery context.CancelFunc
+	targetLimit     *targetLimit
 	pace            pace
 }
 
@@ -199,6 +201,10 @@ func (r *run) openScraping() error {
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}
+	r.targetLimit, err = newTargetLimit(log.With(r.agent.opts.Logger, "component", "discovery"), r.reg)
+	if err != nil {
+		return fmt.Errorf("cannot limit targets: %w", err)
+	}
 	sdMetrics, err := discovery.CreateAndRegisterSDMetrics(r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the discovery manager: %w", err)
@@ -242,7 +248,9 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 	scrapeStopped := make(chan struct{})
 	g.Add(func() error {
 		// Ends when discovery has ended.
-		err := r.scrape.Run(r.discovery.SyncCh())
+		found := make(chan map[string][]*targetgroup.Group)
+		go r.targetLimit.pass(r.discovery.SyncCh(), found, scrapeStopped)
+		err := r.scrape.Run(found)
 		<-scrapeStopped
 		return err
 	}, func(error) { close(scrapeStopped) })

@@ -185,6 +185,13 @@ func TestMetricsExist(t *testing.T) {
 	// The wide series makes the endpoint refuse whole requests, and the old
 	// timestamp is refused by itself.
 	targets.Add("t", agenttest.TargetOptions{Series: 3, Wide: true, Explicit: []time.Duration{-2 * time.Hour}})
+	// A label that is too long is dropped by the agent.
+	long := "long{label=\"" + strings.Repeat("x", 20_000) + "\"} 1\n"
+	targets.Add("long", agenttest.TargetOptions{Answer: func(w http.ResponseWriter, _ *http.Request, _ int64) bool {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		fmt.Fprint(w, long)
+		return true
+	}})
 	base := startAgent(t, fmt.Sprintf(`
 remote_write:
 - name: d

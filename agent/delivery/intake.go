@@ -101,7 +101,7 @@ func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, 
 	if ref == 0 {
 		a.in.newcomers.mtx.Lock()
 		defer a.in.newcomers.mtx.Unlock()
-		if reason := a.in.newcomers.refuse(ls, isReport(opts)); reason != "" {
+		if reason := a.in.newcomers.refuse(ls, a.n, isReport(opts)); reason != "" {
 			return 0, a.refuse(reason, ls)
 		}
 	}

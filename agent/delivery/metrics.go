@@ -32,7 +32,7 @@ var (
 
 var (
 	descSeriesMax = prometheus.NewDesc("opstrace_agent_limits_max_series", "Series above which new ones are dropped; 0 when there is no such limit.", nil, nil)
-	descShedding  = prometheus.NewDesc("opstrace_agent_limits_shedding", "1 while every new series is dropped because the memory is nearly used up.", nil, nil)
+	descShedding  = prometheus.NewDesc("opstrace_agent_limits_shedding", "1 while new series are dropped because the memory is nearly used up.", nil, nil)
 	descDropped   = prometheus.NewDesc("opstrace_agent_limits_dropped_samples_total", "Samples of series that were dropped because of a limit, by reason.", []string{"reason"}, nil)
 	descWorst     = prometheus.NewDesc("opstrace_agent_limits_worst_targets_dropped_samples", "Samples dropped of the targets of which most are being dropped, by reason.", []string{"reason", "target_job", "target_instance"}, nil)
 )

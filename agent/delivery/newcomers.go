@@ -54,20 +54,22 @@ func (r *refusal) Error() string { return "series refused: " + r.reason }
 func (*refusal) Is(target error) bool { return target == storage.ErrDuplicateSampleForTimestamp }
 
 // refuse returns the reason for which a series must not come into being; "" when
-// it may, or is there already. reported is for the series in which the scrape loop
+// it may, or is there already. scraped is how many samples the same scrape has
+// brought already. reported is for the series in which the scrape loop
 // itself tells how a target is: there are a handful per target, and without them
 // nobody would see what is wrong with it.
-func (n *newcomers) refuse(ls labels.Labels, reported bool) string {
+func (n *newcomers) refuse(ls labels.Labels, scraped uint64, reported bool) string {
 	if reason := checkLabels(ls, n.limits); reason != "" {
 		return reason
 	}
 	reason := ""
+	small := smallTarget(n.limits.MaxSeries)
 	switch {
 	case reported:
 		return ""
-	case n.limits.MaxSeries > 0 && n.series() >= n.limits.MaxSeries:
+	case n.limits.MaxSeries > 0 && n.series() >= ceiling(n.limits.MaxSeries, scraped < small):
 		reason = reasonMaxSeries
-	case n.pressed.Load():
+	case n.pressed.Load() && scraped >= min(small, anyHost):
 		reason = reasonMemory
 	default:
 		return ""
@@ -77,6 +79,30 @@ func (n *newcomers) refuse(ls labels.Labels, reported bool) string {
 		return ""
 	}
 	return reason
+}
+
+// anyHost is what a target may have on the smallest host, and when the memory is
+// nearly used up, whatever the ceiling: a node exporter.
+const anyHost = 500
+
+// smallTarget is the number of samples up to which a target does not need to give
+// way; maxSeries is 0 where there is no ceiling.
+func smallTarget(maxSeries uint64) uint64 {
+	if maxSeries == 0 {
+		return anyHost
+	}
+	return max(1, maxSeries/16)
+}
+
+// ceiling is the number of series above which none comes into being, for a target
+// that is small, or is not. The last quarter is for the small: else one that is far
+// too large would leave nothing to the others whenever it comes first, as after a
+// start.
+func ceiling(maxSeries uint64, small bool) uint64 {
+	if small {
+		return maxSeries
+	}
+	return maxSeries - maxSeries/4
 }
 
 // dropped counts the rejected samples of a scrape that were refused here.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,17 +35,18 @@ func (r *rig) offer(app storage.AppenderV2, ls labels.Labels, at time.Time, o st
 func TestMaxSeries(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
-	r.options.Limits.MaxSeries = 10
+	r.options.Limits.MaxSeries = 160
 	r.open()
 	r.awaitState("one", Live)
-	r.scrape(10, r.next())
+	r.scrape(120, r.next())
 
 	at := r.next()
-	r.scrape(10, at) // with the references of the first scrape
+	r.scrape(120, at) // with the references of the first scrape
 	app := r.append.AppenderV2(t.Context())
-	for i := range 5 {
+	for i := range 15 {
 		hog := labels.FromStrings("__name__", "hog", "i", strconv.Itoa(i), "job", "j", "instance", "k:1")
-		if err := r.offer(app, hog, at, storage.AppendV2Options{}); !errors.Is(err, storage.ErrDuplicateSampleForTimestamp) {
+		// Ten are what every target gets.
+		if err := r.offer(app, hog, at, storage.AppendV2Options{}); errors.Is(err, storage.ErrDuplicateSampleForTimestamp) != (i >= 10) {
 			t.Fatalf("series %d above the ceiling: %v", i, err)
 		}
 	}
@@ -61,11 +63,11 @@ func TestMaxSeries(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := r.awaitSettled("one")
-	if l.Rejected["max_series"] != 5 || l.Appended != 22 || l.Delivered != 22 {
+	if l.Rejected["max_series"] != 5 || l.Appended != 252 || l.Delivered != 252 {
 		t.Errorf("%+v", l)
 	}
 	s := r.delivery.Limits()
-	if s.Series != 11 || s.MaxSeries != 10 || s.Dropped["max_series"] != 5 || fmt.Sprint(s.Worst) != "map[max_series:[j/k:1 (5)]]" {
+	if s.Series != 131 || s.MaxSeries != 160 || s.Dropped["max_series"] != 5 || fmt.Sprint(s.Worst) != "map[max_series:[j/k:1 (5)]]" {
 		t.Errorf("%+v", s)
 	}
 	if !r.delivery.Dropping() {
@@ -101,30 +103,79 @@ func TestMaxSeriesAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	l := r.awaitSettled("one")
-	if s := r.delivery.Limits(); s.Series != 100 || l.Appended != 100 || l.Rejected["max_series"] != 300 {
+	if s := r.delivery.Limits(); s.Series < 75 || s.Series > 100 || l.Appended != s.Series || l.Rejected["max_series"] != 400-l.Appended {
 		t.Errorf("%d series, %+v", s.Series, l)
 	}
 }
 
-// TestShedding: near the memory's limit no new series comes into being.
+func TestCeiling(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ max, small, forSmall, forOthers uint64 }{
+		{8192, 512, 8192, 6144},
+		{100, 6, 100, 75},
+		{10, 1, 10, 8},
+		{1, 1, 1, 1},
+	} {
+		if small, for1, for2 := smallTarget(c.max), ceiling(c.max, true), ceiling(c.max, false); small != c.small || for1 != c.forSmall || for2 != c.forOthers {
+			t.Errorf("%+v: %d, %d, %d", c, small, for1, for2)
+		}
+	}
+	if smallTarget(0) == 0 {
+		t.Error("without a ceiling, no target is small")
+	}
+}
+
+// TestShedding: near the memory's limit no new series comes into being, but for
+// those of small targets.
 func TestShedding(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
+	r.options.Limits.MaxSeries = 32
 	r.open()
 	r.scrape(3, r.next())
 	r.delivery.intake.newcomers.pressed.Store(true)
 	app := r.append.AppenderV2(t.Context())
-	if err := r.offer(app, labels.FromStrings("__name__", "late"), r.next(), storage.AppendV2Options{}); !errors.Is(err, storage.ErrDuplicateSampleForTimestamp) {
-		t.Errorf("a new series: %v", err)
-	}
-	if err := r.offer(app, labels.FromStrings("__name__", "m", "i", "1"), r.next(), storage.AppendV2Options{}); err != nil {
-		t.Errorf("one that exists: %v", err)
+	for i, c := range []struct {
+		ls    labels.Labels
+		taken bool
+	}{
+		{labels.FromStrings("__name__", "late", "i", "1"), true}, // two samples are a small target
+		{labels.FromStrings("__name__", "late", "i", "2"), true},
+		{labels.FromStrings("__name__", "late", "i", "3"), false},
+		{labels.FromStrings("__name__", "m", "i", "1"), true}, // is there
+	} {
+		if err := r.offer(app, c.ls, r.next(), storage.AppendV2Options{}); errors.Is(err, storage.ErrDuplicateSampleForTimestamp) == c.taken {
+			t.Errorf("series %d: %v", i, err)
+		}
 	}
 	if err := app.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	if l := r.awaitSettled("one"); l.Rejected["memory"] != 1 || l.Delivered != 4 {
+	if l := r.awaitSettled("one"); l.Rejected["memory"] != 1 || l.Delivered != 6 {
 		t.Errorf("%+v", l)
+	}
+}
+
+// TestSheddingBelowAnyCeiling: a ceiling that is far too high for the memory does
+// not make a large target a small one.
+func TestSheddingBelowAnyCeiling(t *testing.T) {
+	t.Parallel()
+	for _, ceiling := range []uint64{0, 10_000_000} {
+		r := newRig(t, agenttest.Manners{})
+		r.options.Limits.MaxSeries = ceiling
+		r.open()
+		r.delivery.intake.newcomers.pressed.Store(true)
+		at := r.next()
+		app := r.append.AppenderV2(t.Context())
+		for i := range 2 * anyHost {
+			_ = r.offer(app, labels.FromStrings("__name__", "m", "i", strconv.Itoa(i)), at, storage.AppendV2Options{})
+		}
+		if err := app.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if l := r.awaitSettled("one"); l.Rejected["memory"] != anyHost || l.Delivered != anyHost {
+			t.Errorf("ceiling %d: %+v", ceiling, l)
+		}
 	}
 }
 
@@ -147,6 +198,7 @@ func TestPressed(t *testing.T) {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
+	runtime.GC() // before the first, nothing is known to live
 	if live, limit := memoryInUse(); live == 0 || limit == 0 {
 		t.Errorf("live %d, limit %d", live, limit)
 	}

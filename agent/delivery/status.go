@@ -76,7 +76,7 @@ type LimitsStatus struct {
 	Series uint64 `json:"series"`
 	// MaxSeries above which new ones are dropped; 0: no ceiling.
 	MaxSeries uint64 `json:"maxSeries"`
-	// Shedding: the memory is nearly used up, and every new series is dropped.
+	// Shedding: the memory is nearly used up, and new series are dropped.
 	Shedding bool `json:"shedding"`
 	// Dropped samples in this run, by reason. They are in the ledgers' term
 	// rejected.

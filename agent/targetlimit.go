@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
+)
+
+// maxTargetLabel is how long a name or value of a discovered label may be, in
+// bytes. Annotations of a pod have up to 256 KiB.
+const maxTargetLabel = 1 << 20
+
+// targetLimit stands between discovery and scraping. Upstream panics, beyond any
+// recovery, when it makes labels of more than 16 MiB out of what a file or a server
+// says of a target. It is for one goroutine.
+type targetLimit struct {
+	logger  log.Logger
+	dropped prometheus.Gauge
+}
+
+func newTargetLimit(logger log.Logger, reg prometheus.Registerer) (*targetLimit, error) {
+	l := &targetLimit{logger: logger, dropped: prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "opstrace_agent_limits_dropped_targets",
+		Help: "Targets that are not scraped because discovery gives them labels that are too long.",
+	})}
+	return l, reg.Register(l.dropped)
+}
+
+// pass hands on what in brings until it or stop is closed.
+func (l *targetLimit) pass(in <-chan map[string][]*targetgroup.Group, out chan<- map[string][]*targetgroup.Group, stop <-chan struct{}) {
+	defer close(out)
+	before := 0
+	for found := range in {
+		kept, dropped := withoutLongLabels(found, maxTargetLabel)
+		l.dropped.Set(float64(dropped))
+		switch {
+		case dropped > 0 && before == 0:
+			level.Warn(l.logger).Log("msg", "Targets with labels that are too long are not scraped", "targets", dropped, "max_bytes", maxTargetLabel)
+		case dropped == 0 && before > 0:
+			level.Info(l.logger).Log("msg", "All targets are scraped again")
+		}
+		before = dropped
+		select {
+		case out <- kept:
+		case <-stop:
+			return
+		}
+	}
+}
+
+// withoutLongLabels returns the groups without targets that have a label of more
+// than limit bytes, and how many these were. What it is given belongs to
+// discovery, and is not changed.
+func withoutLongLabels(found map[string][]*targetgroup.Group, limit int) (kept map[string][]*targetgroup.Group, dropped int) {
+	kept = make(map[string][]*targetgroup.Group, len(found))
+	for job, groups := range found {
+		kept[job] = make([]*targetgroup.Group, len(groups))
+		for i, group := range groups {
+			short := shortLabels(group, limit)
+			kept[job][i] = short
+			if group != nil {
+				dropped += len(group.Targets) - len(short.Targets)
+			}
+		}
+	}
+	return kept, dropped
+}
+
+// shortLabels returns the group itself where there is nothing to leave out.
+func shortLabels(group *targetgroup.Group, limit int) *targetgroup.Group {
+	if group == nil {
+		return nil
+	}
+	short := &targetgroup.Group{Source: group.Source}
+	if hasLong(group.Labels, limit) {
+		return short
+	}
+	short.Labels = group.Labels
+	for _, target := range group.Targets {
+		if !hasLong(target, limit) {
+			short.Targets = append(short.Targets, target)
+		}
+	}
+	if len(short.Targets) == len(group.Targets) {
+		return group
+	}
+	return short
+}
+
+func hasLong(ls model.LabelSet, limit int) bool {
+	for name, value := range ls {
+		if len(name) > limit || len(value) > limit {
+			return true
+		}
+	}
+	return false
+}
