@@ -121,6 +121,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		MaxLiveLag:        o.MaxLiveLag,
 		MinStay:           o.MinStay,
 		SaveInterval:      o.SyncInterval,
+		ForgetAfter:       max(0, o.ForgetAfter),
 		MaxCatchUpRate:    o.MaxCatchUpRate,
 		TypeAndUnitLabels: o.Features.TypeAndUnitLabels,
 	})

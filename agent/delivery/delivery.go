@@ -41,7 +41,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
-// Options of New. All fields but MaxCatchUpRate and TypeAndUnitLabels are needed.
+// Options of New. All fields but ForgetAfter, MaxCatchUpRate and TypeAndUnitLabels are needed.
 type Options struct {
 	// Dir is the directory of wal/ and delivery.json.
 	Dir   string
@@ -57,6 +57,9 @@ type Options struct {
 	// SaveInterval is how often the marks are written; 0: only when a segment
 	// is done with, and at the end.
 	SaveInterval time.Duration
+	// ForgetAfter is how long what belongs to a destination is kept that is gone from
+	// the configuration. 0: it is dropped at once.
+	ForgetAfter time.Duration
 	// MaxCatchUpRate in samples a second; 0 means unbounded.
 	MaxCatchUpRate    float64
 	TypeAndUnitLabels bool
@@ -90,7 +93,7 @@ func New(o Options) (*Delivery, error) {
 	book := ledger.NewBook(o.Store.Generation(), o.Saved.NotAppended)
 	d := &Delivery{
 		shared: &shared{
-			store: o.Store, queues: queues, book: book,
+			store: o.Store, queues: queues, book: book, gone: &absences{},
 			catchUp: newCatchUpRate(o.MaxCatchUpRate),
 			logger:  o.Logger, slogger: o.Slogger,
 			maxLiveLag: o.MaxLiveLag, minStay: o.MinStay, typeAndUnitLabels: o.TypeAndUnitLabels,
@@ -101,6 +104,7 @@ func New(o Options) (*Delivery, error) {
 	}
 	d.intake = &intake{book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation()}
 	d.marks = &marks{shared: d.shared, dir: o.Dir}
+	d.marks.forgotten.Store(o.Saved.Forgotten)
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d, nil
 }
@@ -112,9 +116,11 @@ func New(o Options) (*Delivery, error) {
 // faster; until it is done, the ledgers say that they are counting. It is called
 // at the first Apply, with the marks of the destinations then.
 func (d *Delivery) recoverCount(unfinished map[string]backlog.Position) {
-	for name, account := range d.book.Accounts() {
-		if mark, ok := unfinished[name]; ok {
-			account.Recovered(d.count(mark))
+	for name, mark := range unfinished {
+		n := d.count(mark)
+		// A reload may have closed the account and opened it anew meanwhile.
+		if account, ok := d.book.Accounts()[name]; ok {
+			account.Recovered(n)
 		}
 	}
 	switch {
@@ -163,7 +169,7 @@ func (d *Delivery) fail(err error) {
 
 // Collectors returns upstream's metrics of the queues, and ours.
 func (d *Delivery) Collectors() (prometheus.Gatherer, prometheus.Collector) {
-	return d.queues, collector{d.Status}
+	return d.queues, collector{d.Status, d.Kept, d.Forgotten}
 }
 
 // LastCommit is when samples were last committed; zero when never.
@@ -189,6 +195,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		d.catchUp.follow(d.intake.appendedPerSecond())
+		d.forgetExpired(time.Now())
 		due := d.opts.SaveInterval > 0 && time.Since(last) >= d.opts.SaveInterval
 		if due || d.marks.segmentDone() {
 			if err := d.marks.saveAndRelease(false); err != nil {
@@ -223,6 +230,10 @@ func (d *Delivery) Status() []Status {
 	}
 	return out
 }
+
+// Forgotten is how many samples were dropped with the destinations that they were
+// kept for, since the storage directory was created.
+func (d *Delivery) Forgotten() uint64 { return d.marks.forgotten.Load() }
 
 // Alive returns an error when a destination's loop has made no step for longer
 // than within and its request timeout.

@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/go-kit/log/level"
 
@@ -22,6 +24,9 @@ type marks struct {
 	// known: the destinations are. Until then, what delivery.json says of them must
 	// stay. Guarded by mtx.
 	known bool
+
+	// forgotten samples; they are added under mtx.
+	forgotten atomic.Uint64
 
 	writtenMtx sync.Mutex
 	written    backlog.Position // the lowest mark in delivery.json; guarded by writtenMtx
@@ -101,11 +106,12 @@ func (m *marks) write(clean bool) (backlog.Position, error) {
 		// What has been read may be on its way.
 		account.MaySent(account.Read())
 	}
-	f := ledger.File{Generation: m.store.Generation(), Clean: clean}
+	f := ledger.File{Generation: m.store.Generation(), Clean: clean, Forgotten: m.forgotten.Load()}
 	m.intake.atRest(m.store.End, func(end backlog.Position) {
 		f.Tail = end
 		_, f.NotAppended = m.book.Totals()
 		f.Destinations = m.book.Saved()
+		m.gone.save(f.Destinations, time.Now())
 	})
 	if err := ledger.Write(m.dir, f); err != nil {
 		return backlog.Position{}, err

@@ -94,6 +94,7 @@ func (r *running) metricsInReadme() {
 	for _, reason := range []string{"refused", "filtered", "uncertain", "rejected"} {
 		served = append(served, "opstrace_agent_delivery_"+reason+"_samples_total")
 	}
+	served = append(served, "opstrace_agent_delivery_kept_samples")
 	var documented []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `(opstrace_agent_[a-z_]+)` \\| ").FindAllSubmatch(readme, -1) {
 		documented = append(documented, string(m[1]))

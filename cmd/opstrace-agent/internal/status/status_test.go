@@ -116,6 +116,11 @@ func inTrouble() (agent.Status, []target) {
 		Ledger: ledger.Terms{Appended: 600000, Delivered: 100000, OnDisk: 500000},
 	}
 	s.Destinations = append(s.Destinations, picky, down, catchingUp)
+	s.Kept = []delivery.Kept{{
+		Name: "opstrace-gone", URL: "https://cortex.gone.testcluster.opstrace.io/api/v1/push", Since: *before(2 * time.Hour), Until: now.Add(22 * time.Hour),
+		BacklogSamples: 12345, BacklogBytes: 2 << 20, Ledger: ledger.Terms{Appended: 20000, Delivered: 7000, Evicted: 655, OnDisk: 12345},
+	}}
+	s.ForgottenSamples = 4321
 	targets := []target{
 		up,
 		{Pool: "z", URL: "http://127.0.0.1:9101/metrics", Health: "down", At: *before(4 * time.Second), Error: "connection refused"},
