@@ -95,6 +95,9 @@ func (a *Agent) Apply(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := p.refuse(); err != nil {
+		return err
+	}
 	a.applyMtx.Lock()
 	defer a.applyMtx.Unlock()
 	a.mtx.Lock()
@@ -155,6 +158,7 @@ func (a *Agent) Status() Status {
 	}
 	s.Storage = r.storageStatus()
 	s.Destinations = r.delivery.Status()
+	s.StoppedJobs = r.stoppedJobs()
 	s.Kept, s.ForgottenSamples = r.delivery.Kept(), r.delivery.Forgotten()
 	return s
 }

@@ -114,6 +114,8 @@ type Status struct {
 	// ForgottenSamples were dropped with such destinations since the storage
 	// directory was created.
 	ForgottenSamples uint64 `json:"forgottenSamples,omitempty"`
+	// StoppedJobs are not scraped until the files that they need can be used.
+	StoppedJobs []StoppedJob `json:"stoppedJobs,omitempty"`
 }
 
 // StorageStatus is what is on disk, in bytes.

@@ -42,6 +42,7 @@ type run struct {
 	discovery       *discovery.Manager
 	cancelDiscovery context.CancelFunc
 	pace            pace
+	stopped         []StoppedJob // guarded by agent.mtx
 }
 
 // Get implements upstream's remote.ReadyScrapeManager.
@@ -148,6 +149,9 @@ func (r *run) gatherers() (prometheus.Gatherer, error) {
 	if err := reg.Register(delivery); err != nil {
 		return nil, fmt.Errorf("cannot register the metrics of delivery: %w", err)
 	}
+	if err := reg.Register(r.stoppedGauge()); err != nil {
+		return nil, fmt.Errorf("cannot register the metric of stopped jobs: %w", err)
+	}
 	return prometheus.Gatherers{r.reg, queues, reg}, nil
 }
 
@@ -238,7 +242,7 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 		<-scrapeStopped
 		return err
 	}, func(error) { close(scrapeStopped) })
-	for _, actor := range []func(context.Context) error{r.delivery.Run, r.store.Run} {
+	for _, actor := range []func(context.Context) error{r.delivery.Run, r.store.Run, r.retryJobs} {
 		actorCtx, cancelActor := context.WithCancel(context.Background())
 		g.Add(func() error {
 			// Before the destinations are known, nothing could count what is evicted.
@@ -306,5 +310,6 @@ func (r *run) apply(p *prepared) error {
 	if err := r.discovery.ApplyConfig(p.discovery); err != nil {
 		return err
 	}
+	r.setStopped(p.stopped)
 	return nil
 }

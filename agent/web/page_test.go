@@ -67,7 +67,8 @@ func TestVerdict(t *testing.T) {
 		"nowhere":     {ready, nil, up, 0, "warn", "Nowhere to deliver to", ""},
 		"gone": {agent.Status{Ready: true, Kept: []delivery.Kept{{Name: "b", BacklogSamples: 1234, Until: noon}}}, []delivery.Status{live}, up, 0, "warn", "b is gone",
 			"The configuration does not name b any more: 1,234 samples are kept for it until " + formatStamp(noon) + "."},
-		"starting": {agent.Status{Waiting: "for the clock"}, nil, targetCounts{}, 0, "warn", "Not scraping yet", "Waiting: for the clock"},
+		"stopped job": {agent.Status{Ready: true, StoppedJobs: []agent.StoppedJob{{Job: "j", Err: "no ca.pem"}}}, []delivery.Status{live}, up, 0, "warn", "A scrape job is left out", "j is not scraped: no ca.pem"},
+		"starting":    {agent.Status{Waiting: "for the clock"}, nil, targetCounts{}, 0, "warn", "Not scraping yet", "Waiting: for the clock"},
 	} {
 		var views []destinationView
 		for _, d := range tc.destinations {

@@ -142,6 +142,9 @@ func statusLine(s agent.Status, now time.Time) string {
 	if behind := byState[delivery.Behind]; len(behind) > 0 {
 		line += " (" + backlogLine(behind, now) + ")"
 	}
+	if n := len(s.StoppedJobs); n > 0 {
+		line += fmt.Sprintf(", jobs left out: %d", n)
+	}
 	if n := len(s.Kept); n > 0 {
 		line += fmt.Sprintf(", gone: %d", n)
 	}

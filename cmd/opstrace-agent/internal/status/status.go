@@ -68,6 +68,9 @@ func (v *View) judge(now time.Time) {
 	if v.Ready && len(v.Destinations) == 0 {
 		v.problem("no destination is configured: nothing is sent")
 	}
+	for _, j := range v.StoppedJobs {
+		v.problem("the scrape job %s is left out: %s", j.Job, human.Line(j.Err, maxWords))
+	}
 	for _, d := range v.Destinations {
 		v.judgeDestination(d, now)
 	}

@@ -121,6 +121,7 @@ func inTrouble() (agent.Status, []target) {
 		BacklogSamples: 12345, BacklogBytes: 2 << 20, Ledger: ledger.Terms{Appended: 20000, Delivered: 7000, Evicted: 655, OnDisk: 12345},
 	}}
 	s.ForgottenSamples = 4321
+	s.StoppedJobs = []agent.StoppedJob{{Job: "secured", Err: "open /etc/ssl/client.pem: no such file or directory"}}
 	targets := []target{
 		up,
 		{Pool: "z", URL: "http://127.0.0.1:9101/metrics", Health: "down", At: *before(4 * time.Second), Error: "connection refused"},
