@@ -117,6 +117,9 @@ func (a *Agent) Apply(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := p.refuse(); err != nil {
+		return err
+	}
 	a.applyMtx.Lock()
 	defer a.applyMtx.Unlock()
 	a.mtx.Lock()
@@ -186,7 +189,25 @@ func (a *Agent) Status() Status {
 	s.Destinations = r.delivery.Status()
 	limits := r.delivery.Limits()
 	s.Limits = &limits
+	s.StoppedJobs = r.stoppedJobs()
+	s.Kept, s.ForgottenSamples = r.delivery.Kept(), r.delivery.Forgotten()
 	return s
+}
+
+// ErrNotReady is the answer of an agent that is starting or stopping.
+var ErrNotReady = errors.New("the agent is not ready")
+
+// Forget drops what is kept for a destination that is gone from the configuration,
+// and returns how many samples that were. Errors are ErrNotReady and those of
+// delivery.Delivery.Forget.
+func (a *Agent) Forget(name string) (samples uint64, err error) {
+	a.applyMtx.Lock() // so that the run is not closed meanwhile
+	defer a.applyMtx.Unlock()
+	r := a.current()
+	if r == nil {
+		return 0, ErrNotReady
+	}
+	return r.delivery.Forget(name)
 }
 
 // Alive returns an error when scraping or delivery has made no progress for

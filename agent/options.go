@@ -30,6 +30,10 @@ type Options struct {
 	// power cut loses at most this much. 0 means that only finished segments
 	// are synced.
 	SyncInterval time.Duration
+	// ForgetAfter is how long what belongs to a destination is kept that is gone from
+	// the configuration, while the agent runs. Default: a day; negative: it is dropped
+	// at once.
+	ForgetAfter time.Duration
 	// MaxCatchUpRate bounds the drain of a backlog, in samples a second, but
 	// never below twice the intake. 0 means unbounded.
 	MaxCatchUpRate float64
@@ -73,6 +77,7 @@ const (
 	defaultMinStay          = 30 * time.Second
 	defaultTruncateInterval = 15 * time.Minute
 	defaultMaxClockWait     = 2 * time.Minute
+	defaultForgetAfter      = 24 * time.Hour
 )
 
 func (o Options) withDefaults() Options {
@@ -87,6 +92,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MinStay == 0 {
 		o.MinStay = defaultMinStay
+	}
+	if o.ForgetAfter == 0 {
+		o.ForgetAfter = defaultForgetAfter
 	}
 	if o.TruncateInterval == 0 {
 		o.TruncateInterval = defaultTruncateInterval
@@ -108,6 +116,13 @@ type Status struct {
 	Destinations []delivery.Status `json:"destinations"`
 	// Limits is nil until the storage is open.
 	Limits *delivery.LimitsStatus `json:"limits,omitempty"`
+	// Kept is what belongs to destinations that are gone from the configuration.
+	Kept []delivery.Kept `json:"kept,omitempty"`
+	// ForgottenSamples were dropped with such destinations since the storage
+	// directory was created.
+	ForgottenSamples uint64 `json:"forgottenSamples,omitempty"`
+	// StoppedJobs are not scraped until the files that they need can be used.
+	StoppedJobs []StoppedJob `json:"stoppedJobs,omitempty"`
 }
 
 // StorageStatus is what is on disk, in bytes.

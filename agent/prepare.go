@@ -15,11 +15,21 @@ type prepared struct {
 	cfg       *config.Config
 	delivery  *delivery.Prepared
 	discovery map[string]discovery.Configs
+	stopped   []StoppedJob // not in discovery
+}
+
+// refuse returns an error when a job would have to be left out, which is right at
+// a start only.
+func (p *prepared) refuse() error {
+	if len(p.stopped) == 0 {
+		return nil
+	}
+	return fmt.Errorf("scrape_config %q: %s", p.stopped[0].Job, p.stopped[0].Err)
 }
 
 // prepare builds what cfg asks for and keeps what can be kept. Upstream builds
 // scrape clients in the background and only logs when that fails: they are
-// built once here, so that a missing certificate refuses the configuration.
+// built once here, so that it is known which jobs lack a certificate.
 func prepare(cfg *config.Config) (*prepared, error) {
 	p := &prepared{cfg: cfg, discovery: map[string]discovery.Configs{}}
 	var err error
@@ -33,7 +43,8 @@ func prepare(cfg *config.Config) (*prepared, error) {
 	for _, s := range scrapes {
 		client, err := config_util.NewClientFromConfig(s.HTTPClientConfig, s.JobName)
 		if err != nil {
-			return nil, fmt.Errorf("scrape_config %q: %w", s.JobName, err)
+			p.stopped = append(p.stopped, StoppedJob{s.JobName, err.Error()})
+			continue
 		}
 		client.CloseIdleConnections()
 		p.discovery[s.JobName] = s.ServiceDiscoveryConfigs

@@ -44,6 +44,7 @@ type run struct {
 	cancelDiscovery context.CancelFunc
 	targetLimit     *targetLimit
 	pace            pace
+	stopped         []StoppedJob // guarded by agent.mtx
 }
 
 // Get implements upstream's remote.ReadyScrapeManager.
@@ -121,6 +122,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		MaxLiveLag:        o.MaxLiveLag,
 		MinStay:           o.MinStay,
 		SaveInterval:      o.SyncInterval,
+		ForgetAfter:       max(0, o.ForgetAfter),
 		MaxCatchUpRate:    o.MaxCatchUpRate,
 		TypeAndUnitLabels: o.Features.TypeAndUnitLabels,
 		Limits:            o.Limits,
@@ -150,6 +152,9 @@ func (r *run) gatherers() (prometheus.Gatherer, error) {
 	reg := prometheus.NewRegistry()
 	if err := reg.Register(delivery); err != nil {
 		return nil, fmt.Errorf("cannot register the metrics of delivery: %w", err)
+	}
+	if err := reg.Register(r.stoppedGauge()); err != nil {
+		return nil, fmt.Errorf("cannot register the metric of stopped jobs: %w", err)
 	}
 	return prometheus.Gatherers{r.reg, queues, reg}, nil
 }
@@ -254,7 +259,7 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 		<-scrapeStopped
 		return err
 	}, func(error) { close(scrapeStopped) })
-	for _, actor := range []func(context.Context) error{r.delivery.Run, r.store.Run} {
+	for _, actor := range []func(context.Context) error{r.delivery.Run, r.store.Run, r.retryJobs} {
 		actorCtx, cancelActor := context.WithCancel(context.Background())
 		g.Add(func() error {
 			// Before the destinations are known, nothing could count what is evicted.
@@ -323,5 +328,6 @@ func (r *run) apply(p *prepared) error {
 	if err := r.discovery.ApplyConfig(p.discovery); err != nil {
 		return err
 	}
+	r.setStopped(p.stopped)
 	return nil
 }

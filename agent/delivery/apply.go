@@ -2,6 +2,8 @@ package delivery
 
 import (
 	"maps"
+	"slices"
+	"time"
 
 	"github.com/go-kit/log/level"
 
@@ -14,8 +16,9 @@ import (
 //
 // A destination whose entry is unchanged goes on undisturbed, with new secrets
 // if there are any. A changed one is stopped and goes on behind, from its mark.
-// A destination under a new name with the URL of one that is gone is the same
-// one, renamed. What was kept for a destination that is gone is dropped.
+// What belongs to one that is gone is kept for a while, as if its endpoint was
+// dead. A destination under a new name with the URL of one that is gone is the
+// same one, renamed.
 func (d *Delivery) Apply(p *Prepared) error {
 	d.applyMtx.Lock()
 	defer d.applyMtx.Unlock()
@@ -23,6 +26,7 @@ func (d *Delivery) Apply(p *Prepared) error {
 		return err
 	}
 	d.exchange(p)
+	d.forgetExpired(time.Now())
 	// The configuration is in force, whether or not the disk is full.
 	if err := d.marks.saveAndRelease(false); err != nil {
 		level.Error(d.logger).Log("msg", "Cannot save the marks", "err", err)
@@ -35,11 +39,15 @@ func (d *Delivery) Apply(p *Prepared) error {
 func (d *Delivery) exchange(p *Prepared) {
 	d.marks.mtx.Lock()
 	defer d.marks.mtx.Unlock()
+	now := time.Now()
 	wanted := map[string]*remotewrite.Endpoint{}
 	for _, e := range p.endpoints {
 		wanted[e.Name] = e
 	}
-	kept := d.inherited(wanted)
+	unfinished := map[string]backlog.Position{}
+	if !d.marks.known {
+		unfinished = d.openSaved(d.inherited(wanted), now)
+	}
 	var leaving []*destination
 	for _, t := range d.all() {
 		if e, ok := wanted[t.name]; ok && e.SameAs(t.inForce()) {
@@ -55,11 +63,13 @@ func (d *Delivery) exchange(p *Prepared) {
 		d.mtx.Lock()
 		delete(d.destinations, t.name)
 		d.mtx.Unlock()
-		kept[t.name] = d.book.Remove(t.name)
+		d.gone.begin(t.name, absence{since: now, noted: now})
 	}
-	unfinished := d.adopt(wanted, kept)
-	for name, s := range kept {
-		level.Warn(d.logger).Log("msg", "A destination is gone from the configuration, what was kept for it is dropped", "destination", name, "samples", s.Terms.OnDisk)
+	unfinished = d.adopt(wanted, unfinished, now)
+	for _, k := range d.Kept() {
+		if k.Since.Equal(now) {
+			level.Warn(d.logger).Log("msg", "A destination is gone from the configuration; what it has still to get is kept for a while", "destination", k.Name, "samples", k.BacklogSamples, "until", k.Until.UTC().Format(time.RFC3339))
+		}
 	}
 	if !d.marks.known {
 		d.marks.known = true
@@ -67,16 +77,13 @@ func (d *Delivery) exchange(p *Prepared) {
 	}
 }
 
-// inherited returns what delivery.json knows, at the first Apply.
+// inherited returns what delivery.json knows.
 func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string]ledger.Saved {
-	kept := map[string]ledger.Saved{}
-	if d.marks.known {
-		return kept
-	}
-	maps.Copy(kept, d.opts.Saved.Destinations)
+	kept := maps.Clone(d.opts.Saved.Destinations)
 	switch {
 	case d.opts.Saved.Lost && d.store.Oldest().Generation < d.store.Generation():
 		level.Warn(d.logger).Log("msg", "There are no marks: everything on disk is sent, some of it again")
+		kept = map[string]ledger.Saved{}
 		for name, e := range wanted {
 			kept[name] = ledger.Saved{URL: e.URL(), Mark: d.store.Oldest(), Sent: backlog.Position{Generation: d.store.Generation()}}
 		}
@@ -94,28 +101,60 @@ func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string
 	return kept
 }
 
-// adopt starts every wanted destination from what was kept of it, which it
-// takes out of kept, or from the WAL's end. It returns the marks of those of which
-// an earlier run had not finished counting.
-func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, kept map[string]ledger.Saved) map[string]backlog.Position {
+// openSaved opens the accounts of an earlier run, as those of destinations that
+// are gone until they are found to be wanted. It returns the marks of those of which
+// that run had not finished counting.
+func (d *Delivery) openSaved(kept map[string]ledger.Saved, now time.Time) map[string]backlog.Position {
 	unfinished := map[string]backlog.Position{}
-	for name, e := range wanted {
-		from := name
-		if _, ok := kept[name]; !ok {
-			from = renamed(e, wanted, kept)
+	for name, s := range kept {
+		if s.Counting {
+			unfinished[name] = s.Mark
 		}
-		s, ok := kept[from]
-		delete(kept, from)
+		a := absence{since: s.GoneSince, before: s.GoneFor, noted: now}
+		if a.since.IsZero() {
+			a.since = now
+		}
+		d.book.Open(name, s, s.Counting || d.crashed())
+		d.gone.begin(name, a)
+	}
+	return unfinished
+}
+
+// adopt starts every wanted destination from what it left behind when it went, or
+// from the WAL's end. It returns unfinished with the names that are in force.
+func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map[string]backlog.Position, now time.Time) map[string]backlog.Position {
+	gone := map[string]relative{}
+	for name, account := range d.book.Accounts() {
+		if a, is := d.gone.of(name); is {
+			gone[name] = relative{account.URL(), a.since}
+		}
+	}
+	// All accounts are closed before one is opened: two may have exchanged their names.
+	saved := map[string]ledger.Saved{}
+	renamed := maps.Clone(unfinished)
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		from := predecessor(name, wanted[name].URL(), func(other string) bool { return wanted[other] != nil }, gone)
+		if from == "" {
+			continue
+		}
+		delete(gone, from)
+		if a, _ := d.gone.end(from); !a.since.Equal(now) {
+			level.Info(d.logger).Log("msg", "A destination is back in the configuration, and goes on from where it was", "destination", name, "was", from, "gone_since", a.since.UTC().Format(time.RFC3339))
+		}
+		saved[name] = d.book.Remove(from)
+		if mark, ok := unfinished[from]; ok {
+			delete(renamed, from)
+			renamed[name] = mark
+		}
+	}
+	for name, e := range wanted {
 		var account *ledger.Account
-		if ok {
+		if s, ok := saved[name]; ok {
 			if s.URL != e.URL() {
 				s.Sent = backlog.Position{} // what is there already is at the other one
 			}
 			s.URL = e.URL()
-			if s.Counting && !d.marks.known {
-				unfinished[name] = s.Mark
-			}
-			account = d.book.Open(name, s, !d.marks.known && (s.Counting || d.crashed()))
+			account = d.book.Open(name, s, false)
 		} else {
 			d.intake.atRest(d.store.End, func(end backlog.Position) {
 				account = d.book.Open(name, ledger.Saved{URL: e.URL(), Mark: end}, false)
@@ -127,21 +166,5 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, kept map[strin
 		d.mtx.Unlock()
 		t.start(d.ctx)
 	}
-	return unfinished
-}
-
-// renamed returns the name that e's destination had before: one that is gone
-// and has the same URL, if there is exactly one.
-func renamed(e *remotewrite.Endpoint, wanted map[string]*remotewrite.Endpoint, kept map[string]ledger.Saved) string {
-	found := ""
-	for name, s := range kept {
-		if _, still := wanted[name]; still || s.URL != e.URL() {
-			continue
-		}
-		if found != "" {
-			return ""
-		}
-		found = name
-	}
-	return found
+	return renamed
 }

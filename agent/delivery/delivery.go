@@ -42,7 +42,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
-// Options of New. All fields but MaxCatchUpRate and TypeAndUnitLabels are needed.
+// Options of New. All fields but ForgetAfter, MaxCatchUpRate and TypeAndUnitLabels are needed.
 type Options struct {
 	// Dir is the directory of wal/ and delivery.json.
 	Dir   string
@@ -58,6 +58,9 @@ type Options struct {
 	// SaveInterval is how often the marks are written; 0: only when a segment
 	// is done with, and at the end.
 	SaveInterval time.Duration
+	// ForgetAfter is how long what belongs to a destination is kept that is gone from
+	// the configuration. 0: it is dropped at once.
+	ForgetAfter time.Duration
 	// MaxCatchUpRate in samples a second; 0 means unbounded.
 	MaxCatchUpRate    float64
 	TypeAndUnitLabels bool
@@ -93,7 +96,7 @@ func New(o Options) (*Delivery, error) {
 	book := ledger.NewBook(o.Store.Generation(), o.Saved.NotAppended)
 	d := &Delivery{
 		shared: &shared{
-			store: o.Store, queues: queues, book: book,
+			store: o.Store, queues: queues, book: book, gone: &absences{},
 			catchUp: newCatchUpRate(o.MaxCatchUpRate),
 			logger:  o.Logger, slogger: o.Slogger,
 			maxLiveLag: o.MaxLiveLag, minStay: o.MinStay, typeAndUnitLabels: o.TypeAndUnitLabels,
@@ -107,6 +110,7 @@ func New(o Options) (*Delivery, error) {
 		newcomers: &newcomers{limits: o.Limits, drops: newDrops(o.Logger)},
 	}
 	d.marks = &marks{shared: d.shared, dir: o.Dir}
+	d.marks.forgotten.Store(o.Saved.Forgotten)
 	if o.Saved.Unwritten {
 		d.marks.unwritten = &o.Saved
 	}
@@ -121,9 +125,11 @@ func New(o Options) (*Delivery, error) {
 // faster; until it is done, the ledgers say that they are counting. It is called
 // at the first Apply, with the marks of the destinations then.
 func (d *Delivery) recoverCount(unfinished map[string]backlog.Position) {
-	for name, account := range d.book.Accounts() {
-		if mark, ok := unfinished[name]; ok {
-			account.Recovered(d.count(mark))
+	for name, mark := range unfinished {
+		n := d.count(mark)
+		// A reload may have closed the account and opened it anew meanwhile.
+		if account, ok := d.book.Accounts()[name]; ok {
+			account.Recovered(n)
 		}
 	}
 	switch {
@@ -189,7 +195,7 @@ func (d *Delivery) fail(err error) {
 
 // Collectors returns upstream's metrics of the queues, and ours.
 func (d *Delivery) Collectors() (prometheus.Gatherer, prometheus.Collector) {
-	return d.queues, collector{d.Status, d.Limits}
+	return d.queues, collector{d.Status, d.Limits, d.Kept, d.Forgotten}
 }
 
 // LastCommit is when samples were last committed; zero when never.
@@ -217,6 +223,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 		}
 		d.intake.newcomers.look()
 		d.catchUp.follow(d.intake.appendedPerSecond())
+		d.forgetExpired(time.Now())
 		due := d.opts.SaveInterval > 0 && time.Since(last) >= d.opts.SaveInterval
 		if due || d.marks.segmentDone() {
 			err := d.marks.saveAndRelease(false)
@@ -256,6 +263,10 @@ func (d *Delivery) Status() []Status {
 	}
 	return out
 }
+
+// Forgotten is how many samples were dropped with the destinations that they were
+// kept for, since the storage directory was created.
+func (d *Delivery) Forgotten() uint64 { return d.marks.forgotten.Load() }
 
 // Alive returns an error when a destination's loop has made no step for longer
 // than within and its request timeout.

@@ -3,6 +3,8 @@ package delivery
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/go-kit/log/level"
 
@@ -27,6 +29,9 @@ type marks struct {
 	// unwritten is what delivery.json should hold, if it could not be written. It is
 	// what the next run in this process goes by. Guarded by mtx.
 	unwritten *ledger.File
+
+	// forgotten samples; they are added under mtx.
+	forgotten atomic.Uint64
 
 	writtenMtx sync.Mutex
 	written    backlog.Position // the lowest mark in delivery.json; guarded by writtenMtx
@@ -110,11 +115,12 @@ func (m *marks) saveAndRelease(clean bool) error {
 // write writes delivery.json as of one moment at which nothing is being
 // committed, and returns the lowest mark in it, also with an error. Callers hold mtx.
 func (m *marks) write(clean bool) (backlog.Position, error) {
-	f := ledger.File{Generation: m.store.NextGeneration() - 1, Clean: clean}
+	f := ledger.File{Generation: m.store.NextGeneration() - 1, Clean: clean, Forgotten: m.forgotten.Load()}
 	m.intake.atRest(m.store.End, func(end backlog.Position) {
 		f.Tail = end
 		_, f.NotAppended = m.book.Totals()
 		f.Destinations = m.book.Saved()
+		m.gone.save(f.Destinations, time.Now())
 	})
 	at := make([]backlog.Position, 0, len(f.Destinations))
 	for _, s := range f.Destinations {

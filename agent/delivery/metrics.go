@@ -28,6 +28,9 @@ var (
 	descLost        = desc("lost_samples_total", "Samples that were appended and not found on disk when it was read: a power cut, a damaged or a removed file.")
 	descDamaged     = desc("damaged_bytes_total", "Bytes of the WAL that could not be read.")
 	descStretches   = desc("lost_stretches_total", "Stretches of the WAL that were damaged or missing.")
+
+	descKept      = desc("kept_samples", "Samples on disk that are kept for a destination that is gone from the configuration.")
+	descForgotten = prometheus.NewDesc("opstrace_agent_delivery_forgotten_samples_total", "Samples dropped with a destination that was gone from the configuration for too long, or as an operator asked for.", nil, nil)
 )
 
 var (
@@ -40,8 +43,10 @@ var (
 // collector exports the destinations' states and ledgers, and what is dropped
 // before it reaches them.
 type collector struct {
-	status func() []Status
-	limits func() LimitsStatus
+	status    func() []Status
+	limits    func() LimitsStatus
+	kept      func() []Kept
+	forgotten func() uint64
 }
 
 // Describe implements prometheus.Collector.
@@ -50,6 +55,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 		descState, descPending, descBytes, descOldest, descRate, descLastSuccess,
 		descAppended, descNot, descRejected, descDelivered, descRefused, descFiltered, descUncertain, descEvicted, descLost, descDamaged, descStretches,
 		descSeriesMax, descShedding, descDropped, descWorst,
+		descKept, descForgotten,
 	} {
 		ch <- d
 	}
@@ -58,6 +64,10 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.collectLimits(ch)
+	ch <- prometheus.MustNewConstMetric(descForgotten, prometheus.CounterValue, float64(c.forgotten()))
+	for _, k := range c.kept() {
+		ch <- prometheus.MustNewConstMetric(descKept, prometheus.GaugeValue, float64(k.BacklogSamples), k.Name)
+	}
 	for _, s := range c.status() {
 		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{s.Name}, labels...)...)

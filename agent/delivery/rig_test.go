@@ -55,7 +55,7 @@ func newRig(t testing.TB, manners agenttest.Manners) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, dir: t.TempDir(),
-		options: Options{MaxLiveLag: 20 * time.Second, MinStay: 100 * time.Millisecond, SaveInterval: time.Second, Limits: limits.From(0)},
+		options: Options{MaxLiveLag: 20 * time.Second, MinStay: 100 * time.Millisecond, SaveInterval: time.Second, ForgetAfter: time.Hour, Limits: limits.From(0)},
 		store:   backlog.Options{SegmentSize: 64 << 10, MaxBytes: 256 << 20, MinFreeBytes: 1},
 		queue:   "    queue_config: {batch_send_deadline: 100ms, min_backoff: 10ms, max_backoff: 50ms, max_samples_per_send: 500, capacity: 2500}\n",
 		extra:   map[string]string{}, endpoints: map[string]*agenttest.Endpoint{},

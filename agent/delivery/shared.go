@@ -24,6 +24,7 @@ type shared struct {
 	store   *backlog.Store
 	queues  *upstreamqueue.Queues
 	book    *ledger.Book
+	gone    *absences
 	intake  *intake
 	catchUp *catchUpRate
 	logger  log.Logger

@@ -2,23 +2,31 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
+	"strings"
 
 	"github.com/go-kit/log/level"
+
+	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/number"
 )
 
 func (s *Server) lifecycleRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /-/healthy", s.healthy)
 	mux.HandleFunc("GET /-/ready", s.ready)
 
-	reload := s.guarded(s.opts.EnableLifecycle,
-		"Lifecycle API is not enabled.\nhint: ask through a loopback address, or start with --web.enable-lifecycle", s.reload)
+	const noLifecycle = "Lifecycle API is not enabled.\nhint: ask through a loopback address, or start with --web.enable-lifecycle"
+	reload := s.guarded(s.opts.EnableLifecycle, noLifecycle, s.reload)
 	mux.Handle("POST /-/reload", reload)
 	mux.Handle("PUT /-/reload", reload)
+	mux.Handle("POST /-/forget", s.guarded(s.opts.EnableLifecycle, noLifecycle, s.forget))
 
 	for pattern, h := range map[string]http.HandlerFunc{
 		"GET /debug/pprof/":        pprof.Index,
@@ -58,6 +66,34 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 		level.Debug(s.logger).Log("msg", "Answered a reload with an error", "remote", r.RemoteAddr)
 		http.Error(w, fmt.Sprintf("failed to reload config: %s", err), http.StatusInternalServerError)
 	}
+}
+
+// forget drops what is kept for the destination that the query names.
+func (s *Server) forget(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("destination")
+	samples, err := s.opts.Agent.Forget(name)
+	switch {
+	case err == nil:
+		fmt.Fprintf(w, "Dropped %s samples that were kept for %s.\n", number.Group(samples), name)
+	case errors.Is(err, delivery.ErrNotKept):
+		http.Error(w, fmt.Sprintf("%s\nhint: %s", err, keptNames(s.opts.Agent.Status())), http.StatusNotFound)
+	case errors.Is(err, delivery.ErrConfigured):
+		http.Error(w, fmt.Sprintf("%s\nhint: take it out of the configuration and reload first", err), http.StatusConflict)
+	default:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	}
+}
+
+// keptNames says what there is to be forgotten.
+func keptNames(st agent.Status) string {
+	if len(st.Kept) == 0 {
+		return "no destination is gone from the configuration"
+	}
+	var names []string
+	for _, k := range st.Kept {
+		names = append(names, strconv.Quote(k.Name))
+	}
+	return "gone from the configuration: " + strings.Join(names, ", ")
 }
 
 // guarded serves h to everyone when enabled, and else only to those who came

@@ -71,6 +71,9 @@ func TestVerdict(t *testing.T) {
 		"target down": {ready, []delivery.Status{live}, targetCounts{Up: 2, Down: 1}, 0, "warn", "1 of 3 targets down", "1 target does not answer as it should."},
 		"no targets":  {ready, []delivery.Status{live}, targetCounts{Dropped: 2}, 0, "warn", "No targets", ""},
 		"nowhere":     {ready, nil, up, 0, "warn", "Nowhere to deliver to", ""},
+		"gone": {agent.Status{Ready: true, Kept: []delivery.Kept{{Name: "b", BacklogSamples: 1234, Until: noon}}}, []delivery.Status{live}, up, 0, "warn", "b is gone",
+			"The configuration does not name b any more: 1,234 samples are kept for it until " + formatStamp(noon) + "."},
+		"stopped job": {agent.Status{Ready: true, StoppedJobs: []agent.StoppedJob{{Job: "j", Err: "no ca.pem"}}}, []delivery.Status{live}, up, 0, "warn", "A scrape job is left out", "j is not scraped: no ca.pem"},
 		"starting":    {agent.Status{Waiting: "for the clock"}, nil, targetCounts{}, 0, "warn", "Not scraping yet", "Waiting: for the clock"},
 	} {
 		var views []destinationView
@@ -291,7 +294,7 @@ func TestPageEscapes(t *testing.T) {
 	q := query{Text: "alert", Pool: evil, Page: 1}
 	st := agent.Status{Ready: true, Waiting: evil, Destinations: []delivery.Status{{
 		Name: evil, URL: evil, State: delivery.Behind, LastError: evil, LastErrorAt: before(0), Ledger: ledger.Terms{Refused: map[string]uint64{evil: 1}},
-	}}}
+	}}, Kept: []delivery.Kept{{Name: evil, URL: evil}}}
 	v := s.view(noon, st, set, q)
 	v.Config = evil
 	v.Detail = explainTarget(set, targetID(evil, target), func(string) (*config.ScrapeConfig, error) { return cfg.ScrapeConfigs[0], nil })

@@ -67,8 +67,8 @@ type Options struct {
 	// RoutePrefix is the path below which everything is served. Default: "/".
 	RoutePrefix string
 
-	// EnableLifecycle allows /-/reload on every address. Without it, only
-	// loopback addresses serve it.
+	// EnableLifecycle allows /-/reload and /-/forget on every address. Without it,
+	// only loopback addresses serve them.
 	EnableLifecycle bool
 	// EnablePprof allows /debug/pprof on every address. Without it, only
 	// loopback addresses serve it.

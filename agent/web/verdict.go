@@ -162,6 +162,12 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 			note("warn", "Samples were lost", fmt.Sprintf("%s samples for %s were, or may have been, refused or deleted unsent in the last hour.", number.Group(d.Hour.Lost), d.Name))
 		}
 	}
+	for _, j := range st.StoppedJobs {
+		note("warn", "A scrape job is left out", fmt.Sprintf("%s is not scraped: %s", j.Job, redact.Text(j.Err)))
+	}
+	for _, k := range st.Kept {
+		note("warn", k.Name+" is gone", fmt.Sprintf("The configuration does not name %s any more: %s samples are kept for it until %s.", k.Name, number.Group(k.BacklogSamples), formatStamp(k.Until)))
+	}
 	if st.Ready && len(destinations) == 0 {
 		note("warn", "Nowhere to deliver to", "The configuration has no remote_write and no opstrace block.")
 	}

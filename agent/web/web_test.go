@@ -219,6 +219,8 @@ func TestGuardElsewhere(t *testing.T) {
 		"pprof":          {nil, http.MethodGet, "/debug/pprof/", 403, "Profiling is not enabled.\nhint: ask through a loopback address, or start with --web.enable-pprof\n"},
 		"heap":           {nil, http.MethodGet, "/debug/pprof/heap", 403, ""},
 		"cmdline":        {nil, http.MethodGet, "/debug/pprof/cmdline", 403, ""},
+		"forget":         {nil, http.MethodPost, "/-/forget?destination=a", 403, "Lifecycle API is not enabled.\nhint: ask through a loopback address, or start with --web.enable-lifecycle\n"},
+		"forget enabled": {func(o *Options) { o.EnableLifecycle = true }, http.MethodPost, "/-/forget?destination=a", 503, "the agent is not ready\n"},
 		"reload enabled": {func(o *Options) { o.EnableLifecycle = true }, http.MethodPost, "/-/reload", 200, ""},
 		"pprof enabled":  {func(o *Options) { o.EnablePprof = true }, http.MethodGet, "/debug/pprof/cmdline", 200, ""},
 	} {

@@ -29,6 +29,7 @@ type runFlags struct {
 	maxCatchUpRate   float64
 	maxLiveLag       model.Duration
 	minStay          model.Duration
+	forgetAfter      model.Duration
 	maxClockWait     model.Duration
 
 	discoveryReloadInterval model.Duration
@@ -86,6 +87,8 @@ func (f *runFlags) registerStorage(cmd *kingpin.CmdClause) {
 		Default("0").BytesVar(&f.minFreeBytes)
 	cmd.Flag("storage.sync-interval", "How often written samples are forced to the disk: a power cut loses at most this much. 0: only when a segment is full.").
 		Default("30s").SetValue(&f.syncInterval)
+	cmd.Flag("storage.forget-after", "How long to keep what belongs to a destination that is gone from the configuration. 0: drop it at once.").
+		Default("1d").SetValue(&f.forgetAfter)
 	cmd.Flag("delivery.max-catch-up-rate", "Upper bound of the rate at which a backlog is sent, in samples per second. 0: none.").
 		Default("0").Float64Var(&f.maxCatchUpRate)
 	cmd.Flag("delivery.max-live-lag", "How long an endpoint may acknowledge nothing before it counts as behind.").
@@ -122,7 +125,7 @@ func (f *runFlags) registerWeb(cmd *kingpin.CmdClause) {
 		PlaceHolder("URL").StringVar(&f.web.externalURL)
 	cmd.Flag("web.route-prefix", "Path below which everything is served. Default: the path of --web.external-url.").
 		PlaceHolder("PATH").StringVar(&f.web.routePrefix)
-	cmd.Flag("web.enable-lifecycle", "Allow POST /-/reload on addresses other than loopback.").
+	cmd.Flag("web.enable-lifecycle", "Allow POST /-/reload and /-/forget on addresses other than loopback.").
 		BoolVar(&f.web.enableLifecycle)
 	cmd.Flag("web.enable-pprof", "Allow /debug/pprof on addresses other than loopback.").
 		BoolVar(&f.web.enablePprof)

@@ -70,6 +70,7 @@ func newCLI(stdout, stderr io.Writer) *cli {
 	c.addCheck()
 	c.addInit()
 	c.addReload()
+	c.addForget()
 	c.addVersion()
 	return c
 }

@@ -95,6 +95,7 @@ func (r *running) metricsInReadme() {
 		served = append(served, "opstrace_agent_delivery_"+reason+"_samples_total")
 	}
 	served = append(served, "opstrace_agent_limits_dropped_samples_total", "opstrace_agent_limits_worst_targets_dropped_samples")
+	served = append(served, "opstrace_agent_delivery_kept_samples")
 	var documented []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `(opstrace_agent_[a-z_]+)` \\| ").FindAllSubmatch(readme, -1) {
 		documented = append(documented, string(m[1]))

@@ -108,6 +108,10 @@ func (f *runFlags) agentOptions(features agent.Features, logger *processLog) age
 	if maxClockWait == 0 {
 		maxClockWait = -1
 	}
+	forgetAfter := time.Duration(f.forgetAfter)
+	if forgetAfter == 0 {
+		forgetAfter = -1
+	}
 	return agent.Options{
 		StoragePath:             f.storagePath,
 		Logger:                  logger,
@@ -115,6 +119,7 @@ func (f *runFlags) agentOptions(features agent.Features, logger *processLog) age
 		BacklogMaxBytes:         int64(f.backlogMaxBytes),
 		MinFreeBytes:            int64(f.minFreeBytes),
 		SyncInterval:            time.Duration(f.syncInterval),
+		ForgetAfter:             forgetAfter,
 		MaxCatchUpRate:          f.maxCatchUpRate,
 		MaxLiveLag:              time.Duration(f.maxLiveLag),
 		MinStay:                 time.Duration(f.minStay),

@@ -120,6 +120,8 @@ func statusLine(s agent.Status, now time.Time) string {
 		return "waiting: " + s.Waiting
 	case !s.Ready:
 		return "starting"
+	case len(s.Destinations) == 0 && len(s.Kept) > 0:
+		return fmt.Sprintf("scraping, no destination, gone: %d", len(s.Kept))
 	case len(s.Destinations) == 0:
 		return "scraping, no destination"
 	}
@@ -145,6 +147,12 @@ func statusLine(s agent.Status, now time.Time) string {
 	line := strings.Join(parts, ", ")
 	if behind := byState[delivery.Behind]; len(behind) > 0 {
 		line += " (" + backlogLine(behind, now) + ")"
+	}
+	if n := len(s.StoppedJobs); n > 0 {
+		line += fmt.Sprintf(", jobs left out: %d", n)
+	}
+	if n := len(s.Kept); n > 0 {
+		line += fmt.Sprintf(", gone: %d", n)
 	}
 	return line
 }

@@ -97,6 +97,11 @@ func TestStatusLine(t *testing.T) {
 		{agent.Status{Waiting: "the clock is behind"}, "waiting: the clock is behind"},
 		{agent.Status{Ready: true}, "scraping, no destination"},
 		{agent.Status{Ready: true, Destinations: []delivery.Status{live, live}}, "live: 2"},
+		{agent.Status{Ready: true, Kept: []delivery.Kept{{}}}, "scraping, no destination, gone: 1"},
+		{
+			agent.Status{Ready: true, Destinations: []delivery.Status{live, behind(time.Hour, 2048, -1)}, Kept: []delivery.Kept{{}, {}}, StoppedJobs: []agent.StoppedJob{{}}},
+			"live: 1, behind: 1 (60 m, 2.0 KiB), jobs left out: 1, gone: 2",
+		},
 		{
 			agent.Status{Ready: true, Destinations: []delivery.Status{live, behind(12*time.Minute, 3250586, 40)}},
 			"live: 1, behind: 1 (12 m, 3.1 MiB, ETA 40 s)",

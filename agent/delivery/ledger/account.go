@@ -68,6 +68,9 @@ func (a *Account) forget() {
 	a.read = a.mark
 }
 
+// URL of the destination, without secrets.
+func (a *Account) URL() string { return a.url }
+
 // Terms returns what became of all samples.
 func (a *Account) Terms() Terms {
 	a.book.mtx.Lock()

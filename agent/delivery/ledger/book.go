@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 )
@@ -193,6 +194,11 @@ type Saved struct {
 	// with counting, and count from Mark on (Account.Recovered).
 	Counting bool
 	Terms    Terms
+	// GoneSince is when the configuration ceased to name the destination, zero if it
+	// names it; GoneFor how long the agent has been running since. A Book keeps
+	// neither.
+	GoneSince time.Time
+	GoneFor   time.Duration
 
 	origin *origin
 }

@@ -31,7 +31,10 @@ type File struct {
 	Tail backlog.Position
 	// NotAppended is how many samples were refused before the WAL since the
 	// storage directory was created.
-	NotAppended  uint64
+	NotAppended uint64
+	// Forgotten is how many samples were dropped with the destinations that they were
+	// kept for, since then.
+	Forgotten    uint64
 	Destinations map[string]Saved
 
 	// Lost: there was no readable file. Nothing is known of what was delivered.
@@ -50,6 +53,7 @@ type state struct {
 	Clean        bool                        `json:"clean"`
 	Appended     uint64                      `json:"appended"`
 	NotAppended  uint64                      `json:"notAppended"`
+	Forgotten    uint64                      `json:"forgotten,omitempty"`
 	Tail         backlog.Position            `json:"tail"`
 	Destinations map[string]stateDestination `json:"destinations"`
 }
@@ -61,6 +65,8 @@ type stateDestination struct {
 	Born            uint64           `json:"born"`
 	BornNotAppended uint64           `json:"bornNotAppended"`
 	Counting        bool             `json:"counting,omitempty"`
+	GoneSince       int64            `json:"goneSince,omitempty"` // milliseconds since the epoch
+	GoneFor         int64            `json:"goneFor,omitempty"`   // milliseconds
 	Ledger          Terms            `json:"ledger"`
 }
 
@@ -132,7 +138,7 @@ func Unwritten(f File) File {
 func stateOf(f File) state {
 	s := state{
 		Generation: f.Generation, Written: f.Written, Clean: f.Clean,
-		NotAppended: f.NotAppended, Tail: f.Tail,
+		NotAppended: f.NotAppended, Forgotten: f.Forgotten, Tail: f.Tail,
 		Destinations: make(map[string]stateDestination, len(f.Destinations)),
 	}
 	for _, d := range f.Destinations {
@@ -147,6 +153,11 @@ func stateOf(f File) state {
 			Counting:        d.Counting,
 			Ledger:          d.Terms,
 		}
+		if !d.GoneSince.IsZero() {
+			sd := s.Destinations[name]
+			sd.GoneSince, sd.GoneFor = d.GoneSince.UnixMilli(), d.GoneFor.Milliseconds()
+			s.Destinations[name] = sd
+		}
 	}
 	return s
 }
@@ -154,7 +165,7 @@ func stateOf(f File) state {
 func (s state) file() File {
 	f := File{
 		Generation: s.Generation, Written: s.Written, Clean: s.Clean,
-		NotAppended: s.NotAppended, Tail: s.Tail,
+		NotAppended: s.NotAppended, Forgotten: s.Forgotten, Tail: s.Tail,
 		Destinations: make(map[string]Saved, len(s.Destinations)),
 	}
 	for name, d := range s.Destinations {
@@ -165,6 +176,11 @@ func (s state) file() File {
 		t.OnDisk = t.Appended - settled
 		t.NotAppended = s.NotAppended - min(s.NotAppended, d.BornNotAppended)
 		f.Destinations[name] = Saved{URL: d.URL, Mark: d.Mark, Sent: d.Sent, Counting: d.Counting, Terms: t, origin: &origin{}}
+		if d.GoneSince != 0 {
+			saved := f.Destinations[name]
+			saved.GoneSince, saved.GoneFor = time.UnixMilli(d.GoneSince), time.Duration(d.GoneFor)*time.Millisecond
+			f.Destinations[name] = saved
+		}
 	}
 	return f
 }

@@ -31,6 +31,9 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 	for _, d := range v.Destinations {
 		printDestination(&b, d, now)
 	}
+	for _, k := range v.Kept {
+		printKept(&b, k, now)
+	}
 	s := v.Storage
 	b.WriteString("\nstorage\n")
 	line(&b, "on disk", fmt.Sprintf("%s of at most %s", human.Bytes(s.Bytes), human.Bytes(s.MaxBytes)))
@@ -40,6 +43,9 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 		series += " of at most " + number.Group(v.Limits.MaxSeries)
 	}
 	line(&b, "series", series)
+	if v.ForgottenSamples > 0 {
+		line(&b, "forgotten", number.Group(v.ForgottenSamples)+" samples, with destinations that were gone from the configuration")
+	}
 	if v.Targets != nil {
 		v.Targets.print(&b, now)
 	}
@@ -78,6 +84,17 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 		line(b, "counting", "what an earlier run left: appended and on disk are more than this")
 	}
 	printLedger(b, d.Ledger)
+}
+
+// printKept tells of a destination that is gone from the configuration.
+func printKept(b *strings.Builder, k delivery.Kept, now time.Time) {
+	const day = "2006-01-02 15:04 MST"
+	fmt.Fprintf(b, "\n%s: gone from the configuration, kept for %s, until %s\n",
+		human.Line(k.Name, maxWords), human.Duration(now.Sub(k.Since)), k.Until.UTC().Format(day))
+	line(b, "url", human.Line(k.URL, maxWords))
+	line(b, "to send", fmt.Sprintf("%s samples, %s", number.Group(k.BacklogSamples), human.Bytes(k.BacklogBytes)))
+	line(b, "drop it", "opstrace-agent forget "+human.Line(k.Name, maxWords))
+	printLedger(b, k.Ledger)
 }
 
 // printLedger leaves out what is zero.

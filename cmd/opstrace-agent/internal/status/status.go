@@ -9,6 +9,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 )
 
@@ -73,8 +74,14 @@ func (v *View) judge(now time.Time) {
 	if v.Ready && len(v.Destinations) == 0 {
 		v.problem("no destination is configured: nothing is sent")
 	}
+	for _, j := range v.StoppedJobs {
+		v.problem("the scrape job %s is left out: %s", j.Job, human.Line(j.Err, maxWords))
+	}
 	for _, d := range v.Destinations {
 		v.judgeDestination(d, now)
+	}
+	for _, k := range v.Kept {
+		v.problem("%s is gone from the configuration: %s samples are kept for it", k.Name, number.Group(k.BacklogSamples))
 	}
 	if v.Targets != nil && v.Targets.Down > 0 {
 		all := v.Targets.Up + v.Targets.Down + v.Targets.Unknown

@@ -120,6 +120,12 @@ func inTrouble() (agent.Status, []target) {
 		Series: 1234, MaxSeries: 1200, Dropped: map[string]uint64{"max_series": 99},
 		Worst: map[string][]delivery.Offender{"max_series": {{Job: "node", Instance: "hog:9100", Dropped: 90}, {Job: "node", Instance: "b:9100", Dropped: 9}}},
 	}
+	s.Kept = []delivery.Kept{{
+		Name: "opstrace-gone", URL: "https://cortex.gone.testcluster.opstrace.io/api/v1/push", Since: *before(2 * time.Hour), Until: now.Add(22 * time.Hour),
+		BacklogSamples: 12345, BacklogBytes: 2 << 20, Ledger: ledger.Terms{Appended: 20000, Delivered: 7000, Evicted: 655, OnDisk: 12345},
+	}}
+	s.ForgottenSamples = 4321
+	s.StoppedJobs = []agent.StoppedJob{{Job: "secured", Err: "open /etc/ssl/client.pem: no such file or directory"}}
 	targets := []target{
 		up,
 		{Pool: "z", URL: "http://127.0.0.1:9101/metrics", Health: "down", At: *before(4 * time.Second), Error: "connection refused"},

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+)
+
+// TestStoppedJob: a start goes on without the job that lacks a certificate, and says
+// so everywhere; a reload is refused; when the file is there, the job is taken up.
+func TestStoppedJob(t *testing.T) {
+	t.Parallel()
+	ca := newEndpoint(t, agenttest.Options{}).CA()
+	dir := t.TempDir()
+	absent := filepath.Join(dir, "ca.pem")
+	file := write(t, filepath.Join(dir, "c.yml"), configWith("first")+fmt.Sprintf(`
+- job_name: secured
+  scheme: https
+  tls_config: {ca_file: %s}
+  static_configs: [{targets: ["127.0.0.1:1"]}]
+`, absent))
+	r := start(t, nil, "--config.file="+file, "--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0", "--scrape.discovery-reload-interval=100ms")
+	r.eventually("the other job is scraped", func() bool { return r.hasPool("first") })
+	const metric = "opstrace_agent_scrape_jobs_stopped"
+	if got := r.metric(metric); got != "1" || r.hasPool("secured") {
+		t.Errorf("%s jobs are stopped", got)
+	}
+	stdout, _, _ := runCommand(t, "", "status", "--url="+r.url)
+	if want := "\n  the scrape job secured is left out: "; !strings.Contains(stdout, want) || !strings.Contains(stdout, absent) {
+		t.Errorf("the status does not tell:\n%s", stdout)
+	}
+	if _, page := r.get("/"); !strings.Contains(page, "secured is not scraped: ") {
+		t.Error("the page does not tell")
+	}
+	if n := strings.Count(r.log.String(), `msg="A scrape job is left out until the files that it needs can be used" job=secured`); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, `scrape_config "secured": `) || !strings.Contains(body, absent) {
+		t.Errorf("a reload: %d %s", code, body)
+	}
+	if !r.hasPool("first") {
+		t.Error("the refused reload stopped the other job")
+	}
+
+	write(t, absent, string(ca))
+	r.eventually("it is taken up", func() bool { return r.hasPool("secured") && r.metric(metric) == "0" })
+	if _, status := r.get("/api/v1/status/delivery"); strings.Contains(status, "stoppedJobs") {
+		t.Error(status)
+	}
+	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusOK || !r.hasPool("secured") {
+		t.Errorf("a reload: %d %s", code, body)
+	}
+}
