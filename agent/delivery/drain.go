@@ -99,10 +99,13 @@ func (d *drain) atEnd(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// mayHandOver reports whether the destination has been behind for long enough.
+// mayHandOver reports whether the destination has been behind for long enough, and
+// its requests have the size again that they had before a 413: a queue keeps the
+// size that it was started with.
 func (d *drain) mayHandOver() bool {
+	d.resize((*requestSize).passed)
 	d.mtx.Lock()
-	stayed, doubt := d.machine.stayed(time.Now()), d.doubtful
+	stayed, doubt := d.machine.stayed(time.Now()) && !d.requests.recovering(), d.doubtful
 	d.mtx.Unlock()
 	return stayed && !doubt.blocks(d.store)
 }
@@ -157,7 +160,7 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 // full reports whether the batch has no room for more items.
 func (d *drain) full(more int) bool {
 	n := len(d.batch.items)
-	return n > 0 && (n+more > d.most || d.batch.size.Bytes() >= batchBytes)
+	return n > 0 && (n+more > d.most() || d.batch.size.Bytes() >= batchBytes)
 }
 
 // takeGap handles what is not data. The batch goes first.
@@ -202,7 +205,7 @@ func (d *drain) flush(ctx context.Context) error {
 	items = remotewrite.Group(items)
 	s := d.newSearch()
 	for rest := items; len(rest) > 0; {
-		n := min(len(rest), d.most)
+		n := min(len(rest), d.most())
 		if err := d.deliver(calm, part{items: rest[:n], before: b.resent, last: last}, s, &b.outcome); err != nil {
 			return err
 		}

@@ -20,6 +20,9 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		o.Refuse(s.reason, remotewrite.Samples(p.items))
 		return nil
 	}
+	if len(p.items) > d.most() { // since a 413 for what came before it
+		return d.halves(ctx, p, false, s, o)
+	}
 	for attempt := 0; ; attempt++ {
 		if wait := d.catchUp.delay(len(p.items)); wait > 0 && !d.pause(ctx, wait) {
 			return ctx.Err()
@@ -35,6 +38,7 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 			return nil
 		case r == nil:
 			d.succeeded()
+			d.fits(len(p.items))
 			d.on(event{kind: acknowledged})
 			s.took()
 			o.Delivered += remotewrite.Samples(p.items)
@@ -71,9 +75,13 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			o.Doubt(s.reason, n)
 			return true, nil
 		case shrink:
-			d.most = max(1, len(p.items)/2)
-			d.shrink(d.most)
+			d.shrink(len(p.items))
+			if !d.pause(ctx, d.backoff(d.tooLargeInRow()-1, r)) {
+				return true, ctx.Err()
+			}
 			return true, d.halves(ctx, *p, false, s, o)
+		case askEmpty:
+			e.emptyAsked, e.othersPass = true, d.askEmpty(ctx)
 		case askPartial:
 			there, err := d.askPartial(ctx, p, s)
 			if err != nil {
@@ -163,6 +171,10 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 		}
 		if r == nil {
 			break
+		}
+		if to-from == 1 && r.Class() == remotewrite.TooLarge {
+			s.oneAsked = false // nothing is known of the others
+			return nil
 		}
 		s.reason = remotewrite.Reason(r.Status, r.Error())
 		if to-from == 1 {
