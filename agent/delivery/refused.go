@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
@@ -24,7 +25,8 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		return d.halves(ctx, p, false, s, o)
 	}
 	for attempt := 0; ; attempt++ {
-		if wait := d.catchUp.delay(len(p.items)); wait > 0 && !d.pause(ctx, wait) {
+		wait := max(d.catchUp.delay(len(p.items)), d.pace.delay(len(p.items), time.Now()))
+		if wait > 0 && !d.pause(ctx, wait) {
 			return ctx.Err()
 		}
 		r, err := d.send(ctx, p.items, attempt)
@@ -39,6 +41,7 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		case r == nil:
 			d.succeeded()
 			d.fits(len(p.items))
+			d.pace.acknowledged(len(p.items), time.Now())
 			d.on(event{kind: acknowledged})
 			s.took()
 			o.Delivered += remotewrite.Samples(p.items)
@@ -48,6 +51,9 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 			return nil // exemplars alone are not worth more, and are in no ledger
 		}
 		d.failed(remotewrite.Kind(r.Status), r.Error())
+		if r.TooFast() {
+			d.pace.tooFast(time.Now())
+		}
 		done, err := d.answered(ctx, &p, r, s, o)
 		if done || err != nil {
 			return err

@@ -18,6 +18,7 @@ type sender struct {
 	*destination
 
 	encoder *remotewrite.Encoder
+	pace    pace
 	// budget is how many requests for parts of one batch may be refused in vain;
 	// see mostInVain.
 	budget int
