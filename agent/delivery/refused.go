@@ -194,6 +194,17 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 	return nil
 }
 
+// askEmpty reports whether the endpoint takes a request without samples, or looks
+// into it at least: then it does not answer 413 to everything. It can overtake
+// nothing.
+func (d *sender) askEmpty(ctx context.Context) bool {
+	r, err := d.send(ctx, nil, 0)
+	if err != nil {
+		return false
+	}
+	return r == nil || r.Class() == remotewrite.Final || errors.Is(r, remotewrite.ErrNothingWritten)
+}
+
 func (d *sender) newSearch() *search {
 	return &search{budget: d.budget, asked: d.inconclusive >= mostInconclusive}
 }

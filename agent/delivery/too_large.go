@@ -1,8 +1,6 @@
 package delivery
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"github.com/go-kit/log/level"
@@ -78,15 +76,4 @@ func (d *sender) tooLargeInRow() int {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
 	return d.requests.refused
-}
-
-// askEmpty reports whether the endpoint takes a request without samples, or looks
-// into it at least: then it does not answer 413 to everything. It can overtake
-// nothing.
-func (d *sender) askEmpty(ctx context.Context) bool {
-	r, err := d.send(ctx, nil, 0)
-	if err != nil {
-		return false
-	}
-	return r == nil || r.Class() == remotewrite.Final || errors.Is(r, remotewrite.ErrNothingWritten)
 }
