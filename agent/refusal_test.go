@@ -18,6 +18,7 @@ func mendable() map[string]agenttest.Answer {
 		"401":   {Status: 401, Body: "bad authentication token\n"},
 		"403":   {Status: 403, Body: "forbidden\n"},
 		"400":   agenttest.NginxError(400),
+		"413":   agenttest.NginxError(413),
 		"415":   {Status: 415, Body: "unsupported media type\n"},
 		"422":   {Status: 422, Body: "<!DOCTYPE html><title>Blocked</title>", Header: page},
 		"404":   {Status: 404, Body: "not found\n"},

@@ -35,6 +35,8 @@ type destination struct {
 	mtx      sync.Mutex
 	endpoint *remotewrite.Endpoint // in force
 	queue    *upstreamqueue.Queue  // nil unless live
+	queued   *remotewrite.Endpoint // what queue was started with
+	requests requestSize
 	machine  *machine
 	left     eventKind // why run is to end: stopped or reconfigured
 	stop     context.CancelFunc
@@ -55,8 +57,8 @@ func newDestination(s *shared, e *remotewrite.Endpoint, a *ledger.Account) *dest
 		shared: s, name: e.Name, endpoint: e, account: a,
 		logger:  log.With(s.logger, "destination", e.Name),
 		done:    make(chan struct{}),
-		machine: newMachine(s.minStay, now),
-		left:    stopped, beat: now,
+		machine: newMachine(s.minStay, now), requests: requestSize{pause: s.minStay / growthPause},
+		left: stopped, beat: now,
 	}
 }
 
@@ -177,19 +179,19 @@ func (t *destination) inForce() *remotewrite.Endpoint {
 	return t.endpoint
 }
 
-// renew takes over the secrets of an entry that is the same otherwise. What a
-// 413 has taught stays. A live queue gets a client with the new secrets; if
+// renew takes over the secrets of an entry that is the same otherwise. A live queue gets a client with the new secrets; if
 // upstream cannot build one (a certificate's file has vanished since it was
 // checked), the queue goes on with the old.
 func (t *destination) renew(e *remotewrite.Endpoint) {
 	t.mtx.Lock()
-	t.endpoint = e.WithBatchSize(t.endpoint.BatchSize())
-	e, queue := t.endpoint, t.queue
+	t.endpoint = e
+	queue, queued := t.queue, t.queued
 	t.mtx.Unlock()
 	if queue == nil {
 		return
 	}
-	if err := queue.Refresh(e.Config); err != nil {
+	// A queue goes on with the size of requests that it was started with.
+	if err := queue.Refresh(e.WithBatchSize(queued.BatchSize()).Config); err != nil {
 		level.Error(t.logger).Log("msg", "Cannot renew the client of a live destination", "err", err)
 	}
 }

@@ -97,10 +97,13 @@ func (d *drain) atEnd(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// mayHandOver reports whether the destination has been behind for long enough.
+// mayHandOver reports whether the destination has been behind for long enough, and
+// its requests have the size again that they had before a 413: a queue keeps the
+// size that it was started with.
 func (d *drain) mayHandOver() bool {
+	d.resize((*requestSize).passed)
 	d.mtx.Lock()
-	stayed, doubt := d.machine.stayed(time.Now()), d.doubtful
+	stayed, doubt := d.machine.stayed(time.Now()) && !d.requests.recovering(), d.doubtful
 	d.mtx.Unlock()
 	// Upstream's queue would read a WAL that this run does not have.
 	return stayed && !doubt.blocks(d.store) && d.store.Unwritable() == nil
@@ -156,7 +159,7 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 // full reports whether the batch has no room for more items.
 func (d *drain) full(more int) bool {
 	n := len(d.batch.items)
-	return n > 0 && (n+more > d.most || d.batch.size.Bytes() >= batchBytes)
+	return n > 0 && (n+more > d.most() || d.batch.size.Bytes() >= batchBytes)
 }
 
 // takeGap handles what is not data. The batch goes first.
@@ -201,7 +204,7 @@ func (d *drain) flush(ctx context.Context) error {
 	items = remotewrite.Group(items)
 	s := d.newSearch()
 	for rest := items; len(rest) > 0; {
-		n := min(len(rest), d.most)
+		n := min(len(rest), d.most())
 		if err := d.deliver(calm, part{items: rest[:n], before: b.resent, last: last}, s, &b.outcome); err != nil {
 			return err
 		}

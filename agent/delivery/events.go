@@ -44,6 +44,8 @@ const (
 	sequenceDiffers
 	// unreadable: the WAL cannot be read on where the queue reads it.
 	unreadable
+	// outgrown: the endpoint may take larger requests than the queue makes.
+	outgrown
 	// queueGone: somebody else stopped the queue.
 	queueGone
 	// stopped: the agent ends.
@@ -54,7 +56,7 @@ const (
 
 var eventNames = [...]string{
 	"acknowledged", "refused", "drained", "handed over", "segment cut", "would send again", "queue failed", "lagging",
-	"watcher begun again", "sequence differs", "unreadable", "queue gone", "stopped", "reconfigured",
+	"watcher begun again", "sequence differs", "unreadable", "outgrown", "queue gone", "stopped", "reconfigured",
 }
 
 // String returns the name of k for test output.
@@ -81,6 +83,12 @@ type event struct {
 	retried bool
 	// alone: the request held a single sample.
 	alone bool
+	// large: that sample is large by itself.
+	large bool
+	// emptyAsked: it is known whether the endpoint takes a request without samples.
+	emptyAsked bool
+	// othersPass: the endpoint takes other requests.
+	othersPass bool
 	// asked: how the endpoint treats requests of which it refuses a part cannot
 	// be found out with this one (any more).
 	asked bool
@@ -108,6 +116,8 @@ const (
 	askPartial
 	// askOne: find out whether a single sample passes.
 	askOne
+	// askEmpty: find out whether the endpoint takes a request without samples.
+	askEmpty
 	// split: send the halves by themselves.
 	split
 	// shrink: send smaller requests from now on, this one in halves.
@@ -126,7 +136,7 @@ const (
 
 var actionNames = [...]string{
 	"carry on", "settle", "give up", "doubt", "retry", "ask whether partial writes are stored", "ask whether one sample passes",
-	"split", "shrink", "hand over", "wait for a segment", "go live", "suspect", "end",
+	"ask whether an empty request passes", "split", "shrink", "hand over", "wait for a segment", "go live", "suspect", "end",
 }
 
 // String returns the name of a for test output.

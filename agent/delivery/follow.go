@@ -219,7 +219,7 @@ func (f *follower) refused(ctx context.Context, err error) error {
 	}
 	d := f.t.on(event{kind: refused, class: r.Class()})
 	if d.do == shrink {
-		f.t.shrink(max(1, f.e.BatchSize()/2))
+		f.t.shrink(f.e.BatchSize())
 	}
 	f.stop(fmt.Errorf("%s: %w", d.why, err))
 	return f.stopped()
@@ -302,6 +302,9 @@ func (f *follower) check(last int) (int, error) {
 	}
 	if n := f.queue.UnknownSeries(); n > 0 {
 		return segment, f.leave(sequenceDiffers, fmt.Errorf("it did not know the series of %.0f samples", n))
+	}
+	if f.t.outgrown(f.e.BatchSize()) {
+		return segment, f.leave(outgrown, fmt.Errorf("%d samples in each so far", f.e.BatchSize()))
 	}
 	// Upstream's truncation keeps at least the last two segments; a watcher
 	// further back could find its next one gone.

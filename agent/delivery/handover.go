@@ -69,7 +69,8 @@ func (t *destination) handOver(ctx context.Context, c *cursor) (*follower, error
 	if end := t.store.End(); from.Generation != end.Generation || from.Segment != end.Segment {
 		return nil, t.notHandedOver(segmentCut, nil)
 	}
-	e := t.inForce()
+	inForce := t.inForce()
+	e := inForce.WithBatchSize(t.queueSize())
 	f := newFollower(t, c, e, from)
 	// The queue's time lies ahead: what is sent again if it were now, is then.
 	if _, samples, err := f.countAgain(from, time.Now().UnixMilli()); err == nil && samples > 0 && t.refusesAgain() {
@@ -95,8 +96,8 @@ func (t *destination) handOver(ctx context.Context, c *cursor) (*follower, error
 	}
 	t.on(event{kind: handedOver})
 	t.mtx.Lock()
-	t.queue = q
-	renewed := t.endpoint != e
+	t.queue, t.queued = q, e
+	renewed := t.endpoint != inForce
 	t.mtx.Unlock()
 	if renewed {
 		t.renew(t.inForce())

@@ -58,7 +58,10 @@ func TestMachine(t *testing.T) {
 		{name: "behind: 401", in: Behind, e: event{kind: refused, class: held, there: true, before: true}, do: retry, to: Behind},
 		{name: "behind: 2xx that wrote nothing", in: Behind, e: event{kind: refused, class: remotewrite.Acknowledged}, do: retry, to: Behind},
 		{name: "behind: 413", in: Behind, e: event{kind: refused, class: large}, do: shrink, to: Behind},
-		{name: "behind: 413 for one sample", in: Behind, e: event{kind: refused, class: large, alone: true}, do: giveUp, to: Behind},
+		{name: "behind: 413 for one sample", in: Behind, e: event{kind: refused, class: large, alone: true, othersPass: true}, do: retry, to: Behind},
+		{name: "behind: 413 for one sample that is large", in: Behind, e: event{kind: refused, class: large, alone: true, large: true}, do: askEmpty, to: Behind},
+		{name: "behind: 413 for one sample that is large, others pass", in: Behind, e: event{kind: refused, class: large, alone: true, large: true, othersPass: true}, do: giveUp, to: Behind},
+		{name: "behind: 413 for one sample that is large, and for nothing", in: Behind, e: event{kind: refused, class: large, alone: true, large: true, emptyAsked: true}, do: retry, to: Behind},
 		{name: "behind: one sample, there", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true}, do: settle, to: Behind},
 		{name: "behind: one sample, out of order for the first time", in: Behind, e: event{kind: refused, class: final, alone: true, there: true}, do: giveUp, to: Behind},
 		{name: "behind: one sample, bad", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, alone: true, before: true}, do: giveUp, to: Behind},
@@ -100,6 +103,8 @@ func TestMachine(t *testing.T) {
 		{name: "live: the watcher has begun again", in: Live, e: event{kind: watcherBegunAgain}, do: carryOn, to: Behind, left: true},
 		{name: "live: the sequences differ", in: Live, e: event{kind: sequenceDiffers}, do: carryOn, to: Behind, left: true},
 		{name: "live: unreadable", in: Live, e: event{kind: unreadable}, do: carryOn, to: Behind, left: true},
+		{name: "live: outgrown", in: Live, e: event{kind: outgrown}, do: carryOn, to: Behind, left: true},
+		{name: "behind already: outgrown", in: Behind, e: event{kind: outgrown}, do: carryOn, to: Behind},
 		{name: "live: the queue is gone", in: Live, e: event{kind: queueGone}, do: carryOn, to: Behind, left: true},
 		{name: "behind already: lagging", in: Behind, e: event{kind: lagging}, do: carryOn, to: Behind},
 		{name: "behind already: the watcher has begun again", in: Behind, e: event{kind: watcherBegunAgain}, do: carryOn, to: Behind},
@@ -155,20 +160,20 @@ func reached(t *testing.T, _ *machine, in State, p partialWrites, patient bool, 
 func TestMachineIsComplete(t *testing.T) {
 	t.Parallel()
 	possible := map[State][]eventKind{
-		Behind:      {acknowledged, refused, drained, lagging, watcherBegunAgain, sequenceDiffers, unreadable, queueGone, stopped, reconfigured},
+		Behind:      {acknowledged, refused, drained, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, queueGone, stopped, reconfigured},
 		HandingOver: {acknowledged, refused, handedOver, segmentCut, wouldSendAgain, queueFailed, stopped, reconfigured},
-		Live:        {acknowledged, refused, lagging, watcherBegunAgain, sequenceDiffers, unreadable, queueGone, stopped, reconfigured},
+		Live:        {acknowledged, refused, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, queueGone, stopped, reconfigured},
 	}
 	n := 0
 	for state, kinds := range possible {
 		for _, kind := range kinds {
 			for _, partial := range []partialWrites{partialUnknown, partialStored, partialRolledBack} {
 				for class := remotewrite.Unanswered; class <= remotewrite.Final; class++ {
-					for bits := range 1 << 10 {
+					for bits := range 1 << 13 {
 						bit := func(i int) bool { return bits>>i&1 == 1 }
 						e := event{
 							kind: kind, class: class, there: bit(0), before: bit(1), again: bit(2), outOfWindow: bit(3),
-							retried: bit(4), alone: bit(5), asked: bit(6), oneAsked: bit(7), vain: bit(8), onlyAgain: bit(2) && bit(9),
+							retried: bit(4), alone: bit(5), asked: bit(6), oneAsked: bit(7), vain: bit(8), onlyAgain: bit(2) && bit(9), large: bit(10), emptyAsked: bit(11), othersPass: bit(12),
 						}
 						checkComplete(t, state, partial, e)
 						n++
@@ -202,6 +207,8 @@ func checkComplete(t *testing.T, state State, partial partialWrites, e event) {
 		t.Fatal("live without a hand-over:", what)
 	case state == Live && e.kind == refused && d.do == settle && (partial != partialStored && !e.onlyAgain || !e.there):
 		t.Fatal("a refusal taken for an acknowledgement:", what)
+	case d.do == giveUp && e.class == remotewrite.TooLarge && (!e.alone || !e.large || !e.othersPass):
+		t.Fatal("an ordinary sample is given up for a 413:", what)
 	case state == Behind && e.kind == refused && d.do == settle && (!e.there || !e.before):
 		t.Fatal("a refusal taken for an acknowledgement:", what)
 	case state == Live && e.kind == refused && m.state == Live && d.do == carryOn && !e.retried:

@@ -167,35 +167,3 @@ func TestDamageWhileLive(t *testing.T) {
 		t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
 	}
 }
-
-// TestTooLarge: a 413 while behind makes requests smaller, down to the sample
-// that is too large by itself.
-func TestTooLarge(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, agenttest.Manners{})
-	r.openBehind()
-	r.scrapes(3, 40)
-	r.one().Recover()
-	r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
-		if in.Write != nil && in.Samples() > 16 {
-			answer := agenttest.NginxError(413)
-			return &answer
-		}
-		return nil
-	})
-	l := r.awaitSettled("one")
-	if l.Delivered != l.Appended {
-		t.Errorf("%+v", l)
-	}
-	if n := r.delivery.all()[0].inForce().BatchSize(); n > 16 {
-		t.Errorf("requests have up to %d samples", n)
-	}
-	r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
-		answer := agenttest.NginxError(413)
-		return &answer
-	})
-	r.scrapes(1, 2)
-	if l := r.awaitSettled("one"); l.Refused["too_large"] != 2 {
-		t.Errorf("%+v", l)
-	}
-}

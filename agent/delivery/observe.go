@@ -53,6 +53,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 		f.maybeThere = false
 		f.answered(o.Items(), "")
 		t.succeeded()
+		t.fits(o.Items())
 		t.on(event{kind: acknowledged})
 		return
 	}
@@ -84,7 +85,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 		f.answered(o.Items(), remotewrite.Reason(o.Status, o.Err))
 		return
 	case shrink:
-		t.shrink(max(1, f.e.BatchSize()/2))
+		t.shrink(o.Items())
 	case suspect:
 		f.suspect(o.Items() - again)
 	}

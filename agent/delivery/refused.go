@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
@@ -20,8 +21,12 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		o.Refuse(s.reason, remotewrite.Samples(p.items))
 		return nil
 	}
+	if len(p.items) > d.most() { // since a 413 for what came before it
+		return d.halves(ctx, p, false, s, o)
+	}
 	for attempt := 0; ; attempt++ {
-		if wait := d.catchUp.delay(len(p.items)); wait > 0 && !d.pause(ctx, wait) {
+		wait := max(d.catchUp.delay(len(p.items)), d.pace.delay(len(p.items), time.Now()))
+		if wait > 0 && !d.pause(ctx, wait) {
 			return ctx.Err()
 		}
 		r, err := d.send(ctx, p.items, attempt)
@@ -35,6 +40,8 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 			return nil
 		case r == nil:
 			d.succeeded()
+			d.fits(len(p.items))
+			d.pace.acknowledged(len(p.items), time.Now())
 			d.on(event{kind: acknowledged})
 			s.took()
 			d.remember(p.items)
@@ -45,6 +52,9 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 			return nil // exemplars alone are not worth more, and are in no ledger
 		}
 		d.failed(remotewrite.Kind(r.Status), r.Error())
+		if r.TooFast() {
+			d.pace.tooFast(time.Now())
+		}
 		done, err := d.answered(ctx, &p, r, s, o)
 		if done || err != nil {
 			return err
@@ -73,9 +83,13 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			o.Doubt(s.reason, n)
 			return true, nil
 		case shrink:
-			d.most = max(1, len(p.items)/2)
-			d.shrink(d.most)
+			d.shrink(len(p.items))
+			if !d.pause(ctx, d.backoff(d.tooLargeInRow()-1, r)) {
+				return true, ctx.Err()
+			}
 			return true, d.halves(ctx, *p, false, s, o)
+		case askEmpty:
+			e.emptyAsked, e.othersPass = true, d.askEmpty(ctx)
 		case askPartial:
 			asked := len(p.items)
 			there, err := d.askPartial(ctx, p, s, o)
@@ -176,6 +190,10 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 			s.took() // in an earlier request; how many, splitting tells without overtaking any
 			return nil
 		}
+		if to-from == 1 && r.Class() == remotewrite.TooLarge {
+			s.oneAsked = false // nothing is known of the others
+			return nil
+		}
 		s.reason = remotewrite.Reason(r.Status, r.Error())
 		if to-from == 1 {
 			return nil
@@ -186,6 +204,17 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 	o.Delivered += uint64(to - from)
 	p.items = slices.Concat(p.items[:from], p.items[to:])
 	return nil
+}
+
+// askEmpty reports whether the endpoint takes a request without samples, or looks
+// into it at least: then it does not answer 413 to everything. It can overtake
+// nothing.
+func (d *sender) askEmpty(ctx context.Context) bool {
+	r, err := d.send(ctx, nil, 0)
+	if err != nil {
+		return false
+	}
+	return r == nil || r.Class() == remotewrite.Final || errors.Is(r, remotewrite.ErrNothingWritten)
 }
 
 func (d *sender) newSearch() *search {

@@ -50,7 +50,8 @@ func (s *search) judge(p *part, r *remotewrite.Refusal) event {
 		kind: refused, class: r.Class(),
 		there: remotewrite.AlreadyThere(r.Body), before: p.before,
 		outOfWindow: remotewrite.OutOfWindow(r.Body),
-		alone:       len(p.items) == 1, asked: s.asked, oneAsked: s.oneAsked,
+		large:       large(p.items), othersPass: s.taken,
+		alone: len(p.items) == 1, asked: s.asked, oneAsked: s.oneAsked,
 	}
 	s.reason = remotewrite.Reason(r.Status, words)
 	if e.class == remotewrite.TooLarge {

@@ -18,8 +18,7 @@ type sender struct {
 	*destination
 
 	encoder *remotewrite.Encoder
-	// most items in a request. A 413 makes it smaller.
-	most int
+	pace    pace
 	// budget is how many requests for parts of one batch may be refused in vain;
 	// see mostInVain.
 	budget int
@@ -34,7 +33,6 @@ func newSender(t *destination, delivered []remotewrite.Item) *sender {
 	return &sender{
 		destination: t,
 		encoder:     remotewrite.NewEncoder(t.typeAndUnitLabels),
-		most:        batchFactor * t.inForce().BatchSize(),
 		budget:      mostInVain,
 		delivered:   delivered,
 	}
@@ -73,8 +71,12 @@ func (d *sender) sendUntilAnswered(ctx context.Context, items []remotewrite.Item
 			return nil, nil
 		}
 		switch r.Class() {
-		case remotewrite.Final, remotewrite.TooLarge:
+		case remotewrite.Final:
 			return r, nil
+		case remotewrite.TooLarge:
+			if len(items) > 1 || large(items) {
+				return r, nil
+			}
 		}
 		d.failed(remotewrite.Kind(r.Status), r.Error())
 		if !d.pause(ctx, d.backoff(attempt, r)) {

@@ -58,7 +58,9 @@ var transitions = []transition{
 	{in: Behind, on: drained, needs: "stayed long enough", when: func(f facts) bool { return f.stayed }, do: handOver, to: HandingOver},
 	{in: Behind, on: drained, do: carryOn},
 	{in: Behind, on: refused, of: classes{remotewrite.Unanswered, remotewrite.Passing, remotewrite.Held, remotewrite.Acknowledged}, do: retry},
-	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, needs: "one sample", when: func(f facts) bool { return f.alone }, do: giveUp},
+	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, needs: "one sample that is large, others pass", when: func(f facts) bool { return f.alone && f.large && f.othersPass }, do: giveUp},
+	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, needs: "one sample that is large", when: func(f facts) bool { return f.alone && f.large && !f.emptyAsked }, do: askEmpty},
+	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, needs: "one sample", when: func(f facts) bool { return f.alone }, do: retry},
 	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, do: shrink},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "one sample, already there", when: func(f facts) bool { return f.alone && f.there && f.before }, do: settle},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "one sample", when: func(f facts) bool { return f.alone }, do: giveUp},
@@ -99,6 +101,7 @@ var transitions = []transition{
 	{in: Live, on: watcherBegunAgain, do: carryOn, to: Behind, why: "upstream's WAL watcher has begun again after an error"},
 	{in: Live, on: sequenceDiffers, do: carryOn, to: Behind, why: "upstream's queue sends something else than was expected"},
 	{in: Live, on: unreadable, do: carryOn, to: Behind, why: "the WAL cannot be read"},
+	{in: Live, on: outgrown, do: carryOn, to: Behind, why: "the endpoint may take larger requests again than its queue makes"},
 	{in: Live, on: queueGone, do: carryOn, to: Behind, why: "upstream's queue is gone"},
 
 	// Already behind, while the queue is still being stopped.
@@ -106,5 +109,6 @@ var transitions = []transition{
 	{in: Behind, on: watcherBegunAgain, do: carryOn},
 	{in: Behind, on: sequenceDiffers, do: carryOn},
 	{in: Behind, on: unreadable, do: carryOn},
+	{in: Behind, on: outgrown, do: carryOn},
 	{in: Behind, on: queueGone, do: carryOn},
 }

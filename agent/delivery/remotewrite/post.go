@@ -45,7 +45,10 @@ func (e *Endpoint) NewRequest(ctx context.Context, body []byte, attempt int) (*h
 func (e *Endpoint) Post(ctx context.Context, body []byte, attempt int) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(e.Config.RemoteTimeout))
 	defer cancel()
-	req, err := e.NewRequest(ctx, body, attempt)
+	// An endpoint may answer before it has been sent everything, as proxies do that
+	// refuse: the body is then still read when this returns, and its buffer is the
+	// caller's.
+	req, err := e.NewRequest(ctx, bytes.Clone(body), attempt)
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,12 @@ func (r *Refusal) Class() Class {
 	return Held
 }
 
+// TooFast reports whether the endpoint has had too much at once: a rate limit (429,
+// which Opstrace's proxy disguises as 503), or one that is overloaded.
+func (r *Refusal) TooFast() bool {
+	return r.Status == http.StatusTooManyRequests || r.Status == http.StatusServiceUnavailable
+}
+
 // inReceiversPlace reports whether the status claims to be about the request,
 // while whoever answered is not the receiver. Other statuses mean the same from
 // anyone: a proxy's 413 and 502 are about the way, and are taken as such.

@@ -102,8 +102,13 @@ func (v *View) judgeDestination(d delivery.Status, now time.Time) {
 	if d.State == delivery.Behind && failing(d) {
 		v.problem("%s takes nothing: %s", d.Name, words)
 	}
-	if total(d.Ledger.Refused) > 0 && refusedForGood.MatchString(d.LastError) && d.LastErrorAt != nil && now.Sub(*d.LastErrorAt) < recently {
-		v.problem("%s refused samples for good: %s", d.Name, words)
+	if refusedForGood.MatchString(d.LastError) && d.LastErrorAt != nil && now.Sub(*d.LastErrorAt) < recently {
+		switch {
+		case total(d.Ledger.Refused) > 0:
+			v.problem("%s refused samples for good: %s", d.Name, words)
+		case total(d.Ledger.Uncertain) > 0: // of a live batch; the words name one series
+			v.problem("%s refused a part of a batch for good, nobody knows how much: %s", d.Name, words)
+		}
 	}
 	if d.State == delivery.Behind && d.Ledger.Evicted > 0 && float64(v.Storage.Bytes) >= nearlyFull*float64(v.Storage.MaxBytes) {
 		v.problem("the backlog of %s is full: the oldest samples are given up", d.Name)

@@ -18,6 +18,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/golden"
 )
 
@@ -198,6 +199,12 @@ func TestNoProblem(t *testing.T) {
 			d := &s.Destinations[0]
 			d.LastErrorAt, d.LastError = before(time.Second), "server returned HTTP status 400 Bad Request: out of order"
 		},
+		"a page in the receiver's place, which is held": func(s *agent.Status) {
+			d := &s.Destinations[0]
+			d.LastErrorAt = before(time.Second)
+			d.LastError = (&remotewrite.Refusal{Status: 400, Body: "<html>"}).Error()
+			d.Ledger.Refused = map[string]uint64{"out of bounds": 1}
+		},
 		"evicted long ago": func(s *agent.Status) { s.Destinations[0].Ledger.Evicted = 100 },
 	} {
 		s := healthy()
@@ -209,6 +216,23 @@ func TestNoProblem(t *testing.T) {
 		if v.Health != Healthy || len(v.Problems) != 0 {
 			t.Errorf("%s: %s, %q", name, v.Health, v.Problems)
 		}
+	}
+}
+
+// TestRefusedWhileLive: of a batch that was refused in parts, the series that the
+// endpoint named is shown.
+func TestRefusedWhileLive(t *testing.T) {
+	s := healthy()
+	d := &s.Destinations[0]
+	r := remotewrite.Refusal{Status: 400, Body: `label value too long for metric: "m", label: "path"`}
+	d.LastErrorAt, d.LastError = before(time.Second), r.Error()
+	d.Ledger.Refused, d.Ledger.Uncertain = nil, map[string]uint64{"http_400": 500}
+	v, err := ask(t, serve(t, s, up))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Health != Degraded || len(v.Problems) != 1 || !strings.Contains(v.Problems[0], r.Body) || !strings.Contains(v.Problems[0], "a part of a batch") {
+		t.Errorf("%s, %q", v.Health, v.Problems)
 	}
 }
 
