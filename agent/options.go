@@ -47,8 +47,9 @@ type Options struct {
 	// DiscoveryReloadInterval is how often upstream looks at what discovery
 	// found. Default: upstream's 5 seconds.
 	DiscoveryReloadInterval time.Duration
-	// MaxClockWait bounds how long to wait for a clock that lies before the
-	// newest time the storage directory has seen. Default: 2 minutes; negative: do not wait.
+	// MaxClockWait bounds how long to wait at the start for a clock that lies before
+	// a time that it has had, or before this program. Default: 2 minutes; negative:
+	// do not wait.
 	MaxClockWait time.Duration
 	// Features are upstream's experimental features that concern an agent.
 	Features Features
@@ -98,7 +99,9 @@ type Status struct {
 	Ready   bool      `json:"ready"`
 	Started time.Time `json:"started"`
 	// Waiting says why scraping has not begun; empty once it has.
-	Waiting      string            `json:"waiting,omitempty"`
+	Waiting string `json:"waiting,omitempty"`
+	// Clock tells of steps of the wall clock; nil: there was none.
+	Clock        *ClockStatus      `json:"clock,omitempty"`
 	Storage      StorageStatus     `json:"storage"`
 	Destinations []delivery.Status `json:"destinations"`
 }

@@ -100,7 +100,7 @@ func New(o Options) (*Delivery, error) {
 		destinations: map[string]*destination{},
 	}
 	d.intake = &intake{book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation()}
-	d.marks = &marks{shared: d.shared, dir: o.Dir}
+	d.marks = &marks{shared: d.shared, dir: o.Dir, latest: o.Saved.Written}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d, nil
 }

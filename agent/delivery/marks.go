@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"sync"
+	"time"
 
 	"github.com/go-kit/log/level"
 
@@ -19,6 +20,9 @@ type marks struct {
 	// one destination to the next: what is written in between would lack some, and
 	// what these still need would be released.
 	mtx sync.Mutex
+	// latest is the latest time that the clock is known to have had, in
+	// milliseconds. Guarded by mtx.
+	latest int64
 	// known: the destinations are. Until then, what delivery.json says of them must
 	// stay. Guarded by mtx.
 	known bool
@@ -101,7 +105,8 @@ func (m *marks) write(clean bool) (backlog.Position, error) {
 		// What has been read may be on its way.
 		account.MaySent(account.Read())
 	}
-	f := ledger.File{Generation: m.store.Generation(), Clean: clean}
+	m.latest = max(m.latest, time.Now().UnixMilli())
+	f := ledger.File{Generation: m.store.Generation(), Written: m.latest, Clean: clean}
 	m.intake.atRest(m.store.End, func(end backlog.Position) {
 		f.Tail = end
 		_, f.NotAppended = m.book.Totals()

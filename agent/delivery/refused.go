@@ -176,8 +176,9 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 	return nil
 }
 
-func (d *sender) newSearch() *search {
-	return &search{budget: d.budget, asked: d.inconclusive >= mostInconclusive}
+func (d *sender) newSearch(items []remotewrite.Item) *search {
+	overtaken := anyOvertaken(items, d.overtaken)
+	return &search{budget: d.budget, asked: overtaken || d.inconclusive >= mostInconclusive, overtaken: overtaken}
 }
 
 // learnBudget draws the conclusion from a batch that is done with.

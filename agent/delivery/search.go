@@ -21,7 +21,9 @@ type search struct {
 	taken    bool // a part of the batch has been acknowledged
 	oneAsked bool
 	asked    bool // see event.asked
-	reason   string
+	// overtaken: see event.overtaken.
+	overtaken bool
+	reason    string
 }
 
 // vain reports whether enough parts have been refused in a row.
@@ -51,6 +53,7 @@ func (s *search) judge(p *part, r *remotewrite.Refusal) event {
 		there: remotewrite.AlreadyThere(r.Body), before: p.before,
 		outOfWindow: remotewrite.OutOfWindow(r.Body),
 		alone:       len(p.items) == 1, asked: s.asked, oneAsked: s.oneAsked,
+		overtaken: s.overtaken,
 	}
 	s.reason = remotewrite.Reason(r.Status, words)
 	if e.class == remotewrite.TooLarge {

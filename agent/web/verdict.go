@@ -143,6 +143,9 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 	if st.Storage.Refusing {
 		note("bad", "The disk is full", "New samples are refused until there is room.")
 	}
+	if st.Clock.Back() {
+		note("warn", "The clock was set back", fmt.Sprintf("It was set by %s. An endpoint may refuse samples until it has caught up.", formatDuration(st.Clock.By())))
+	}
 	for _, d := range destinations {
 		switch {
 		case d.Kind == "failing":

@@ -36,6 +36,13 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 	line(&b, "on disk", fmt.Sprintf("%s of at most %s", human.Bytes(s.Bytes), human.Bytes(s.MaxBytes)))
 	line(&b, "free", fmt.Sprintf("%s, of which %s are left alone", human.Bytes(s.FreeBytes), human.Bytes(s.MinFreeBytes)))
 	line(&b, "series", number.Group(s.ActiveSeries))
+	if c := v.Clock; c != nil {
+		direction := "forward"
+		if c.LastStepSeconds < 0 {
+			direction = "back"
+		}
+		line(&b, "clock", fmt.Sprintf("set %s by %s, %s", direction, human.Duration(c.By()), ago(c.LastStep, now)))
+	}
 	if v.Targets != nil {
 		v.Targets.print(&b, now)
 	}
