@@ -52,7 +52,7 @@ func (a *Agent) waitForClock(ctx context.Context, seen time.Time) bool {
 	if a.opts.MaxClockWait < 0 {
 		return false
 	}
-	level.Warn(a.opts.Logger).Log("msg", "The clock lies before the newest time in the storage directory; waiting for it before scraping", "now", time.Now().UTC(), "seen", seen.UTC(), "at_most", a.opts.MaxClockWait)
+	level.Warn(a.opts.Logger).Log("msg", "The clock lies before a time that has passed; waiting for it before scraping", "now", time.Now().UTC(), "seen", seen.UTC(), "at_most", a.opts.MaxClockWait)
 	a.setWaiting("for the clock, which lies before " + seen.UTC().Format(time.RFC3339))
 	// Monotonic: the wall clock is what is expected to jump.
 	begun := time.Now()
@@ -69,7 +69,7 @@ func (a *Agent) waitForClock(ctx context.Context, seen time.Time) bool {
 			return true
 		}
 		if time.Since(begun) >= a.opts.MaxClockWait {
-			level.Error(a.opts.Logger).Log("msg", "The clock still lies before the newest time in the storage directory; scraping all the same", "now", time.Now().UTC(), "seen", seen.UTC())
+			level.Error(a.opts.Logger).Log("msg", "The clock still lies before a time that has passed; scraping all the same", "now", time.Now().UTC(), "seen", seen.UTC())
 			return false
 		}
 	}

@@ -17,7 +17,7 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		return nil
 	}
 	if s.hopeless() {
-		o.Refuse(s.reason, remotewrite.Samples(p.items))
+		s.refuse(o, remotewrite.Samples(p.items))
 		return nil
 	}
 	for attempt := 0; ; attempt++ {
@@ -65,7 +65,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			o.Delivered += n
 			return true, nil
 		case giveUp:
-			o.Refuse(s.reason, n)
+			s.refuse(o, n)
 			return true, nil
 		case doubt:
 			o.Doubt(s.reason, n)
@@ -90,7 +90,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			}
 			n = remotewrite.Samples(p.items)
 			if s.hopeless() || len(p.items) == 0 {
-				o.Refuse(s.reason, n)
+				s.refuse(o, n)
 				return true, nil
 			}
 			e.oneAsked, e.vain, e.alone = true, s.vain(), len(p.items) == 1
@@ -131,7 +131,7 @@ func (d *sender) oneByOne(ctx context.Context, p part, s *search, o *ledger.Outc
 	const enough = 2
 	for i, inVain := 0, 0; i < len(p.items); i++ {
 		if inVain == enough {
-			o.Refuse(s.reason, remotewrite.Samples(p.items[i:]))
+			s.refuse(o, remotewrite.Samples(p.items[i:]))
 			return nil
 		}
 		before := o.Delivered
@@ -177,8 +177,14 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 }
 
 func (d *sender) newSearch(items []remotewrite.Item) *search {
-	overtaken := anyOvertaken(items, d.overtaken)
-	return &search{budget: d.budget, asked: overtaken || d.inconclusive >= mostInconclusive, overtaken: overtaken}
+	s := &search{budget: d.budget, asked: d.inconclusive >= mostInconclusive}
+	if anyOvertaken(items, d.overtaken) {
+		d.mtx.Lock()
+		unknown := d.machine.partial == partialUnknown
+		d.mtx.Unlock()
+		s.asked, s.overtaken, s.unsure = true, true, unknown && len(items) > 1
+	}
+	return s
 }
 
 // learnBudget draws the conclusion from a batch that is done with.

@@ -46,6 +46,7 @@ type rig struct {
 	refs     map[string]storage.SeriesRef
 	stopRun  func()
 	last     time.Time // of the samples appended so far
+	wentBack time.Time // what TimeWentBack is told; zero: nothing
 }
 
 // newRig has one destination, "one"; nothing is open yet.
@@ -132,6 +133,9 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.db.SetWriteNotified(r.delivery)
+	if !r.wentBack.IsZero() {
+		r.delivery.TimeWentBack(r.wentBack)
+	}
 	r.append, r.refs = r.delivery.Appendable(r.db), map[string]storage.SeriesRef{}
 	r.apply()
 	ctx, cancel := context.WithCancel(context.Background())
