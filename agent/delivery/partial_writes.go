@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -18,13 +19,19 @@ const (
 // of a series whose newer one was in the request too: an endpoint that stored
 // the newer one refuses the older; one that rolled back takes it. With no such
 // pair, splitting tells the samples apart in either case, so nothing need be known.
-func (d *sender) askPartial(ctx context.Context, p *part, s *search) (there bool, err error) {
+// Samples that are taken are entered in o, and leave the part.
+func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.Outcome) (there bool, err error) {
 	s.asked = true
 	if p.before {
 		return d.askInOrder(ctx, p)
 	}
 	pairs := olderOfPairs(p.items, mostAsked)
-	taken := 0
+	var taken []int
+	// They are the oldest of their series, so that what is left overtakes nothing.
+	defer func() {
+		o.Delivered += uint64(len(taken))
+		p.items = without(p.items, taken)
+	}()
 	// The newer sample of a series may itself have been refused: so another series
 	// is asked about, until one is refused so.
 	for _, i := range pairs {
@@ -34,7 +41,7 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search) (there bool
 		}
 		switch {
 		case r == nil:
-			taken++
+			taken = append(taken, i)
 		case remotewrite.AlreadyThere(r.Body):
 			d.learnPartial(partialStored)
 			return false, nil
@@ -42,7 +49,7 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search) (there bool
 	}
 	switch {
 	case len(pairs) == 0:
-	case taken == len(pairs):
+	case len(taken) == len(pairs):
 		d.learnPartial(partialRolledBack)
 	default:
 		// Not told. If it stores them, the parts of this one are there already.
@@ -50,6 +57,20 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search) (there bool
 		p.before = true
 	}
 	return false, nil
+}
+
+// without returns items without those of some ascending indices.
+func without(items []remotewrite.Item, indices []int) []remotewrite.Item {
+	if len(indices) == 0 {
+		return items
+	}
+	kept := make([]remotewrite.Item, 0, len(items))
+	from := 0
+	for _, i := range indices {
+		kept = append(kept, items[from:i]...)
+		from = i + 1
+	}
+	return append(kept, items[from:]...)
 }
 
 // askInOrder is askPartial for samples of which earlier requests may have stored

@@ -75,15 +75,16 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			d.shrink(d.most)
 			return true, d.halves(ctx, *p, false, s, o)
 		case askPartial:
-			there, err := d.askPartial(ctx, p, s)
+			there, err := d.askPartial(ctx, p, s, o)
 			if err != nil {
 				return true, err
 			}
+			n = remotewrite.Samples(p.items)
 			if there {
 				o.Delivered += n
 				return true, nil
 			}
-			e.asked, e.before = true, p.before
+			e.asked, e.before, e.alone = true, p.before, len(p.items) == 1
 		case askOne:
 			if err := d.askOne(ctx, p, s, o); err != nil {
 				return true, err

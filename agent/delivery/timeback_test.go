@@ -84,3 +84,22 @@ func TestAfterAStepBack(t *testing.T) {
 		})
 	}
 }
+
+// TestTooNewAfterAStepForward: Cortex drops a series from a request for one sample
+// that is too new, so that it takes the older ones when it is asked about them
+// alone. What it has taken is delivered, whatever becomes of the others.
+func TestTooNewAfterAStepForward(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.open()
+	r.awaitState("one", Live)
+	r.goBehind("one")
+	r.scrapes(2, 5)
+	for i := range 20 {
+		r.scrape(5, time.Now().Add(2*time.Hour+time.Duration(i)*time.Second))
+	}
+	r.one().Recover()
+	if l := r.awaitSettled("one"); l.Delivered != r.accepted("one") || total(l.Refused) == 0 {
+		t.Errorf("the endpoint holds %d: %+v", r.accepted("one"), l)
+	}
+}

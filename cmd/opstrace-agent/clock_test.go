@@ -12,6 +12,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
@@ -148,9 +149,8 @@ func TestClockSteps(t *testing.T) {
 				r.eventually("the destination is live", func() bool { return strings.Contains(r.log.String(), `msg="Live: `) })
 				r.awaitAppended()
 				if state == "behind" {
-					if err := r.endpoint.Down(); err != nil {
-						t.Fatal(err)
-					}
+					r.endpoint.Respond(agenttest.Answer{Status: http.StatusUnauthorized, Body: "bad authentication token"})
+					r.eventually("the destination is behind", func() bool { return r.status().Destinations[0].State == delivery.Behind })
 					r.awaitAppended()
 				}
 
@@ -171,11 +171,7 @@ func TestClockSteps(t *testing.T) {
 				if n := strings.Count(r.log.String(), `msg="The clock was set `+direction); n != 1 {
 					t.Errorf("the log tells of it %d times", n)
 				}
-				if state == "behind" {
-					if err := r.endpoint.Up(); err != nil {
-						t.Fatal(err)
-					}
-				}
+				r.endpoint.Recover()
 				r.awaitSum()
 				r.end()
 			})
