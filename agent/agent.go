@@ -26,6 +26,9 @@ type Agent struct {
 	opts    Options
 	slogger *slog.Logger
 	tracing tracing
+	clock   *clock
+	// clockAwaited: a run has waited for the clock. Used by Run only.
+	clockAwaited bool
 
 	// Of one run to the next.
 	opened     bool         // the storage could be opened once
@@ -49,6 +52,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{opts: o.withDefaults(), waiting: "starting"}
 	a.slogger = slog.New(slgk.NewGoKitHandler(a.opts.Logger, a.opts.LogLevel))
+	a.clock = newClock(a.opts.Logger, systemClock())
 	return a, nil
 }
 
@@ -71,6 +75,11 @@ func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	logged := "" // once in an episode
+	watched, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { a.clock.watch(watched) })
+	defer watching.Wait()
+	defer cancel()
 	for {
 		begun := time.Now()
 		err := a.runOnce(ctx)
@@ -82,6 +91,11 @@ func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
 			continue
 		case !errors.Is(err, errBeginAnew):
 			return err
+		}
+		if errors.Is(err, errClockSet) {
+			level.Info(a.opts.Logger).Log("msg", "Beginning a new run, whose storage takes samples of the present time", "why", err)
+			a.setWaiting("opening the storage anew after a step of the clock")
+			continue
 		}
 		if logged != err.Error() || time.Since(begun) > time.Minute {
 			logged = err.Error()
@@ -166,20 +180,22 @@ func (a *Agent) ScrapeManager() *scrape.Manager {
 	return nil
 }
 
-// Gatherer gathers the metrics of the current run.
+// Gatherer gathers the metrics of the agent and of the current run.
 func (a *Agent) Gatherer() prometheus.Gatherer {
-	return prometheus.GathererFunc(func() (metrics, error) {
+	own := prometheus.NewRegistry()
+	own.MustRegister(a.clock.steps)
+	return prometheus.Gatherers{own, prometheus.GathererFunc(func() (metrics, error) {
 		if r := a.current(); r != nil {
 			return r.gatherer.Gather()
 		}
 		return nil, nil
-	})
+	})}
 }
 
 // Status of the storage and of every destination.
 func (a *Agent) Status() Status {
 	a.mtx.Lock()
-	s := Status{Ready: a.ready, Started: a.started, Waiting: a.waiting, Destinations: []delivery.Status{}}
+	s := Status{Ready: a.ready, Started: a.started, Waiting: a.waiting, Clock: a.clock.last(), Destinations: []delivery.Status{}}
 	r := a.run
 	a.mtx.Unlock()
 	if r == nil {

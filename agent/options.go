@@ -52,8 +52,9 @@ type Options struct {
 	// DiscoveryReloadInterval is how often upstream looks at what discovery
 	// found. Default: upstream's 5 seconds.
 	DiscoveryReloadInterval time.Duration
-	// MaxClockWait bounds how long to wait for a clock that lies before the
-	// newest time the storage directory has seen. Default: 2 minutes; negative: do not wait.
+	// MaxClockWait bounds how long to wait at the start for a clock that lies before
+	// a time that it has had, or before this program. Default: 2 minutes; negative:
+	// do not wait.
 	MaxClockWait time.Duration
 	// Limits of what is scraped. Default of each: by the memory that GOMEMLIMIT
 	// allows when the agent is made.
@@ -111,7 +112,9 @@ type Status struct {
 	Ready   bool      `json:"ready"`
 	Started time.Time `json:"started"`
 	// Waiting says why scraping has not begun; empty once it has.
-	Waiting      string            `json:"waiting,omitempty"`
+	Waiting string `json:"waiting,omitempty"`
+	// Clock tells of steps of the wall clock; nil: there was none.
+	Clock        *ClockStatus      `json:"clock,omitempty"`
 	Storage      StorageStatus     `json:"storage"`
 	Destinations []delivery.Status `json:"destinations"`
 	// Limits is nil until the storage is open.

@@ -44,7 +44,8 @@ type run struct {
 	cancelDiscovery context.CancelFunc
 	targetLimit     *targetLimit
 	pace            pace
-	stopped         []StoppedJob // guarded by agent.mtx
+	stopped         []StoppedJob  // guarded by agent.mtx
+	clockBroken     <-chan string // why the run must be begun anew
 }
 
 // Get implements upstream's remote.ReadyScrapeManager.
@@ -65,19 +66,22 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	a.opened = true
 	a.tellUnwritable(r.store.Unwritable())
 	defer func() { err = errors.Join(err, r.closeStorage()) }()
-	a.waitForClock(ctx, time.UnixMilli(saved.Written))
+	r.awaitClock(ctx, time.UnixMilli(saved.Written))
 	if ctx.Err() != nil {
 		return nil
 	}
+	restore := alignment(time.Now())
 	if err := r.openScraping(); err != nil {
+		restore()
 		return err
 	}
 	var g oklog.Group
 	r.addActors(ctx, &g)
 	err = g.Run()
 	a.finish()
-	// Upstream's loops end here: after this, nothing is appended.
-	r.scrape.Stop()
+	if r.stopScraping(ctx) {
+		restore()
+	}
 	a.tracing.stop()
 	return err
 }
@@ -239,6 +243,10 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 			return nil
 		case err := <-r.delivery.Failure():
 			return fmt.Errorf("%w: %w", errBeginAnew, err)
+		case why := <-r.clockBroken:
+			// A restart is to wait for this time.
+			r.delivery.SawTime(r.agent.clock.latest())
+			return fmt.Errorf("%w %w: %s", errBeginAnew, errClockSet, why)
 		}
 	}, func(error) { cancel() })
 	g.Add(func() error {

@@ -109,7 +109,7 @@ func New(o Options) (*Delivery, error) {
 		book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation(),
 		newcomers: &newcomers{limits: o.Limits, drops: newDrops(o.Logger)},
 	}
-	d.marks = &marks{shared: d.shared, dir: o.Dir}
+	d.marks = &marks{shared: d.shared, dir: o.Dir, latest: o.Saved.Written}
 	d.marks.forgotten.Store(o.Saved.Forgotten)
 	if o.Saved.Unwritten {
 		d.marks.unwritten = &o.Saved

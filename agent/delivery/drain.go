@@ -202,7 +202,7 @@ func (d *drain) flush(ctx context.Context) error {
 	items := d.dropOld(b)
 	last := lastOf(items, time.Now().UnixMilli())
 	items = remotewrite.Group(items)
-	s := d.newSearch()
+	s := d.newSearch(items)
 	for rest := items; len(rest) > 0; {
 		n := min(len(rest), d.most())
 		if err := d.deliver(calm, part{items: rest[:n], before: b.resent, last: last}, s, &b.outcome); err != nil {

@@ -79,6 +79,9 @@ type event struct {
 	onlyAgain bool
 	// outOfWindow: the answer says that samples are too old or too new.
 	outOfWindow bool
+	// overtaken: the samples are dated before a time that the clock had before it
+	// was set back, and may be refused for what the endpoint got then.
+	overtaken bool
 	// retried: upstream's queue sends the same batch again by itself.
 	retried bool
 	// alone: the request held a single sample.

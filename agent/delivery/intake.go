@@ -181,7 +181,7 @@ func (a *appender) Commit() error {
 	defer a.in.commits.RUnlock()
 	if a.in.broken.Load() {
 		a.in.book.NotAppended(a.n)
-		a.in.committed()
+		a.count()
 		return nil
 	}
 	if err := guarded(a.AppenderV2.Commit); err != nil {
@@ -190,10 +190,15 @@ func (a *appender) Commit() error {
 		return err
 	}
 	a.in.book.Append(a.n, a.in.generation)
+	a.count()
+	return nil
+}
+
+// count enters what the scrape had besides the samples that were appended.
+func (a *appender) count() {
 	for reason, n := range a.rejected {
 		a.in.book.Reject(reason, n)
 	}
 	a.in.newcomers.dropped(a.rejected, a.offender)
 	a.in.committed()
-	return nil
 }

@@ -64,6 +64,10 @@ func TestMachine(t *testing.T) {
 		{name: "behind: 413 for one sample that is large, and for nothing", in: Behind, e: event{kind: refused, class: large, alone: true, large: true, emptyAsked: true}, do: retry, to: Behind},
 		{name: "behind: one sample, there", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true}, do: settle, to: Behind},
 		{name: "behind: one sample, out of order for the first time", in: Behind, e: event{kind: refused, class: final, alone: true, there: true}, do: giveUp, to: Behind},
+		{name: "behind: one sample, there or overtaken", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true, overtaken: true}, do: doubt, to: Behind},
+		{name: "behind: there or overtaken, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true, overtaken: true}, do: doubt, to: Behind},
+		{name: "behind: one sample, overtaken, for the first time", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, overtaken: true}, do: giveUp, to: Behind},
+		{name: "behind: overtaken, unknown endpoint", in: Behind, e: event{kind: refused, class: final, there: true, asked: true, overtaken: true}, do: split, to: Behind},
 		{name: "behind: one sample, bad", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, alone: true, before: true}, do: giveUp, to: Behind},
 		{name: "behind: there, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true}, do: settle, to: Behind},
 		{name: "behind: some bad, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, before: true}, do: doubt, to: Behind},
@@ -92,6 +96,9 @@ func TestMachine(t *testing.T) {
 		{name: "live: 413", in: Live, e: event{kind: refused, class: large}, do: shrink, to: Behind, left: true},
 		{name: "live: there, Cortex", in: Live, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true}, do: settle, to: Live},
 		{name: "live: " + again + ", Cortex", in: Live, partial: partialStored, e: event{kind: refused, class: final, there: true, again: true}, do: settle, to: Live},
+		{name: "live: there or overtaken, Cortex", in: Live, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true, again: true, overtaken: true}, do: doubt, to: Live},
+		{name: "live: there or overtaken, Prometheus", in: Live, partial: partialRolledBack, e: event{kind: refused, class: final, there: true, overtaken: true}, do: doubt, to: Live},
+		{name: "live: all sent again after a step of the clock", in: Live, e: event{kind: refused, class: final, there: true, again: true, onlyAgain: true, overtaken: true}, do: settle, to: Live},
 		{name: "live: all sent again", in: Live, e: event{kind: refused, class: final, there: true, again: true, onlyAgain: true}, do: settle, to: Live},
 		{name: "live: " + again + ", unknown endpoint", in: Live, e: event{kind: refused, class: final, there: true, again: true}, do: suspect, to: Behind, left: true},
 		{name: "live: " + again + ", Prometheus", in: Live, partial: partialRolledBack, e: event{kind: refused, class: final, there: true, again: true, before: true}, do: suspect, to: Behind, left: true},
@@ -169,11 +176,11 @@ func TestMachineIsComplete(t *testing.T) {
 		for _, kind := range kinds {
 			for _, partial := range []partialWrites{partialUnknown, partialStored, partialRolledBack} {
 				for class := remotewrite.Unanswered; class <= remotewrite.Final; class++ {
-					for bits := range 1 << 13 {
+					for bits := range 1 << 14 {
 						bit := func(i int) bool { return bits>>i&1 == 1 }
 						e := event{
 							kind: kind, class: class, there: bit(0), before: bit(1), again: bit(2), outOfWindow: bit(3),
-							retried: bit(4), alone: bit(5), asked: bit(6), oneAsked: bit(7), vain: bit(8), onlyAgain: bit(2) && bit(9), large: bit(10), emptyAsked: bit(11), othersPass: bit(12),
+							retried: bit(4), alone: bit(5), asked: bit(6), oneAsked: bit(7), vain: bit(8), onlyAgain: bit(2) && bit(9), large: bit(10), emptyAsked: bit(11), othersPass: bit(12), overtaken: bit(13),
 						}
 						checkComplete(t, state, partial, e)
 						n++
@@ -209,6 +216,8 @@ func checkComplete(t *testing.T, state State, partial partialWrites, e event) {
 		t.Fatal("a refusal taken for an acknowledgement:", what)
 	case d.do == giveUp && e.class == remotewrite.TooLarge && (!e.alone || !e.large || !e.othersPass):
 		t.Fatal("an ordinary sample is given up for a 413:", what)
+	case e.kind == refused && d.do == settle && e.overtaken && !e.onlyAgain && (state == Live || e.alone):
+		t.Fatal("a sample that was overtaken is taken for stored:", what)
 	case state == Behind && e.kind == refused && d.do == settle && (!e.there || !e.before):
 		t.Fatal("a refusal taken for an acknowledgement:", what)
 	case state == Live && e.kind == refused && m.state == Live && d.do == carryOn && !e.retried:

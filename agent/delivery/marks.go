@@ -22,6 +22,9 @@ type marks struct {
 	// one destination to the next: what is written in between would lack some, and
 	// what these still need would be released.
 	mtx sync.Mutex
+	// latest is the latest time that the clock is known to have had, in
+	// milliseconds. Guarded by mtx.
+	latest int64
 	// known: the destinations are. Until then, what delivery.json says of them must
 	// stay. Guarded by mtx.
 	known bool
@@ -115,7 +118,8 @@ func (m *marks) saveAndRelease(clean bool) error {
 // write writes delivery.json as of one moment at which nothing is being
 // committed, and returns the lowest mark in it, also with an error. Callers hold mtx.
 func (m *marks) write(clean bool) (backlog.Position, error) {
-	f := ledger.File{Generation: m.store.NextGeneration() - 1, Clean: clean, Forgotten: m.forgotten.Load()}
+	m.latest = max(m.latest, time.Now().UnixMilli())
+	f := ledger.File{Generation: m.store.NextGeneration() - 1, Written: m.latest, Clean: clean, Forgotten: m.forgotten.Load()}
 	m.intake.atRest(m.store.End, func(end backlog.Position) {
 		f.Tail = end
 		_, f.NotAppended = m.book.Totals()

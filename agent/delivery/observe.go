@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
@@ -65,6 +66,8 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	e := event{
 		kind: refused, class: r.Class(), retried: o.Retried,
 		there: remotewrite.AlreadyThere(o.Err), before: f.maybeThere, again: again > 0, onlyAgain: onlyAgain,
+		// What a live queue sends is as old as it may lag.
+		overtaken: t.overtaken > 0 && time.Now().Add(-t.maxLiveLag).UnixMilli() <= t.overtaken,
 	}
 	if f.stopped() != nil {
 		// Behind already: nothing may overtake this batch, nor be concluded from it.

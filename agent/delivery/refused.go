@@ -18,7 +18,7 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		return nil
 	}
 	if s.hopeless() {
-		o.Refuse(s.reason, remotewrite.Samples(p.items))
+		s.refuse(o, remotewrite.Samples(p.items))
 		return nil
 	}
 	if len(p.items) > d.most() { // since a 413 for what came before it
@@ -77,7 +77,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			o.Delivered += n
 			return true, nil
 		case giveUp:
-			o.Refuse(s.reason, n)
+			s.refuse(o, n)
 			return true, nil
 		case doubt:
 			o.Doubt(s.reason, n)
@@ -105,14 +105,14 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 				o.Delivered += n
 				return true, nil
 			}
-			e.asked, e.before = true, p.before
+			e.asked, e.before, e.alone = true, p.before, len(p.items) == 1
 		case askOne:
 			if err := d.askOne(ctx, p, s, o); err != nil {
 				return true, err
 			}
 			n = remotewrite.Samples(p.items)
 			if s.hopeless() || len(p.items) == 0 {
-				o.Refuse(s.reason, n)
+				s.refuse(o, n)
 				return true, nil
 			}
 			e.oneAsked, e.vain, e.alone = true, s.vain(), len(p.items) == 1
@@ -153,7 +153,7 @@ func (d *sender) oneByOne(ctx context.Context, p part, s *search, o *ledger.Outc
 	const enough = 2
 	for i, inVain := 0, 0; i < len(p.items); i++ {
 		if inVain == enough {
-			o.Refuse(s.reason, remotewrite.Samples(p.items[i:]))
+			s.refuse(o, remotewrite.Samples(p.items[i:]))
 			return nil
 		}
 		before := o.Delivered
@@ -217,8 +217,15 @@ func (d *sender) askEmpty(ctx context.Context) bool {
 	return r == nil || r.Class() == remotewrite.Final || errors.Is(r, remotewrite.ErrNothingWritten)
 }
 
-func (d *sender) newSearch() *search {
-	return &search{budget: d.budget, asked: d.inconclusive >= mostInconclusive}
+func (d *sender) newSearch(items []remotewrite.Item) *search {
+	s := &search{budget: d.budget, asked: d.inconclusive >= mostInconclusive}
+	if anyOvertaken(items, d.overtaken) {
+		d.mtx.Lock()
+		unknown := d.machine.partial == partialUnknown
+		d.mtx.Unlock()
+		s.asked, s.overtaken, s.unsure = true, true, unknown && len(items) > 1
+	}
+	return s
 }
 
 // learnBudget draws the conclusion from a batch that is done with.

@@ -48,6 +48,7 @@ type rig struct {
 	refs     map[string]storage.SeriesRef
 	stopRun  func()
 	last     time.Time // of the samples appended so far
+	wentBack time.Time // what TimeWentBack is told; zero: nothing
 }
 
 // newRig has one destination, "one"; nothing is open yet.
@@ -139,6 +140,9 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.db.SetWriteNotified(r.delivery)
+	if !r.wentBack.IsZero() {
+		r.delivery.TimeWentBack(r.wentBack)
+	}
 	r.refs = map[string]storage.SeriesRef{}
 	if r.append, err = r.delivery.Appendable(r.db, reg); err != nil {
 		r.t.Fatal(err)

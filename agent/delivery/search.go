@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -21,7 +22,12 @@ type search struct {
 	taken    bool // a part of the batch has been acknowledged
 	oneAsked bool
 	asked    bool // see event.asked
-	reason   string
+	// overtaken: see event.overtaken.
+	overtaken bool
+	// unsure: a refusal of a part does not tell whether it was stored with the
+	// whole, or is older than what came before a step of the clock.
+	unsure bool
+	reason string
 }
 
 // vain reports whether enough parts have been refused in a row.
@@ -33,6 +39,15 @@ func (s *search) took() { s.taken, s.refusals, s.budget = true, 0, mostInVain }
 
 // hopeless reports whether nothing more of the batch is worth a request.
 func (s *search) hopeless() bool { return s.oneAsked && !s.taken }
+
+// refuse counts samples that are given up.
+func (s *search) refuse(o *ledger.Outcome, n uint64) {
+	if s.unsure {
+		o.Doubt(s.reason, n)
+		return
+	}
+	o.Refuse(s.reason, n)
+}
 
 // part is what goes into one request, grouped by series.
 type part struct {
@@ -52,6 +67,7 @@ func (s *search) judge(p *part, r *remotewrite.Refusal) event {
 		outOfWindow: remotewrite.OutOfWindow(r.Body),
 		large:       large(p.items), othersPass: s.taken,
 		alone: len(p.items) == 1, asked: s.asked, oneAsked: s.oneAsked,
+		overtaken: s.overtaken,
 	}
 	s.reason = remotewrite.Reason(r.Status, words)
 	if e.class == remotewrite.TooLarge {

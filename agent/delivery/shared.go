@@ -33,6 +33,11 @@ type shared struct {
 	maxLiveLag        time.Duration
 	minStay           time.Duration
 	typeAndUnitLabels bool
+
+	// overtaken: what is dated up to here, in milliseconds, may be older than what
+	// an endpoint got before the clock was set back. 0: it was not. Not changed
+	// once there are destinations.
+	overtaken int64
 }
 
 // graceful returns a context that ends a moment after ctx: what is in flight

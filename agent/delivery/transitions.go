@@ -62,6 +62,9 @@ var transitions = []transition{
 	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, needs: "one sample that is large", when: func(f facts) bool { return f.alone && f.large && !f.emptyAsked }, do: askEmpty},
 	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, needs: "one sample", when: func(f facts) bool { return f.alone }, do: retry},
 	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, do: shrink},
+	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "already there or older than what came before a step of the clock", when: func(f facts) bool {
+		return f.there && f.before && f.overtaken && (f.alone || f.partial == partialStored)
+	}, do: doubt},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "one sample, already there", when: func(f facts) bool { return f.alone && f.there && f.before }, do: settle},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "one sample", when: func(f facts) bool { return f.alone }, do: giveUp},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "already there, stores partial writes", when: func(f facts) bool {
@@ -89,6 +92,9 @@ var transitions = []transition{
 	// one is out of order for ever.
 	{in: Live, on: refused, of: classes{remotewrite.Unanswered, remotewrite.Passing}, needs: "upstream tries again by itself", when: func(f facts) bool { return f.retried }, do: carryOn},
 	{in: Live, on: refused, of: classes{remotewrite.TooLarge}, do: shrink, to: Behind, why: "the endpoint finds requests too large"},
+	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "already there or older than what came before a step of the clock", when: func(f facts) bool {
+		return f.there && f.overtaken && !f.onlyAgain
+	}, do: doubt},
 	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "already there, stores partial writes", when: func(f facts) bool {
 		return f.there && (f.before || f.again) && f.partial == partialStored
 	}, do: settle},

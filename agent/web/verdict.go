@@ -149,6 +149,9 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 	if p := st.Limits.Problem(); p != "" {
 		note("warn", "Series are dropped", redact.Text(strings.ToUpper(p[:1])+p[1:]+"."))
 	}
+	if st.Clock.Back() {
+		note("warn", "The clock was set back", fmt.Sprintf("It was set by %s. An endpoint may refuse samples until it has caught up.", formatDuration(st.Clock.By())))
+	}
 	for _, d := range destinations {
 		switch {
 		case d.Kind == "failing":

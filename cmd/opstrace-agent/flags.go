@@ -93,7 +93,7 @@ func (f *runFlags) registerStorage(cmd *kingpin.CmdClause) {
 		Default("0").Float64Var(&f.maxCatchUpRate)
 	cmd.Flag("delivery.max-live-lag", "How long an endpoint may acknowledge nothing before it counts as behind.").
 		Default("2m").SetValue(&f.maxLiveLag)
-	cmd.Flag("clock.max-wait", "How long to wait at start for a clock that is behind the newest stored sample. 0: do not wait.").
+	cmd.Flag("clock.max-wait", "How long to wait at start for a clock that lies before a time that it has had, or before 2026. 0: do not wait.").
 		Default("2m").SetValue(&f.maxClockWait)
 
 	cmd.Flag("delivery.min-stay", "How long an endpoint stays behind at least.").

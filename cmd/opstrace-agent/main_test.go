@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -25,6 +26,12 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
+		if file := os.Getenv(settableClock); file != "" {
+			if err := followClock(file); err != nil {
+				fmt.Fprintln(os.Stderr, "cannot make the clock settable:", err)
+				os.Exit(1)
+			}
+		}
 		main()
 		return
 	}

@@ -22,8 +22,8 @@ const (
 type File struct {
 	// Generation that was being written.
 	Generation int
-	// Written is when, in milliseconds since the epoch; Write sets it. No sample
-	// that was acknowledged later is known to be.
+	// Written is the latest time that the clock is known to have had, in
+	// milliseconds since the epoch; Write makes it the present time at least.
 	Written int64
 	// Clean: the process ended in order, and nothing was sent after Written.
 	Clean bool
@@ -112,7 +112,7 @@ func Load(dir string) (File, error) {
 // Write writes delivery.json in dir so that a power cut leaves the old or the new
 // one. A destination that nobody opened since Load may be written again.
 func Write(dir string, f File) error {
-	f.Written = time.Now().UnixMilli()
+	f.Written = max(f.Written, time.Now().UnixMilli())
 	s, err := json.Marshal(stateOf(f))
 	if err != nil {
 		return fmt.Errorf("cannot encode the marks: %w", err)

@@ -46,6 +46,13 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 	if v.ForgottenSamples > 0 {
 		line(&b, "forgotten", number.Group(v.ForgottenSamples)+" samples, with destinations that were gone from the configuration")
 	}
+	if c := v.Clock; c != nil {
+		direction := "forward"
+		if c.LastStepSeconds < 0 {
+			direction = "back"
+		}
+		line(&b, "clock", fmt.Sprintf("set %s by %s, %s", direction, human.Duration(c.By()), ago(c.LastStep, now)))
+	}
 	if v.Targets != nil {
 		v.Targets.print(&b, now)
 	}

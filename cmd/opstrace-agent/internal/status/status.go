@@ -71,6 +71,9 @@ func (v *View) judge(now time.Time) {
 	if p := v.Limits.Problem(); p != "" {
 		v.problem("%s", p)
 	}
+	if v.Clock.Back() {
+		v.problem("the clock was set back by %s: an endpoint may refuse samples until it has caught up", human.Duration(v.Clock.By()))
+	}
 	if v.Ready && len(v.Destinations) == 0 {
 		v.problem("no destination is configured: nothing is sent")
 	}

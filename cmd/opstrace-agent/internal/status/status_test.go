@@ -91,6 +91,13 @@ func healthy() agent.Status {
 
 var up = target{Pool: "node", URL: "http://127.0.0.1:9100/metrics", Health: "up", At: *before(5 * time.Second)}
 
+// clockBack is healthy but for its clock.
+func clockBack() agent.Status {
+	s := healthy()
+	s.Clock = &agent.ClockStatus{Steps: 3, LastStep: *before(5 * time.Minute), LastStepSeconds: -7200.25, Recent: true}
+	return s
+}
+
 // inTrouble has something of everything.
 func inTrouble() (agent.Status, []target) {
 	s := healthy()
@@ -148,6 +155,7 @@ func TestGolden(t *testing.T) {
 		targets []target
 		want    Health
 	}{
+		"clock":    {clockBack(), []target{up}, Degraded},
 		"healthy":  {healthy(), []target{up}, Healthy},
 		"trouble":  {trouble, targets, Degraded},
 		"many":     {healthy(), many, Degraded},
