@@ -129,7 +129,7 @@ func Write(dir string, f File) error {
 
 // Unwritten returns what Load would have, had Write been able to write f.
 func Unwritten(f File) File {
-	f.Written = time.Now().UnixMilli()
+	f.Written = max(f.Written, time.Now().UnixMilli())
 	f = stateOf(f).file()
 	f.Unwritten = true
 	return f
