@@ -168,6 +168,9 @@ func (d *Delivery) Notify() {
 // with reg, and to upstream's remote storage. It fails when upstream is not what
 // is relied on.
 func (d *Delivery) Appendable(db storage.Storage, reg prometheus.Registerer) (storage.AppendableV2, error) {
+	if d.store.Unwritable() != nil {
+		return d.intake, nil // which refuses all: there is no db
+	}
 	if err := d.intake.newcomers.meet(db, reg); err != nil {
 		return nil, err
 	}
