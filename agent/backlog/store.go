@@ -361,6 +361,15 @@ func (s *Store) Pending(from Position) (bytes int64) { return s.count.bytes(from
 // Usage returns what the last sweep found.
 func (s *Store) Usage() Usage { return s.room.last() }
 
+// Unwritable returns why nothing can be written in this run, nil as a rule. It never
+// becomes nil again: see TryWrite.
+func (s *Store) Unwritable() error {
+	if why := s.unwritable.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
 // Refusing reports whether appends must be refused: nothing can be written in this
 // run, or the budget is used up and nothing is left to evict. The latter becomes
 // false again when there is space.

@@ -13,15 +13,6 @@ import (
 // a number, and nothing on disk but what earlier runs left, which is read, delivered
 // and released as ever. Nothing is evicted: nothing needs the room.
 
-// Unwritable returns why nothing can be written in this run, nil as a rule. It never
-// becomes nil again: see TryWrite.
-func (s *Store) Unwritable() error {
-	if why := s.unwritable.Load(); why != nil {
-		return *why
-	}
-	return nil
-}
-
 // GiveUp says that nothing can be written in this run: the agent.DB could not be
 // opened.
 func (s *Store) GiveUp(why error) {

@@ -2,32 +2,9 @@ package delivery
 
 import (
 	"context"
-	"slices"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
-
-// remembered is how many series a drainer remembers the last sample of.
-const remembered = 16
-
-// remember notes the last sample of some series of what the endpoint has now, each
-// series' samples ascending, in the place of what was noted before. Of what was
-// refused nothing may be noted: it would be refused again, and prove nothing.
-func (d *sender) remember(items []remotewrite.Item) {
-	kept := d.delivered[:0]
-	for _, it := range slices.Backward(items) {
-		same := func(other remotewrite.Item) bool { return other.Series == it.Series }
-		if it.Kind != remotewrite.Exemplar && !slices.ContainsFunc(kept, same) {
-			kept = append(kept, it)
-		}
-		if len(kept) == remembered {
-			break
-		}
-	}
-	if len(kept) > 0 {
-		d.delivered = kept
-	}
-}
 
 // settleDoubt finds out whether the new samples of a suspicious batch are stored,
 // before these items are sent again: it sends the sample that was delivered last of a
