@@ -370,6 +370,13 @@ func (s *Store) Unwritable() error {
 	return nil
 }
 
+// GiveUp says that nothing can be written in this run: the agent.DB could not be
+// opened.
+func (s *Store) GiveUp(why error) {
+	s.unwritable.Store(&why)
+	s.metrics.refusing.Set(1)
+}
+
 // Refusing reports whether appends must be refused: nothing can be written in this
 // run, or the budget is used up and nothing is left to evict. The latter becomes
 // false again when there is space.

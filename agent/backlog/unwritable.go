@@ -13,13 +13,6 @@ import (
 // a number, and nothing on disk but what earlier runs left, which is read, delivered
 // and released as ever. Nothing is evicted: nothing needs the room.
 
-// GiveUp says that nothing can be written in this run: the agent.DB could not be
-// opened.
-func (s *Store) GiveUp(why error) {
-	s.unwritable.Store(&why)
-	s.metrics.refusing.Set(1)
-}
-
 // ErrUnusable: there is nothing of an earlier run, and nothing can be created.
 var ErrUnusable = errors.New("cannot create the storage directory")
 
