@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/prometheus/prometheus/tsdb/tsdbutil"
@@ -12,6 +13,20 @@ import (
 
 // ErrHeld: another process uses the directory.
 var ErrHeld = errors.New("another process uses the storage directory: stop it, or give this one a directory of its own")
+
+// ErrUnusable: there is nothing of an earlier run, and nothing can be created.
+var ErrUnusable = errors.New("cannot create the storage directory")
+
+// makeDirs creates wal/ and backlog/. unwritable says why that cannot be done now;
+// err, that it never could: there is nothing of an earlier run.
+func makeDirs(dir string) (unwritable, err error) {
+	wal, root := filepath.Join(dir, "wal"), filepath.Join(dir, "backlog")
+	unwritable = errors.Join(os.MkdirAll(wal, dirMode), os.MkdirAll(root, dirMode))
+	if unwritable != nil && !exists(wal) && !exists(root) {
+		return nil, fmt.Errorf("%w; the user that the agent runs as must be able to write to %s: %w", ErrUnusable, dir, unwritable)
+	}
+	return unwritable, nil
+}
 
 // dirLock keeps other processes out: of this program by a lock on the directory
 // itself, which needs no space and no permission to write, and a Prometheus agent

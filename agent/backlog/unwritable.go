@@ -13,9 +13,6 @@ import (
 // a number, and nothing on disk but what earlier runs left, which is read, delivered
 // and released as ever. Nothing is evicted: nothing needs the room.
 
-// ErrUnusable: there is nothing of an earlier run, and nothing can be created.
-var ErrUnusable = errors.New("cannot create the storage directory")
-
 // trialFiles and trialBytes of each are what TryWrite writes: more than the beginning
 // of a run does, and its first segments.
 const (
@@ -71,15 +68,4 @@ func tryWrite(dir string) error {
 // some.
 func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
-// makeDirs creates wal/ and backlog/. unwritable says why that cannot be done now;
-// err, that it never could: there is nothing of an earlier run.
-func makeDirs(dir string) (unwritable, err error) {
-	wal, root := filepath.Join(dir, "wal"), filepath.Join(dir, "backlog")
-	unwritable = errors.Join(os.MkdirAll(wal, dirMode), os.MkdirAll(root, dirMode))
-	if unwritable != nil && !exists(wal) && !exists(root) {
-		return nil, fmt.Errorf("%w; the user that the agent runs as must be able to write to %s: %w", ErrUnusable, dir, unwritable)
-	}
-	return unwritable, nil
 }
