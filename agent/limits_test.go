@@ -153,6 +153,11 @@ func TestHugeLabel(t *testing.T) {
 // cost their targets only.
 func TestBombs(t *testing.T) {
 	t.Parallel()
+	newRig(t, agenttest.Manners{}).bombs()
+}
+
+func (r *rig) bombs() {
+	t := r.t
 	// gzip allows for any number of members behind each other.
 	plain := bytes.Repeat([]byte("bomb 1\n"), 1<<20)
 	var gzipped bytes.Buffer
@@ -166,7 +171,6 @@ func TestBombs(t *testing.T) {
 	// A frame of zstd that needs the largest window that is taken, and blocks of
 	// four bytes that each stand for 128 KiB of newlines.
 	frame, block := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3}, []byte{0x02, 0x00, 0x10, '\n'}
-	r := newRig(t, agenttest.Manners{})
 	r.interval = time.Second
 	r.env = []string{smallHost}
 	r.options.Features = agent.Features{ZstdScrape: true}

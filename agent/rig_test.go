@@ -34,9 +34,10 @@ type rig struct {
 	writes   string // remote_write entries
 	jobs     string // further scrape_configs
 	interval time.Duration
-	env      []string // of the agent's process
-	damaged  bool     // the test damages what is on disk
-	uid      int      // that the agent runs as, if it is not that of the test
+	env      []string            // of the agent's process
+	damaged  bool                // the test damages what is on disk
+	uid      int                 // that the agent runs as, if it is not that of the test
+	place    func(pid int) error // puts the agent into a group of processes, if any
 
 	cmd  *exec.Cmd
 	addr string
@@ -129,6 +130,11 @@ func (r *rig) launch() {
 	r.cmd.Stdout = r.log
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
+	}
+	if r.place != nil {
+		if err := r.place(r.cmd.Process.Pid); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 	gone := make(chan struct{})
 	r.gone = gone
