@@ -93,7 +93,9 @@ func TestBudget(t *testing.T) {
 	t.Logf("%d bytes at most; %+v", over, l)
 	for _, target := range targets {
 		s := r.endpoint.Snapshot().Scrapes(target, "", cut)
-		if len(s.Gaps()) > 0 && s.Gaps()[len(s.Gaps())-1] > int64(s.Answered)-3 {
+		// On a loaded machine scrapes may come faster than segments are evicted: then
+		// the newest are refused, and counted so.
+		if l.NotAppended == 0 && len(s.Gaps()) > 0 && s.Gaps()[len(s.Gaps())-1] > int64(s.Answered)-3 {
 			t.Errorf("the newest scrapes of %s are missing: %v", target.Name, s.Gaps())
 		}
 	}

@@ -126,12 +126,13 @@ remote_write:
 
 // TestScrapesOnce: every target is scraped, and short intervals count once.
 func TestScrapesOnce(t *testing.T) {
+	t.Parallel()
 	targets := newTargets(t)
 	for i := range 50 {
 		targets.Add(fmt.Sprintf("t%02d", i), agenttest.TargetOptions{Series: 10})
 	}
-	targets.Add("slow", agenttest.TargetOptions{Delay: 300 * time.Millisecond})
-	cfg := load(t, "scrape_configs:\n"+targets.ScrapeConfig("many", 100*time.Millisecond)+
+	targets.Add("slow", agenttest.TargetOptions{Delay: 5 * time.Second}) // within ten seconds, not within three
+	cfg := load(t, "scrape_configs:\n"+targets.ScrapeConfig("many", 3*time.Second)+
 		static("hourly", targets.Addr(), "scrape_interval: 1h", "metrics_path: /t/slow/metrics")+
 		"remote_write: [{name: d, url: 'http://127.0.0.1:1/'}]\n")
 
