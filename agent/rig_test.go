@@ -129,6 +129,7 @@ func (r *rig) launch() {
 	r.cmd.Stderr = r.log
 	r.cmd.Stdout = r.log
 	if err := r.cmd.Start(); err != nil {
+		r.cmd = nil
 		r.t.Fatal(err)
 	}
 	if r.place != nil {
