@@ -201,10 +201,10 @@ func (a *Agent) Status() Status {
 	if r == nil {
 		return s
 	}
-	s.Storage = r.storageStatus()
 	s.Destinations = r.delivery.Status()
 	limits := r.delivery.Limits()
 	s.Limits = &limits
+	s.Storage = r.storageStatus(limits.Series)
 	s.StoppedJobs = r.stoppedJobs()
 	s.Kept, s.ForgottenSamples = r.delivery.Kept(), r.delivery.Forgotten()
 	return s

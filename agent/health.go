@@ -10,7 +10,8 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-func (r *run) storageStatus() StorageStatus {
+// storageStatus tells of the disk, and of so many series.
+func (r *run) storageStatus(series uint64) StorageStatus {
 	u := r.store.Usage()
 	return StorageStatus{
 		Bytes:        u.TotalBytes,
@@ -21,7 +22,7 @@ func (r *run) storageStatus() StorageStatus {
 		MinFreeBytes: u.MinFreeBytes,
 		Refusing:     r.store.Refusing(),
 		Unwritable:   words(r.store.Unwritable()),
-		ActiveSeries: r.activeSeries(),
+		ActiveSeries: series,
 	}
 }
 
@@ -31,20 +32,6 @@ func words(err error) string {
 		return ""
 	}
 	return strings.ReplaceAll(err.Error(), "\n", "; ")
-}
-
-// activeSeries is what upstream's WAL storage says of itself.
-func (r *run) activeSeries() uint64 {
-	families, err := r.reg.Gather()
-	if err != nil {
-		return 0
-	}
-	for _, f := range families {
-		if f.GetName() == "prometheus_agent_active_series" && len(f.GetMetric()) == 1 {
-			return uint64(f.GetMetric()[0].GetGauge().GetValue())
-		}
-	}
-	return 0
 }
 
 // pace is the interval of the fastest target, and since when it is the fastest.

@@ -71,10 +71,7 @@ func (r *run) retryStopped() error {
 	}
 	r.agent.applyMtx.Lock()
 	defer r.agent.applyMtx.Unlock()
-	r.agent.mtx.Lock()
-	cfg := r.agent.cfg
-	r.agent.mtx.Unlock()
-	p, err := prepare(cfg)
+	p, err := prepare(r.agent.Config())
 	if err != nil {
 		return err
 	}

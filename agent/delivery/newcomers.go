@@ -145,7 +145,7 @@ func isReport(o storage.AppendV2Options) bool { return strings.HasSuffix(o.Metri
 // relied on.
 func (n *newcomers) meet(db storage.Storage, reg prometheus.Registerer) error {
 	var err error
-	if n.series, err = ActiveSeries(reg); err != nil {
+	if n.series, err = activeSeries(reg); err != nil {
 		return err
 	}
 	// It is never committed, and takes nothing.
@@ -157,10 +157,10 @@ func (n *newcomers) meet(db storage.Storage, reg prometheus.Registerer) error {
 	return nil
 }
 
-// ActiveSeries returns the number of series that upstream's WAL storage holds,
+// activeSeries returns the number of series that upstream's WAL storage holds,
 // which has registered with reg. It fails when upstream does not count them under
 // the name that is expected.
-func ActiveSeries(reg prometheus.Registerer) (func() uint64, error) {
+func activeSeries(reg prometheus.Registerer) (func() uint64, error) {
 	// Only who registers the same metric is told what is registered.
 	same := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "prometheus_agent_active_series",

@@ -46,8 +46,9 @@ func (p *pace) delay(n int, now time.Time) time.Duration {
 	return at.Sub(now)
 }
 
-// tooFast notes that the endpoint refused a request. An endpoint that has taken nothing yet tells no rate: it may be down. One
-// that goes down later is sent little at first when it is back.
+// tooFast notes that the endpoint refused a request. An endpoint that has taken
+// nothing yet tells no rate: it may be down. One that goes down later is sent
+// little at first when it is back.
 func (p *pace) tooFast(now time.Time) {
 	rate := p.rate
 	if rate == 0 && p.sent > 0 {

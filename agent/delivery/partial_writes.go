@@ -133,13 +133,14 @@ func (d *sender) askRun(ctx context.Context, run []remotewrite.Item) (there bool
 // go on for longest, the one with the fewest samples, each of which may cost a
 // request. They are the same if there is none.
 func otherRun(items []remotewrite.Item, last remotewrite.Item) (from, to int) {
-	for i, it := range items {
-		if i > 0 && it.Series == items[i-1].Series || it.Series == last.Series {
-			continue
+	for begin, end := 0, 0; begin < len(items); begin = end {
+		series := items[begin].Series
+		for end < len(items) && items[end].Series == series {
+			end++
 		}
-		f, t := runUpTo(items[i:], remotewrite.Item{Series: it.Series, T: last.T})
-		f, t = f+i, t+i
-		if t-f < 2 {
+		f, t := runUpTo(items[begin:end], remotewrite.Item{Series: series, T: last.T})
+		f, t = f+begin, t+begin
+		if series == last.Series || t-f < 2 {
 			continue
 		}
 		if to == from || items[t-1].T > items[to-1].T || items[t-1].T == items[to-1].T && t-f < to-from {

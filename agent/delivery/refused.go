@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
@@ -179,12 +178,9 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 	}
 	s.oneAsked = true
 	for {
-		r, err := d.sendUntilAnswered(ctx, p.items[from:to])
-		if err != nil {
+		r, err := d.sendOf(ctx, p, from, to, s, o)
+		if err != nil || r == nil {
 			return err
-		}
-		if r == nil {
-			break
 		}
 		if p.before && remotewrite.AlreadyThere(r.Body) {
 			s.took() // in an earlier request; how many, splitting tells without overtaking any
@@ -200,10 +196,6 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 		}
 		from = to - 1 // if it is taken, those before it are too late
 	}
-	s.took()
-	o.Delivered += uint64(to - from)
-	p.items = slices.Concat(p.items[:from], p.items[to:])
-	return nil
 }
 
 // askEmpty reports whether the endpoint takes a request without samples, or looks

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -40,11 +38,10 @@ func (c *cli) forget(flags *addressFlags, name string) error {
 		return fmt.Errorf("cannot ask the agent: %w", err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	words, err := wordsOf(resp)
 	if err != nil {
-		return fmt.Errorf("cannot read the agent's answer: %w", err)
+		return err
 	}
-	words := strings.TrimSpace(string(body))
 	switch resp.StatusCode {
 	case http.StatusOK:
 		_, err := fmt.Fprintln(c.stdout, words)

@@ -124,11 +124,10 @@ func (t reloadTarget) post(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	words, err := wordsOf(resp)
 	if err != nil {
-		return fmt.Errorf("cannot read the agent's answer: %w", err)
+		return err
 	}
-	words := strings.TrimSpace(string(body))
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return nil
@@ -137,4 +136,13 @@ func (t reloadTarget) post(ctx context.Context) error {
 	default:
 		return fmt.Errorf("%w: %s: %s", errNoAnswer, resp.Status, words)
 	}
+}
+
+// wordsOf reads what the agent says in an answer.
+func wordsOf(resp *http.Response) (string, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return "", fmt.Errorf("cannot read the agent's answer: %w", err)
+	}
+	return strings.TrimSpace(string(body)), nil
 }
