@@ -17,7 +17,7 @@ import (
 )
 
 // command runs a program, and skips the test where that cannot be done.
-func command(t testing.TB, name string, args ...string) {
+func command(t *testing.T, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Skipf("cannot %s %s: %v: %s", name, strings.Join(args, " "), err, out)
@@ -319,7 +319,7 @@ func TestBecomesReadOnly(t *testing.T) {
 	r.checkNothingLost(r.endpoint)
 }
 
-func copyFile(t testing.TB, from, to string) {
+func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	in, err := os.Open(from)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -37,8 +38,9 @@ func (r *rig) asNobody() {
 	r.writes = r.write("one", r.endpoint, "")
 	// Not by this process: what it forks meanwhile would hold the copy open for
 	// writing, and then it cannot be executed.
-	command(r.t, "cp", os.Args[0], filepath.Join(dir, "agent"))
-	command(r.t, "chmod", "755", filepath.Join(dir, "agent"))
+	if out, err := exec.Command("install", "-m", "755", os.Args[0], filepath.Join(dir, "agent")).CombinedOutput(); err != nil {
+		r.t.Fatalf("%v: %s", err, out)
+	}
 }
 
 // giveAway makes all that the test has created the user's.
@@ -137,6 +139,32 @@ func TestHarmedBacklog(t *testing.T) {
 	}
 }
 
+// killedInOutage leaves a backlog of a run that was killed, and its endpoint down.
+func (r *rig) killedInOutage() *agenttest.Target {
+	r.t.Helper()
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	if err := r.endpoint.Down(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.awaitScrapes(one, 20)
+	r.kill()
+	return one
+}
+
+// takeAway changes the mode of a directory in the agent's storage until the test has
+// ended.
+func (r *rig) takeAway(sub string, mode os.FileMode) (dir string) {
+	r.t.Helper()
+	dir = filepath.Join(r.options.StoragePath, sub)
+	if err := os.Chmod(dir, mode); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = os.Chmod(dir, 0o750) })
+	return dir
+}
+
 // TestHarmedDirectories: directories that may not be used, at a start. The process
 // runs, says why it cannot write, and takes up when it can.
 func TestHarmedDirectories(t *testing.T) {
@@ -156,19 +184,8 @@ func TestHarmedDirectories(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, agenttest.Manners{})
 			r.asNobody()
-			one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
-			r.start()
-			r.awaitState("one", delivery.Live)
-			if err := r.endpoint.Down(); err != nil {
-				t.Fatal(err)
-			}
-			r.awaitScrapes(one, 20)
-			r.kill()
-			dir := filepath.Join(r.options.StoragePath, tc.sub)
-			if err := os.Chmod(dir, tc.mode); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = os.Chmod(dir, 0o750) })
+			one := r.killedInOutage()
+			dir := r.takeAway(tc.sub, tc.mode)
 			r.start()
 			if tc.sub != "." { // where only the marks cannot be written, samples can
 				r.awaitRefusing("permission denied")
@@ -198,19 +215,8 @@ func TestBacklogMayNotBeListed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	r.asNobody()
-	one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
-	r.start()
-	r.awaitState("one", delivery.Live)
-	if err := r.endpoint.Down(); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitScrapes(one, 20)
-	r.kill()
-	dir := filepath.Join(r.options.StoragePath, "backlog")
-	if err := os.Chmod(dir, 0o300); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.Chmod(dir, 0o750) })
+	r.killedInOutage()
+	dir := r.takeAway("backlog", 0o300)
 	r.launch()
 	r.eventually("the agent to say what it waits for", func() error {
 		b, err := os.ReadFile(r.addrFile())

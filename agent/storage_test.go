@@ -91,13 +91,19 @@ func TestBudget(t *testing.T) {
 	r.awaitState("one", delivery.Live)
 	l := r.awaitLedger("one", r.endpoint)
 	t.Logf("%d bytes at most; %+v", over, l)
+	newest := uint64(0) // scrapes that are missing
 	for _, target := range targets {
 		s := r.endpoint.Snapshot().Scrapes(target, "", cut)
-		// On a loaded machine scrapes may come faster than segments are evicted: then
-		// the newest are refused, and counted so.
-		if l.NotAppended == 0 && len(s.Gaps()) > 0 && s.Gaps()[len(s.Gaps())-1] > int64(s.Answered)-3 {
-			t.Errorf("the newest scrapes of %s are missing: %v", target.Name, s.Gaps())
+		for _, gap := range s.Gaps() {
+			if gap > int64(s.Answered)-3 {
+				newest++
+			}
 		}
+	}
+	// On a loaded machine scrapes may come faster than segments are evicted: then
+	// the newest are refused, and counted so.
+	if newest*5000 > l.NotAppended {
+		t.Errorf("%d of the newest scrapes are missing, %d samples were refused", newest, l.NotAppended)
 	}
 	r.checkNothingLost(r.endpoint)
 }

@@ -304,14 +304,7 @@ func TestCrashRollsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.scrapes(3, 20)
-	r.awaitSettled("one")
-	r.one().Respond(agenttest.Answer{Status: 503})
-	r.scrapes(5, 20)
-	r.crash()
-	r.pass()
-	r.one().Recover()
-	r.open()
+	r.crashInOutage()
 	if l := r.awaitSettled("one"); l.Delivered != r.accepted("one") || l.Delivered != l.Appended {
 		t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
 	}

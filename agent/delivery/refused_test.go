@@ -210,14 +210,7 @@ func TestAskOneOvertakesNone(t *testing.T) {
 	if err := app.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	r.scrapes(3, 20)
-	r.awaitSettled("one")
-	r.one().Respond(agenttest.Answer{Status: 503})
-	r.scrapes(5, 20)
-	r.crash()
-	r.pass()
-	r.one().Recover()
-	r.open()
+	r.crashInOutage()
 	l := r.awaitSettled("one")
 	// The old one may be there since before the kill, and is refused now.
 	held := r.accepted("one")

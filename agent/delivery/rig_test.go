@@ -193,6 +193,20 @@ func (r *rig) crash() {
 	r.dir = image
 }
 
+// crashInOutage leaves scrapes of 20 series of which the first are stored and the
+// last are not, by a run that was killed, and opens the next one.
+func (r *rig) crashInOutage() {
+	r.t.Helper()
+	r.scrapes(3, 20)
+	r.awaitSettled("one")
+	r.one().Respond(agenttest.Answer{Status: 503})
+	r.scrapes(5, 20)
+	r.crash()
+	r.pass()
+	r.one().Recover()
+	r.open()
+}
+
 // scrape appends a sample of each of n series at a time, and commits.
 func (r *rig) scrape(n int, t time.Time) {
 	r.t.Helper()
