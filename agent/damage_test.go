@@ -50,6 +50,7 @@ func flip(t *testing.T, path string) {
 // TestDamage: whatever is damaged on disk, the agent starts, says what it lost,
 // and delivers all the rest.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	const perSegment = 40 // scrapes in a segment, roughly: bounds what one may cost
 	cases := map[string]struct {
 		harm func(t *testing.T, dir string)
@@ -149,6 +150,7 @@ func smallDisk(t *testing.T, r *rig) string {
 // commit fails in the middle. The agent opens its storage anew by itself, and
 // nothing is sent twice with another value.
 func TestSuddenlyFull(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	mount := smallDisk(t, r)
 	r.options.MinFreeBytes = 1
@@ -210,6 +212,7 @@ func (r *rig) awaitNew(target *agenttest.Target, from time.Time) {
 // TestFullDisk: on a full disk the agent stays up and refuses appends before
 // anything is damaged, and takes them up again by itself.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	mount := smallDisk(t, r)
 	r.options.MinFreeBytes = 6 << 20

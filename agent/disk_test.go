@@ -127,7 +127,13 @@ func TestDiskFilledAndFreed(t *testing.T) {
 			r.awaitScrapes(one, 5)
 		}
 		fill(t, filler)
-		r.awaitRefusing("")
+		r.eventually("appends to be refused", func() error {
+			if s := r.status(); !s.Storage.Refusing {
+				return fmt.Errorf("%+v", s)
+			}
+			return nil
+		})
+		r.awaitScrapes(one, 2)
 		if cycle%4 == 2 {
 			r.kill()
 			fill(t, filler+"2") // what the kill has left
@@ -240,6 +246,7 @@ func TestNoInodes(t *testing.T) {
 // TestReadOnly: a start on a file system that is read-only, from which a backlog is
 // read where it lies, and which becomes writable under the agent.
 func TestReadOnly(t *testing.T) {
+	t.Parallel()
 	for name, clean := range map[string]bool{"after a stop": true, "after a kill": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 )
 
 func TestHealthy(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	one := r.targets.Add("one", agenttest.TargetOptions{Series: 50})
 	r.start()
@@ -26,8 +27,10 @@ func TestHealthy(t *testing.T) {
 }
 
 func TestRestartDuringOutage(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"SIGTERM", "SIGKILL"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, agenttest.Manners{})
 			one := r.targets.Add("one", agenttest.TargetOptions{Series: 50})
 			two := r.targets.Add("two", agenttest.TargetOptions{Series: 5, Churn: 2})

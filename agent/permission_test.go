@@ -60,6 +60,7 @@ func (r *rig) giveAway() {
 // TestHarmedBacklog: what cannot be read of a backlog costs itself and is told. All
 // else is delivered, and the process runs.
 func TestHarmedBacklog(t *testing.T) {
+	t.Parallel()
 	middle := func(t *testing.T, dir string) string {
 		t.Helper()
 		segments := backlogSegments(t, dir)
@@ -168,6 +169,7 @@ func (r *rig) takeAway(sub string, mode os.FileMode) (dir string) {
 // TestHarmedDirectories: directories that may not be used, at a start. The process
 // runs, says why it cannot write, and takes up when it can.
 func TestHarmedDirectories(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can take a directory away")
 	}

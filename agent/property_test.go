@@ -16,6 +16,7 @@ import (
 // histograms and exemplars. Whatever happens, what was committed arrives, and
 // each series in order.
 func TestProperty(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()

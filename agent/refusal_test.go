@@ -35,6 +35,7 @@ func mendable() map[string]agenttest.Answer {
 // TestMendableRefusals: whatever the endpoint says for a while, or for exactly
 // one batch, nothing is lost and nothing overtaken.
 func TestMendableRefusals(t *testing.T) {
+	t.Parallel()
 	for name, answer := range mendable() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -13,6 +13,7 @@ import (
 
 // TestReloadDuringOutage: whatever a reload changes, those that stay lose nothing.
 func TestReloadDuringOutage(t *testing.T) {
+	t.Parallel()
 	changes := map[string]func(r *rig){
 		"external labels": func(r *rig) { r.global = "  external_labels: {site: b}" },
 		"queue settings": func(r *rig) {

@@ -233,7 +233,8 @@ func (e *Endpoint) SetManners(m Manners) {
 	e.limiter = e.manners.limiter()
 }
 
-// Down closes the listeners and every connection. Clients are refused until Up;
+// Down closes the listeners, and every connection once its request is answered or
+// hangs. Clients are refused until Up;
 // the ports stay the endpoint's own.
 func (e *Endpoint) Down() error {
 	for _, f := range e.fronts {

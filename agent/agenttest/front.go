@@ -15,6 +15,9 @@ import (
 // requestsPerConnection is nginx' keepalive_requests of the time.
 const requestsPerConnection = 100
 
+// drainTimeout is what requests in flight have to end when the endpoint goes down.
+const drainTimeout = 500 * time.Millisecond
+
 // front is one listening port that can go away and come back.
 type front struct {
 	handler http.Handler
@@ -74,10 +77,20 @@ func (f *front) down() error {
 	// First, so that the port is free at no moment.
 	var err error
 	f.held, err = holdPort(f.addr)
-	_ = f.server.Close()
-	f.served.Wait()
+	f.end()
 	f.server = nil
 	return err
+}
+
+// end lets the requests in flight end, so that what was stored was acknowledged: a
+// test could not tell it from a sample sent twice. Those that hang are cut off.
+func (f *front) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if f.server.Shutdown(ctx) != nil {
+		_ = f.server.Close()
+	}
+	f.served.Wait()
 }
 
 func (f *front) up() error {

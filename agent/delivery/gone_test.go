@@ -69,6 +69,7 @@ func (r *rig) kept(name string) Kept {
 // moment, over a reload, a restart, a kill, or a start, has lost nothing when it is
 // back, also under another name; what was scraped meanwhile is delivered as well.
 func TestGoneForAMoment(t *testing.T) {
+	t.Parallel()
 	for name, moment := range map[string]func(r *rig){
 		"reload":  func(r *rig) { r.apply() },
 		"restart": func(r *rig) { r.apply(); r.close(); r.open() },

@@ -139,6 +139,7 @@ var clockSteps = map[string]struct{ from, to time.Duration }{
 // appended again at once, the ledger has a term for each, what happened is told,
 // and the agent stops when it is told to.
 func TestClockSteps(t *testing.T) {
+	t.Parallel()
 	for name, step := range clockSteps {
 		for _, state := range []string{"live", "behind"} {
 			t.Run(name+", "+state, func(t *testing.T) {
@@ -202,6 +203,7 @@ func TestClockStepsBackAndForth(t *testing.T) {
 // before a time which it has had, even if that was before a step back; but not for
 // ever, and not at every start.
 func TestClockStepsWhileStopped(t *testing.T) {
+	t.Parallel()
 	for name, step := range clockSteps {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
