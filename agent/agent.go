@@ -203,6 +203,7 @@ func (a *Agent) Status() Status {
 	}
 	s.Destinations = r.delivery.Status()
 	limits := r.delivery.Limits()
+	limits.Skipped, limits.SkippedScrapes = r.skips.status(time.Now())
 	s.Limits = &limits
 	s.Storage = r.storageStatus(limits.Series)
 	s.StoppedJobs = r.stoppedJobs()

@@ -5,10 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -88,6 +93,7 @@ func child() error {
 	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(a.Status())
 	})
+	mux.HandleFunc("/memory", limitMemory)
 	mux.HandleFunc("/alive", func(w http.ResponseWriter, _ *http.Request) {
 		if err := a.Alive(time.Second); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -116,6 +122,23 @@ func child() error {
 		return err
 	}
 	return a.Run(ctx, cfg)
+}
+
+// limitMemory makes what lives now so many percent of what may; 0: there is no limit.
+func limitMemory(w http.ResponseWriter, r *http.Request) {
+	percent, err := strconv.ParseUint(r.URL.Query().Get("percent"), 10, 64)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	limit := int64(math.MaxInt64)
+	if percent > 0 {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		runtime.GC()
+		metrics.Read(live)
+		limit = int64(live[0].Value.Uint64() * 100 / percent)
+	}
+	debug.SetMemoryLimit(limit)
 }
 
 func loadConfig(path string) (*config.Config, error) {

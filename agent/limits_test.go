@@ -19,6 +19,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
 )
 
 // smallHost is what a process in MemoryMax=96M may use.
@@ -276,6 +277,59 @@ func TestSeriesCeiling(t *testing.T) {
 	l := r.awaitLedger("one", r.endpoint)
 	if l.Rejected["max_series"] < 2000 {
 		t.Errorf("%+v", l)
+	}
+}
+
+// TestSkippedScrapes: when the memory is all but used up, the largest target is not
+// scraped, which is counted and told; the others lose nothing. It comes back.
+func TestSkippedScrapes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	large := r.targets.Add("large", agenttest.TargetOptions{Series: 5000})
+	small := r.goodTargets(3)
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitMore(3, append(small, large)...)
+	limit := func(percent string) {
+		if body, status, err := r.get("/memory?percent=" + percent); err != nil || status != http.StatusOK {
+			t.Fatal(status, err, string(body))
+		}
+	}
+	limit("98")
+	r.eventually("the large target to be left out", func() error {
+		s := r.status().Limits
+		if len(s.Skipped) != 1 || s.Skipped[0].Instance != "large" || s.Skipped[0].Samples < 5000 || s.SkippedScrapes == 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		if !strings.Contains(s.Problem(), "large (50") {
+			return errors.New(s.Problem())
+		}
+		if m := r.metric("opstrace_agent_limits_skipped_targets"); m != 1 || r.metric("opstrace_agent_limits_skipped_scrapes_total") == 0 {
+			return fmt.Errorf("%v skipped targets by metrics", m)
+		}
+		return nil
+	})
+	r.eventually("it not to be scraped any more", func() error {
+		b, _, err := r.get("/targets")
+		if err == nil && regexp.MustCompile("(?m)^large: ").Match(b) {
+			err = fmt.Errorf("%s", b)
+		}
+		return err
+	})
+	before := len(large.Answered())
+	r.awaitMore(10, small...)
+	if n := len(large.Answered()); n != before {
+		t.Errorf("the large target was scraped %d times more", n-before)
+	}
+	limit("0")
+	r.awaitMore(3, append(small, large)...)
+	if s := r.status().Limits; len(s.Skipped) > 0 || s.Problem() != "" && len(s.Worst) == 0 {
+		t.Errorf("%+v", s)
+	}
+	r.awaitAll(r.endpoint, append(small, large)...)
+	r.awaitLedger("one", r.endpoint)
+	if n := strings.Count(r.log.String(), "The largest target is not scraped"); n != 1 {
+		t.Errorf("logged %d times", n)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 type prepared struct {
 	cfg       *config.Config
 	delivery  *delivery.Prepared
+	scrapes   []*config.ScrapeConfig // those of scrape_config_files as well
 	discovery map[string]discovery.Configs
 	stopped   []StoppedJob // not in discovery
 }
@@ -36,11 +37,10 @@ func prepare(cfg *config.Config) (*prepared, error) {
 	if p.delivery, err = delivery.Prepare(cfg); err != nil {
 		return nil, err
 	}
-	scrapes, err := cfg.GetScrapeConfigs()
-	if err != nil {
+	if p.scrapes, err = cfg.GetScrapeConfigs(); err != nil {
 		return nil, fmt.Errorf("scrape configuration: %w", err)
 	}
-	for _, s := range scrapes {
+	for _, s := range p.scrapes {
 		client, err := config_util.NewClientFromConfig(s.HTTPClientConfig, s.JobName)
 		if err != nil {
 			p.stopped = append(p.stopped, StoppedJob{s.JobName, err.Error()})

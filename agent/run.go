@@ -43,6 +43,7 @@ type run struct {
 	discovery       *discovery.Manager
 	cancelDiscovery context.CancelFunc
 	targetLimit     *targetLimit
+	skips           *skips
 	pace            pace
 	stopped         []StoppedJob  // guarded by agent.mtx
 	clockBroken     <-chan string // why the run must be begun anew
@@ -58,7 +59,7 @@ func (r *run) Get() (*scrape.Manager, error) {
 
 // runOnce opens a run, drives it until ctx ends or it fails, and closes it.
 func (a *Agent) runOnce(ctx context.Context) (err error) {
-	r := &run{agent: a, reg: prometheus.NewRegistry()}
+	r := &run{agent: a, reg: prometheus.NewRegistry(), skips: newSkips(a.opts.Logger)}
 	saved, err := r.openStorage()
 	if err != nil {
 		return openingFailed(err, a.opened)
@@ -160,6 +161,9 @@ func (r *run) gatherers() (prometheus.Gatherer, error) {
 	if err := reg.Register(r.stoppedGauge()); err != nil {
 		return nil, fmt.Errorf("cannot register the metric of stopped jobs: %w", err)
 	}
+	if err := reg.Register(r.skips); err != nil {
+		return nil, fmt.Errorf("cannot register the metrics of skipped targets: %w", err)
+	}
 	return prometheus.Gatherers{r.reg, queues, reg}, nil
 }
 
@@ -198,6 +202,7 @@ func (r *run) openScraping() error {
 	}
 	logger := slog.New(scrapeLog{r.agent.slogger.Handler(), r.delivery.Dropping})
 	r.scrape, err = scrape.NewManager(&scrape.Options{
+		PassMetadataInContext:    true, // so that appends tell whose they are
 		AppendMetadata:           f.MetadataWALRecords,
 		ParseST:                  f.STStorage,
 		SynthesizeST:             f.STSynthesis,
@@ -210,7 +215,7 @@ func (r *run) openScraping() error {
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}
-	r.targetLimit, err = newTargetLimit(log.With(r.agent.opts.Logger, "component", "discovery"), r.reg)
+	r.targetLimit, err = newTargetLimit(log.With(r.agent.opts.Logger, "component", "discovery"), r.reg, r.skips)
 	if err != nil {
 		return fmt.Errorf("cannot limit targets: %w", err)
 	}
@@ -267,7 +272,7 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 		<-scrapeStopped
 		return err
 	}, func(error) { close(scrapeStopped) })
-	for _, actor := range []func(context.Context) error{r.delivery.Run, r.store.Run, r.retryJobs} {
+	for _, actor := range []func(context.Context) error{r.delivery.Run, r.store.Run, r.retryJobs, r.skipTargets} {
 		actorCtx, cancelActor := context.WithCancel(context.Background())
 		g.Add(func() error {
 			// Before the destinations are known, nothing could count what is evicted.
@@ -330,6 +335,7 @@ func (r *run) apply(p *prepared) error {
 	if err := r.delivery.Apply(p.delivery); err != nil {
 		return err
 	}
+	r.skips.configure(p.scrapes)
 	if err := r.scrape.ApplyConfig(p.cfg); err != nil {
 		return err
 	}

@@ -18,21 +18,35 @@ const maxTargetLabel = 1 << 20
 type targetLimit struct {
 	logger  log.Logger
 	dropped prometheus.Gauge
+	skips   *skips
 }
 
-func newTargetLimit(logger log.Logger, reg prometheus.Registerer) (*targetLimit, error) {
-	l := &targetLimit{logger: logger, dropped: prometheus.NewGauge(prometheus.GaugeOpts{
+func newTargetLimit(logger log.Logger, reg prometheus.Registerer, skips *skips) (*targetLimit, error) {
+	l := &targetLimit{logger: logger, skips: skips, dropped: prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "opstrace_agent_limits_dropped_targets",
 		Help: "Targets that are not scraped because discovery gives them labels that are too long.",
 	})}
 	return l, reg.Register(l.dropped)
 }
 
-// pass hands on what in brings until it or stop is closed.
+// pass hands on what in brings until it or stop is closed, without what is too long
+// and what is skipped. What is skipped changes without discovery, too.
 func (l *targetLimit) pass(in <-chan map[string][]*targetgroup.Group, out chan<- map[string][]*targetgroup.Group, stop <-chan struct{}) {
 	defer close(out)
 	before := 0
-	for found := range in {
+	var found map[string][]*targetgroup.Group
+	for {
+		select {
+		case news, ok := <-in:
+			if !ok {
+				return
+			}
+			found = news
+		case <-l.skips.changed:
+			if found == nil {
+				continue
+			}
+		}
 		kept, dropped := withoutLongLabels(found, maxTargetLabel)
 		l.dropped.Set(float64(dropped))
 		switch {
@@ -43,7 +57,7 @@ func (l *targetLimit) pass(in <-chan map[string][]*targetgroup.Group, out chan<-
 		}
 		before = dropped
 		select {
-		case out <- kept:
+		case out <- l.skips.without(kept):
 		case <-stop:
 			return
 		}
@@ -73,20 +87,28 @@ func shortLabels(group *targetgroup.Group, limit int) *targetgroup.Group {
 	if group == nil {
 		return nil
 	}
-	short := &targetgroup.Group{Source: group.Source}
 	if hasLong(group.Labels, limit) {
-		return short
+		return &targetgroup.Group{Source: group.Source}
 	}
-	short.Labels = group.Labels
+	return withTargets(group, func(target model.LabelSet) bool { return !hasLong(target, limit) })
+}
+
+// withTargets returns the group with those of its targets that are wanted: itself
+// where all are.
+func withTargets(group *targetgroup.Group, wanted func(model.LabelSet) bool) *targetgroup.Group {
+	if group == nil {
+		return nil
+	}
+	kept := &targetgroup.Group{Source: group.Source, Labels: group.Labels}
 	for _, target := range group.Targets {
-		if !hasLong(target, limit) {
-			short.Targets = append(short.Targets, target)
+		if wanted(target) {
+			kept.Targets = append(kept.Targets, target)
 		}
 	}
-	if len(short.Targets) == len(group.Targets) {
+	if len(kept.Targets) == len(group.Targets) {
 		return group
 	}
-	return short
+	return kept
 }
 
 func hasLong(ls model.LabelSet, limit int) bool {

@@ -33,6 +33,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
 
@@ -97,8 +98,8 @@ func New(o Options) (*Delivery, error) {
 	d := &Delivery{
 		shared: &shared{
 			store: o.Store, queues: queues, book: book, gone: &absences{},
-			catchUp: newCatchUpRate(o.MaxCatchUpRate),
-			logger:  o.Logger, slogger: o.Slogger,
+			catchUp: newCatchUpRate(o.MaxCatchUpRate), memory: &memory{logger: o.Logger, inUse: memoryInUse},
+			logger: o.Logger, slogger: o.Slogger,
 			maxLiveLag: o.MaxLiveLag, minStay: o.MinStay, typeAndUnitLabels: o.TypeAndUnitLabels,
 		},
 		opts:         o,
@@ -107,7 +108,7 @@ func New(o Options) (*Delivery, error) {
 	}
 	d.intake = &intake{
 		book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation(),
-		newcomers: &newcomers{limits: o.Limits, drops: newDrops(o.Logger)},
+		newcomers: &newcomers{limits: o.Limits, drops: newDrops(o.Logger), memory: d.memory},
 	}
 	d.marks = &marks{shared: d.shared, dir: o.Dir, latest: o.Saved.Written}
 	d.marks.forgotten.Store(o.Saved.Forgotten)
@@ -185,6 +186,13 @@ func (d *Delivery) Dropping() bool { return d.intake.newcomers.drops.going() }
 // Limits that are in force, and what they drop.
 func (d *Delivery) Limits() LimitsStatus { return d.intake.newcomers.status() }
 
+// Pressure is how near the memory's limit is.
+func (d *Delivery) Pressure() Pressure { return d.memory.now() }
+
+// LastScrape is how many samples a target had when it was scraped last; 0 when it was
+// not, or long ago.
+func (d *Delivery) LastScrape(target *scrape.Target) uint64 { return d.intake.sizes.of(target) }
+
 // Failure receives the error of a commit that failed. The run (scrape, DB,
 // remote storage) must then be begun anew.
 func (d *Delivery) Failure() <-chan error { return d.failure }
@@ -224,7 +232,8 @@ func (d *Delivery) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		d.intake.newcomers.look()
+		d.memory.look(time.Now())
+		d.intake.newcomers.drops.tick(time.Now())
 		d.catchUp.follow(d.intake.appendedPerSecond())
 		d.forgetExpired(time.Now())
 		due := d.opts.SaveInterval > 0 && time.Since(last) >= d.opts.SaveInterval

@@ -159,7 +159,7 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 // full reports whether the batch has no room for more items.
 func (d *drain) full(more int) bool {
 	n := len(d.batch.items)
-	return n > 0 && (n+more > d.most() || d.batch.size.Bytes() >= batchBytes)
+	return n > 0 && (n+more > d.most() || d.batch.size.Bytes() >= d.memory.shrunk(batchBytes))
 }
 
 // takeGap handles what is not data. The batch goes first.

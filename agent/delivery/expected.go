@@ -19,6 +19,7 @@ type entry struct {
 	left    int            // items that the queue has not been answered for
 	begun   bool           // it has been answered for some
 	again   int            // of all items, those that were delivered before
+	unsure  int            // of all items, those that the queue perhaps never sends
 	doubt   map[string]int // items that were given up, by reason
 	end     backlog.Position
 	outcome ledger.Outcome // as if nothing was given up
@@ -29,16 +30,20 @@ type entry struct {
 type expected struct {
 	entries     []entry
 	outstanding int // items left in entries
+	// unsure is how many items so far the queue perhaps never sends: by as many it may
+	// be further than what has been answered.
+	unsure int
 }
 
 // begin enters the items that the queue sends again; all up to from is settled.
-func (x *expected) begin(again int, from backlog.Position) {
-	x.add(entry{left: again, again: again, end: from, at: time.Now()})
+func (x *expected) begin(again overlap, from backlog.Position) {
+	x.add(entry{left: again.items, again: again.items, unsure: again.unsure, end: from, at: time.Now()})
 }
 
 // add enters the items of what comes next in the WAL.
 func (x *expected) add(e entry) {
 	x.outstanding += e.left
+	x.unsure += e.unsure
 	if last := len(x.entries) - 1; last >= 0 && x.entries[last].takes(e) {
 		x.entries[last].left += e.left
 		x.entries[last].again += e.again
@@ -85,9 +90,10 @@ func (x *expected) againIn(n int) (again int, only bool) {
 	return again, only && n <= 0
 }
 
-// reach returns the end of the entries that the next n items are of; of one that
-// has been answered for in part, if n is 0.
+// reach returns the end of the entries that the next n items are of, at the most; of
+// one that has been answered for in part, if n is 0.
 func (x *expected) reach(n int) (end backlog.Position) {
+	n += x.unsure
 	for i := range x.entries {
 		e := &x.entries[i]
 		if n <= 0 && !e.begun {

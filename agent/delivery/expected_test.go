@@ -12,7 +12,7 @@ import (
 func TestExpected(t *testing.T) {
 	t.Parallel()
 	var x expected
-	x.begin(3, position(1))
+	x.begin(overlap{items: 3}, position(1))
 	if !slices.Equal(ends(x.done()), nil) || x.outstanding != 3 || !againIs(&x, 3, 3, true) || !againIs(&x, 5, 3, false) {
 		t.Fatalf("after the begin: %+v", x)
 	}
@@ -42,6 +42,32 @@ func TestExpected(t *testing.T) {
 	}
 	if last := done[len(done)-1].end; last != position(3) {
 		t.Errorf("it ends at %s", last)
+	}
+}
+
+// TestReach: by what the queue perhaps never sends, it may be further than what it was
+// answered for. What it sent must not be taken for what it did not.
+func TestReach(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		unsure, answered, next int
+		want                   int // segment
+	}{
+		{0, 0, 5, 1}, {0, 0, 6, 2}, {0, 5, 5, 2}, {0, 7, 0, 2}, {0, 5, 0, 0},
+		{5, 0, 5, 2}, {5, 5, 5, 3}, {5, 5, 0, 2}, {2, 5, 4, 3}, {99, 0, 1, 3},
+	} {
+		var x expected
+		for segment := 1; segment <= 3; segment++ {
+			e := withSamples(5, 5, segment)
+			e.at = e.at.Add(time.Duration(segment) * time.Second) // else they become one
+			x.add(e)
+		}
+		x.unsure = c.unsure
+		x.answered(c.answered, "")
+		x.done()
+		if got := x.reach(c.next); got != position(c.want) && (c.want > 0 || !got.IsZero()) {
+			t.Errorf("%+v: %s", c, got)
+		}
 	}
 }
 

@@ -64,7 +64,7 @@ func (f *follower) adopt(q *upstreamqueue.Queue) {
 
 // begin lets batches go: again items are sent twice, everything before the
 // hand-over has been settled.
-func (f *follower) begin(again int) {
+func (f *follower) begin(again overlap) {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
 	f.begun = true
@@ -188,7 +188,7 @@ func (f *follower) expect(ctx context.Context, rec *backlog.Record) error {
 	if !f.t.hold(f.c, rec) {
 		return f.leave(unreadable, fmt.Errorf("%s was evicted before it was read", rec.End))
 	}
-	e := entry{left: n, again: both, end: rec.End, at: time.Now()}
+	e := entry{left: n, again: both, unsure: both, end: rec.End, at: time.Now()}
 	e.outcome.Delivered = remotewrite.Samples(s.Items)
 	e.outcome.Doubt(seriesLost, s.Unknown)
 	for reason, filtered := range s.Filtered() {

@@ -73,7 +73,8 @@ func (t *destination) handOver(ctx context.Context, c *cursor) (*follower, error
 	e := inForce.WithBatchSize(t.queueSize())
 	f := newFollower(t, c, e, from)
 	// The queue's time lies ahead: what is sent again if it were now, is then.
-	if _, samples, err := f.countAgain(from, time.Now().UnixMilli()); err == nil && samples > 0 && t.refusesAgain() {
+	now := time.Now().UnixMilli()
+	if again, err := f.countAgain(from, now, now); err == nil && again.samples > 0 && t.refusesAgain() {
 		return nil, t.wouldSendAgain(from)
 	}
 	q, err := t.queues.Start(ctx, e.Config, e.External, upstreamqueue.Observer{Before: f.before, After: f.after})
@@ -85,12 +86,12 @@ func (t *destination) handOver(ctx context.Context, c *cursor) (*follower, error
 		f.end()
 		return nil, t.notHandedOver(segmentCut, nil)
 	}
-	again, samples, err := f.countAgain(from, f.notSentUpTo)
+	again, err := f.countAgain(from, f.notSentUpTo, f.sentIfAfter)
 	if err != nil {
 		f.end()
 		return nil, t.notHandedOver(queueFailed, fmt.Errorf("cannot read what the queue sends again: %w", err))
 	}
-	if samples > 0 && t.refusesAgain() {
+	if again.samples > 0 && t.refusesAgain() {
 		f.end()
 		return nil, t.wouldSendAgain(from)
 	}
@@ -134,12 +135,18 @@ func (t *destination) refusesAgain() bool {
 	return t.machine.partial == partialRolledBack || t.machine.partial == partialUnknown && t.doubtful != nil
 }
 
-// countAgain counts the items in [S, to) that a queue which sends nothing up to a
-// time, in milliseconds, sends although they have been delivered, and how many of
-// them are samples: no endpoint refuses a request for exemplars that it has.
-func (f *follower) countAgain(to backlog.Position, notSentUpTo int64) (items, samples int, err error) {
+// overlap is what a queue sends although it has been delivered.
+type overlap struct {
+	items   int
+	samples int // of items: no endpoint refuses a request for exemplars that it has
+	unsure  int // of items: perhaps it does not send them
+}
+
+// countAgain counts the items in [S, to) that a queue sends which sends nothing up to
+// one time, in milliseconds, and all behind another.
+func (f *follower) countAgain(to backlog.Position, notSentUpTo, sentIfAfter int64) (again overlap, err error) {
 	if to.Offset == 0 {
-		return 0, 0, nil
+		return again, nil
 	}
 	r := f.t.store.NewReader(backlog.Position{Generation: to.Generation, Segment: to.Segment})
 	defer r.Close()
@@ -148,11 +155,11 @@ func (f *follower) countAgain(to backlog.Position, notSentUpTo int64) (items, sa
 		rec, err := r.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return items, samples, nil
+			return again, nil
 		case err != nil:
-			return 0, 0, err
+			return overlap{}, err
 		case rec.Pos.Compare(to) >= 0 && !rec.Context:
-			return items, samples, nil
+			return again, nil
 		case rec.Kind != backlog.Data || rec.Context:
 			continue
 		}
@@ -162,10 +169,14 @@ func (f *follower) countAgain(to backlog.Position, notSentUpTo int64) (items, sa
 		for _, it := range s.Items {
 			switch {
 			case it.Kind == remotewrite.Exemplar:
-				items++
+				again.items++
+			case it.T > sentIfAfter:
+				again.items++
+				again.samples++
 			case it.T > notSentUpTo:
-				items++
-				samples++
+				again.items++
+				again.samples++
+				again.unsure++
 			}
 		}
 	}

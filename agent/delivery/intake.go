@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
@@ -21,6 +22,7 @@ import (
 type intake struct {
 	next      storage.AppendableV2
 	newcomers *newcomers
+	sizes     scrapeSizes
 	book      *ledger.Book
 	refusing  func() bool
 	// failed is told of a commit that failed: upstream's pooled appender is
@@ -50,7 +52,8 @@ func (in *intake) AppenderV2(ctx context.Context) storage.AppenderV2 {
 	if in.refusing() || in.broken.Load() {
 		return &refusingAppender{book: in.book, committed: in.committed}
 	}
-	return &appender{AppenderV2: in.next.AppenderV2(ctx), in: in}
+	target, _ := scrape.TargetFromContext(ctx)
+	return &appender{AppenderV2: in.next.AppenderV2(ctx), in: in, target: target}
 }
 
 // atRest calls f while nothing is being committed, with the WAL's end.
@@ -87,6 +90,7 @@ type appender struct {
 	storage.AppenderV2
 
 	in       *intake
+	target   *scrape.Target // nil where no target is scraped
 	n        uint64
 	rejected map[string]uint64 // by reason; nil as a rule
 	// offender is the target of the first series that was refused.
@@ -196,9 +200,12 @@ func (a *appender) Commit() error {
 
 // count enters what the scrape had besides the samples that were appended.
 func (a *appender) count() {
+	size := a.n
 	for reason, n := range a.rejected {
 		a.in.book.Reject(reason, n)
+		size += n
 	}
+	a.in.sizes.note(a.target, size, time.Now())
 	a.in.newcomers.dropped(a.rejected, a.offender)
 	a.in.committed()
 }

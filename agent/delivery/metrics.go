@@ -35,7 +35,8 @@ var (
 
 var (
 	descSeriesMax = prometheus.NewDesc("opstrace_agent_limits_max_series", "Series above which new ones are dropped; 0 when there is no such limit.", nil, nil)
-	descShedding  = prometheus.NewDesc("opstrace_agent_limits_shedding", "1 while new series are dropped because the memory is nearly used up.", nil, nil)
+	descMemory    = prometheus.NewDesc("opstrace_agent_limits_memory_seconds_total", "How long something was done because the memory was nearly used up, by the last stage that was reached.", []string{"stage"}, nil)
+	descStage     = prometheus.NewDesc("opstrace_agent_limits_memory_stage", "1 for the stage that the use of memory has reached, 0 for the others.", []string{"stage"}, nil)
 	descDropped   = prometheus.NewDesc("opstrace_agent_limits_dropped_samples_total", "Samples of series that were dropped because of a limit, by reason.", []string{"reason"}, nil)
 	descWorst     = prometheus.NewDesc("opstrace_agent_limits_worst_targets_dropped_samples", "Samples dropped of the targets of which most are being dropped, by reason.", []string{"reason", "target_job", "target_instance"}, nil)
 )
@@ -54,7 +55,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descState, descPending, descBytes, descOldest, descRate, descLastSuccess,
 		descAppended, descNot, descRejected, descDelivered, descRefused, descFiltered, descUncertain, descEvicted, descLost, descDamaged, descStretches,
-		descSeriesMax, descShedding, descDropped, descWorst,
+		descSeriesMax, descMemory, descStage, descDropped, descWorst,
 		descKept, descForgotten,
 	} {
 		ch <- d
@@ -113,12 +114,17 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 
 func (c collector) collectLimits(ch chan<- prometheus.Metric) {
 	l := c.limits()
-	shedding := 0.0
-	if l.Shedding {
-		shedding = 1
-	}
 	ch <- prometheus.MustNewConstMetric(descSeriesMax, prometheus.GaugeValue, float64(l.MaxSeries))
-	ch <- prometheus.MustNewConstMetric(descShedding, prometheus.GaugeValue, shedding)
+	for stage, seconds := range l.MemorySeconds {
+		ch <- prometheus.MustNewConstMetric(descMemory, prometheus.CounterValue, seconds, stage)
+	}
+	for _, stage := range stages {
+		reached := 0.0
+		if stage.name == l.Memory {
+			reached = 1
+		}
+		ch <- prometheus.MustNewConstMetric(descStage, prometheus.GaugeValue, reached, stage.name)
+	}
 	for reason, n := range l.Dropped {
 		ch <- prometheus.MustNewConstMetric(descDropped, prometheus.CounterValue, float64(n), reason)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,9 +31,7 @@ type newcomers struct {
 	series func() uint64 // that the WAL's storage holds
 	known  storage.ExemplarAppenderV2
 	drops  *drops
-
-	// pressed: the memory is nearly used up.
-	pressed atomic.Bool
+	memory *memory
 
 	// mtx is held from looking at the number of series until the new one counts,
 	// or two targets at once would both get the last place. Only memory is
@@ -69,7 +66,7 @@ func (n *newcomers) refuse(ls labels.Labels, scraped uint64, reported bool) stri
 		return ""
 	case n.limits.MaxSeries > 0 && n.series() >= ceiling(n.limits.MaxSeries, scraped < small):
 		reason = reasonMaxSeries
-	case n.pressed.Load() && scraped >= min(small, anyHost):
+	case n.memory.now() >= ShedSeries && scraped >= min(small, anyHost):
 		reason = reasonMemory
 	default:
 		return ""
@@ -112,13 +109,6 @@ func (n *newcomers) dropped(rejected map[string]uint64, target targetName) {
 			n.drops.add(reason, target, count, time.Now())
 		}
 	}
-}
-
-// look is called every second.
-func (n *newcomers) look() {
-	live, limit := memoryInUse()
-	n.pressed.Store(pressed(n.pressed.Load(), live, limit))
-	n.drops.tick(time.Now())
 }
 
 // checkLabels returns the reason for which a series is refused whatever there is

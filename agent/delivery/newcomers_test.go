@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -133,7 +131,7 @@ func TestShedding(t *testing.T) {
 	r.options.Limits.MaxSeries = 32
 	r.open()
 	r.scrape(3, r.next())
-	r.delivery.intake.newcomers.pressed.Store(true)
+	r.press(ShedSeries)
 	app := r.append.AppenderV2(t.Context())
 	for i, c := range []struct {
 		ls    labels.Labels
@@ -164,7 +162,7 @@ func TestSheddingBelowAnyCeiling(t *testing.T) {
 		r := newRig(t, agenttest.Manners{})
 		r.options.Limits.MaxSeries = ceiling
 		r.open()
-		r.delivery.intake.newcomers.pressed.Store(true)
+		r.press(ShedSeries)
 		at := r.next()
 		app := r.append.AppenderV2(t.Context())
 		for i := range 2 * anyHost {
@@ -176,31 +174,6 @@ func TestSheddingBelowAnyCeiling(t *testing.T) {
 		if l := r.awaitSettled("one"); l.Rejected["memory"] != anyHost || l.Delivered != anyHost {
 			t.Errorf("ceiling %d: %+v", ceiling, l)
 		}
-	}
-}
-
-func TestPressed(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		was         bool
-		live, limit uint64
-		want        bool
-	}{
-		{false, 70, 100, false},
-		{false, 76, 100, true},
-		{true, 76, 100, true},
-		{true, 61, 100, true},
-		{true, 60, 100, false},
-		{true, 1 << 40, math.MaxInt64, false},
-		{false, 1 << 40, math.MaxInt64, false},
-	} {
-		if got := pressed(c.was, c.live, c.limit); got != c.want {
-			t.Errorf("%+v: %v", c, got)
-		}
-	}
-	runtime.GC() // before the first, nothing is known to live
-	if live, limit := memoryInUse(); live == 0 || limit == 0 {
-		t.Errorf("live %d, limit %d", live, limit)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,8 +48,9 @@ type rig struct {
 	append   storage.AppendableV2
 	refs     map[string]storage.SeriesRef
 	stopRun  func()
-	last     time.Time // of the samples appended so far
-	wentBack time.Time // what TimeWentBack is told; zero: nothing
+	last     time.Time     // of the samples appended so far
+	live     atomic.Uint64 // percent of the memory
+	wentBack time.Time     // what TimeWentBack is told; zero: nothing
 }
 
 // newRig has one destination, "one"; nothing is open yet.
@@ -128,6 +130,7 @@ func (r *rig) open() {
 	if r.delivery, err = New(d); err != nil {
 		r.t.Fatal(err)
 	}
+	r.delivery.memory.inUse = func() (live, limit uint64) { return r.live.Load(), 100 }
 	opts := agentdb.DefaultOptions()
 	opts.WALSegmentSize = r.backlog.SegmentSize()
 	opts.WALCompression = compression.Snappy
@@ -154,6 +157,12 @@ func (r *rig) open() {
 	running.Go(func() { _ = r.delivery.Run(ctx) })
 	r.stopRun = func() { cancel(); running.Wait() }
 	r.t.Cleanup(r.close)
+}
+
+// press uses so much memory that a stage is reached.
+func (r *rig) press(stage Pressure) {
+	r.live.Store(stages[stage].begin + 1)
+	r.delivery.memory.look(time.Now())
 }
 
 func (r *rig) apply() {

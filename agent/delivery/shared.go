@@ -27,6 +27,7 @@ type shared struct {
 	gone    *absences
 	intake  *intake
 	catchUp *catchUpRate
+	memory  *memory
 	logger  log.Logger
 	slogger *slog.Logger
 

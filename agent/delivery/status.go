@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -76,8 +77,15 @@ type LimitsStatus struct {
 	Series uint64 `json:"series"`
 	// MaxSeries above which new ones are dropped; 0: no ceiling.
 	MaxSeries uint64 `json:"maxSeries"`
-	// Shedding: the memory is nearly used up, and new series are dropped.
-	Shedding bool `json:"shedding"`
+	// Memory is the stage of pressure: "relaxed", or what is done because the memory
+	// is nearly used up.
+	Memory string `json:"memory"`
+	// MemorySeconds is how long each stage has been in force in this run.
+	MemorySeconds map[string]float64 `json:"memorySeconds"`
+	// Skipped targets are not scraped because the memory is nearly used up.
+	Skipped []Skipped `json:"skipped,omitempty"`
+	// SkippedScrapes in this run.
+	SkippedScrapes uint64 `json:"skippedScrapes"`
 	// Dropped samples in this run, by reason. They are in the ledgers' term
 	// rejected.
 	Dropped map[string]uint64 `json:"dropped"`
@@ -86,10 +94,36 @@ type LimitsStatus struct {
 	Worst map[string][]Offender `json:"worst"`
 }
 
-// Problem says in a sentence what is being dropped and of whom, the same on the
-// page and in the terminal; "" when nothing is.
+// Skipped is a target that is not scraped for now.
+type Skipped struct {
+	Job      string    `json:"job"`
+	Instance string    `json:"instance"`
+	Samples  uint64    `json:"samples"` // that it had last
+	Since    time.Time `json:"since"`
+}
+
+// Problem says in a sentence or two what is not taken and of whom, the same on the
+// page and in the terminal; "" when all is.
 func (l *LimitsStatus) Problem() string {
-	if l == nil || len(l.Worst) == 0 {
+	if l == nil {
+		return ""
+	}
+	problems := []string{}
+	if len(l.Skipped) > 0 {
+		var names []string
+		for _, s := range l.Skipped {
+			names = append(names, fmt.Sprintf("%s/%s (%d samples)", cmp.Or(s.Job, "-"), cmp.Or(s.Instance, "-"), s.Samples))
+		}
+		problems = append(problems, "the memory is nearly used up, not scraped for now: "+strings.Join(names, ", "))
+	}
+	if dropped := l.droppedOf(); dropped != "" {
+		problems = append(problems, dropped)
+	}
+	return strings.Join(problems, "; ")
+}
+
+func (l *LimitsStatus) droppedOf() string {
+	if len(l.Worst) == 0 {
 		return ""
 	}
 	var parts []string
@@ -118,7 +152,7 @@ func (l *LimitsStatus) explain(reason string) string {
 }
 
 func (n *newcomers) status() LimitsStatus {
-	s := LimitsStatus{MaxSeries: n.limits.MaxSeries, Shedding: n.pressed.Load()}
+	s := LimitsStatus{MaxSeries: n.limits.MaxSeries, Memory: n.memory.now().String(), MemorySeconds: n.memory.lasted()}
 	if n.series != nil {
 		s.Series = n.series()
 	}

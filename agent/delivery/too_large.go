@@ -64,11 +64,12 @@ func (t *destination) outgrown(size int) bool {
 	return size < t.endpoint.BatchSize() && (t.requests.limit == 0 || t.requests.due(time.Now()))
 }
 
-// most is how many items a request of the backlog may hold.
+// most is how many items a request of the backlog may hold: fewer when the endpoint
+// finds requests too large, or memory is short.
 func (d *sender) most() int {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
-	return d.requests.most(batchFactor * d.endpoint.BatchSize())
+	return d.memory.shrunk(d.requests.most(batchFactor * d.endpoint.BatchSize()))
 }
 
 // tooLargeInRow is how many 413s in a row there were.
