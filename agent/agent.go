@@ -27,6 +27,7 @@ type Agent struct {
 	slogger *slog.Logger
 	tracing tracing
 	clock   *clock
+	judge   *judge
 	// clockAwaited: a run has waited for the clock. Used by Run only.
 	clockAwaited bool
 
@@ -53,6 +54,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{opts: o.withDefaults(), waiting: "starting"}
 	a.slogger = slog.New(slgk.NewGoKitHandler(a.opts.Logger, a.opts.LogLevel))
 	a.clock = newClock(a.opts.Logger, systemClock())
+	a.judge = &judge{logger: a.opts.Logger}
 	return a, nil
 }
 
@@ -78,6 +80,7 @@ func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
 	watched, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { a.clock.watch(watched) })
+	watching.Go(func() { a.watchProblems(watched) })
 	defer watching.Wait()
 	defer cancel()
 	for {
@@ -183,7 +186,7 @@ func (a *Agent) ScrapeManager() *scrape.Manager {
 // Gatherer gathers the metrics of the agent and of the current run.
 func (a *Agent) Gatherer() prometheus.Gatherer {
 	own := prometheus.NewRegistry()
-	own.MustRegister(a.clock.steps)
+	own.MustRegister(a.clock.steps, problems{a.Status})
 	return prometheus.Gatherers{own, prometheus.GathererFunc(func() (metrics, error) {
 		if r := a.current(); r != nil {
 			return r.gatherer.Gather()
@@ -194,12 +197,19 @@ func (a *Agent) Gatherer() prometheus.Gatherer {
 
 // Status of the storage and of every destination.
 func (a *Agent) Status() Status {
+	s, targets := a.state()
+	s.Verdict = a.judge.verdict(time.Now(), &s, targets)
+	return s
+}
+
+// state is the status without a verdict, and what is being scraped.
+func (a *Agent) state() (s Status, targets map[string][]*scrape.Target) {
 	a.mtx.Lock()
-	s := Status{Ready: a.ready, Started: a.started, Waiting: a.waiting, Clock: a.clock.last(), Destinations: []delivery.Status{}}
+	s = Status{Ready: a.ready, Started: a.started, Waiting: a.waiting, Clock: a.clock.last(), Destinations: []delivery.Status{}}
 	r := a.run
 	a.mtx.Unlock()
 	if r == nil {
-		return s
+		return s, nil
 	}
 	s.Destinations = r.delivery.Status()
 	limits := r.delivery.Limits()
@@ -208,7 +218,7 @@ func (a *Agent) Status() Status {
 	s.Storage = r.storageStatus(limits.Series)
 	s.StoppedJobs = r.stoppedJobs()
 	s.Kept, s.ForgottenSamples = r.delivery.Kept(), r.delivery.Forgotten()
-	return s
+	return s, r.scrape.TargetsActive()
 }
 
 // ErrNotReady is the answer of an agent that is starting or stopping.

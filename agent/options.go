@@ -8,6 +8,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/limits"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
 
 // Options hold what cannot be reloaded. The zero value of a field means the
@@ -109,8 +110,10 @@ func (o Options) withDefaults() Options {
 
 // Status is the agent's state at one moment.
 type Status struct {
-	Ready   bool      `json:"ready"`
-	Started time.Time `json:"started"`
+	// Verdict is what the state means.
+	Verdict verdict.Verdict `json:"verdict"`
+	Ready   bool            `json:"ready"`
+	Started time.Time       `json:"started"`
 	// Waiting says why scraping has not begun; empty once it has.
 	Waiting string `json:"waiting,omitempty"`
 	// Clock tells of steps of the wall clock; nil: there was none.

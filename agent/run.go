@@ -64,6 +64,9 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	if err != nil {
 		return openingFailed(err, a.opened)
 	}
+	if !a.opened && r.delivery.Crashed() {
+		a.judge.noteUnclean()
+	}
 	a.opened = true
 	a.tellUnwritable(r.store.Unwritable())
 	defer func() { err = errors.Join(err, r.closeStorage()) }()

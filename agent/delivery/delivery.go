@@ -147,6 +147,9 @@ func (d *Delivery) crashed() bool {
 	return !d.opts.Saved.Clean || d.opts.Saved.Generation < d.store.Generation()-1
 }
 
+// Crashed reports whether there was a run before this one that did not end in order.
+func (d *Delivery) Crashed() bool { return d.store.Generation() > 1 && d.crashed() }
+
 // count returns the samples of earlier runs on disk from a position on.
 func (d *Delivery) count(from backlog.Position) uint64 {
 	n, err := d.store.Count(from, backlog.Position{Generation: d.store.Generation()})

@@ -2,7 +2,11 @@
 // page and in a terminal.
 package number
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
 
 // Group groups the digits of n by three: 1,234,567.
 func Group(n uint64) string {
@@ -11,4 +15,31 @@ func Group(n uint64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// Duration rounds to the largest unit of which there are at least two, from
+// days to milliseconds.
+func Duration(d time.Duration) string {
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if d >= 2*u.unit {
+			return fmt.Sprintf("%d %s", d.Round(u.unit)/u.unit, u.name)
+		}
+	}
+	return fmt.Sprintf("%d ms", d.Round(time.Millisecond)/time.Millisecond)
+}
+
+// Bytes in binary units.
+func Bytes(n int64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/1024, 0
+	for f >= 1023.95 && i < 3 { // rounded, it would read 1024.0
+		f /= 1024
+		i++
+	}
+	return fmt.Sprintf("%.1f %s", f, []string{"KiB", "MiB", "GiB", "TiB"}[i])
 }

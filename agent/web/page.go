@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
 
 // pageView is everything the page shows.
@@ -24,7 +26,9 @@ type pageView struct {
 	Host         string
 	Version      string
 	Started      time.Time
-	Verdict      verdict
+	Verdict      verdict.Verdict
+	Level        string // of the verdict: good, warn or bad
+	Well         string // said where there are no problems
 	Status       agent.Status
 	Storage      storageView
 	Destinations []destinationView
@@ -92,7 +96,8 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 		}
 	}
 	slices.SortStableFunc(v.Destinations, func(a, b destinationView) int { return severity[b.Level] - severity[a.Level] })
-	v.Verdict = judge(st, v.Destinations, v.Targets.Total)
+	v.Verdict, v.Level = st.Verdict, sign(st.Verdict.Level)
+	v.Well = fmt.Sprintf("%s up to date, %s up.", plural(len(v.Destinations), "destination", "destinations"), plural(v.Targets.Total.Up, "target", "targets"))
 	v.Runtime = s.runtime(now)
 	text, err := s.configText()
 	if err != nil {

@@ -1,8 +1,10 @@
 package web
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,6 +22,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -29,63 +32,29 @@ func before(d time.Duration) *time.Time {
 	return &at
 }
 
+// TestVerdict: the page says what the verdict says, the worst first, with the hint,
+// and nothing of its own.
 func TestVerdict(t *testing.T) {
-	live := delivery.Status{Name: "a", State: delivery.Live, LastSuccess: before(time.Second)}
-	retrying := live
-	retrying.LastError, retrying.LastErrorAt = "502", before(0)
-	behind := delivery.Status{Name: "b", State: delivery.Behind, BacklogSamples: 10, ETASeconds: 40, OldestUnsent: before(5 * time.Minute), LastSuccess: before(time.Second)}
-	stuck := behind
-	stuck.ETASeconds = -1
-	caughtUp := behind
-	caughtUp.OldestUnsent = before(time.Second)
-	failing := behind
-	failing.LastError, failing.LastErrorAt = "401 Unauthorized", before(0)
-	recovered := live
-	recovered.LastError, recovered.LastErrorAt = "502", before(time.Hour)
-	ready := agent.Status{Ready: true}
-	hogged := &delivery.LimitsStatus{MaxSeries: 10, Worst: map[string][]delivery.Offender{
-		"max_series": {{Job: "j", Instance: "a", Dropped: 5}, {Instance: "c", Dropped: 1}}, "memory": {{Job: "j", Instance: "b", Dropped: 7}},
-	}}
-	up := targetCounts{Up: 3}
-
-	for name, tc := range map[string]struct {
-		status       agent.Status
-		destinations []delivery.Status
-		targets      targetCounts
-		lost         uint64
-		level, title string
-		line         string
-	}{
-		"well":      {ready, []delivery.Status{live}, up, 0, "good", "All is well", "1 destination up to date, 3 targets up."},
-		"recovered": {ready, []delivery.Status{recovered}, up, 0, "good", "All is well", ""},
-		"retrying":  {ready, []delivery.Status{retrying}, up, 0, "warn", "Trouble with a", "a answered with an error; the agent tries again."},
-		"behind":    {ready, []delivery.Status{live, behind}, up, 0, "warn", "Catching up", "b gets the backlog of 5 min: done in 40 s."},
-		"caught up": {ready, []delivery.Status{caughtUp}, up, 0, "good", "All is well", ""},
-		"stuck":     {ready, []delivery.Status{stuck}, up, 0, "warn", "Catching up", "b gets the backlog of 5 min: done never at this rate."},
-		"failing":   {ready, []delivery.Status{live, behind, failing}, up, 0, "bad", "Not delivering to b", "b does not take samples: they are kept on disk, the oldest for 5 min."},
-		"lost":      {ready, []delivery.Status{live}, up, 1234, "warn", "Samples were lost", "1,234 samples for a were, or may have been, refused or deleted unsent in the last hour."},
-		"disk full": {agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true}}, []delivery.Status{live}, up, 0, "bad", "The disk is full", "New samples are refused until there is room."},
-		"too many series": {agent.Status{Ready: true, Limits: hogged}, []delivery.Status{live}, up, 0, "warn", "Series are dropped",
-			"Series are dropped, most of these targets (samples): new ones above --limits.max-series=10: j/a (5), -/c (1); new ones, because the memory is nearly used up: j/b (7)."},
-		"unwritable":  {agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true, Unwritable: "no space left on device"}}, []delivery.Status{live}, up, 0, "bad", "The disk cannot be written", "New samples are refused until it can, what is on disk is delivered: no space left on device."},
-		"clock back":  {agent.Status{Ready: true, Clock: &agent.ClockStatus{Steps: 1, LastStepSeconds: -7200, Recent: true}}, []delivery.Status{live}, up, 0, "warn", "The clock was set back", "It was set by 2 h. An endpoint may refuse samples until it has caught up."},
-		"clock ahead": {agent.Status{Ready: true, Clock: &agent.ClockStatus{Steps: 1, LastStepSeconds: 7200, Recent: true}}, []delivery.Status{live}, up, 0, "good", "All is well", ""},
-		"clock was":   {agent.Status{Ready: true, Clock: &agent.ClockStatus{Steps: 1, LastStepSeconds: -7200}}, []delivery.Status{live}, up, 0, "good", "All is well", ""},
-		"target down": {ready, []delivery.Status{live}, targetCounts{Up: 2, Down: 1}, 0, "warn", "1 of 3 targets down", "1 target does not answer as it should."},
-		"no targets":  {ready, []delivery.Status{live}, targetCounts{Dropped: 2}, 0, "warn", "No targets", ""},
-		"nowhere":     {ready, nil, up, 0, "warn", "Nowhere to deliver to", ""},
-		"gone": {agent.Status{Ready: true, Kept: []delivery.Kept{{Name: "b", BacklogSamples: 1234, Until: noon}}}, []delivery.Status{live}, up, 0, "warn", "b is gone",
-			"The configuration does not name b any more: 1,234 samples are kept for it until " + formatStamp(noon) + "."},
-		"stopped job": {agent.Status{Ready: true, StoppedJobs: []agent.StoppedJob{{Job: "j", Err: "no ca.pem"}}}, []delivery.Status{live}, up, 0, "warn", "A scrape job is left out", "j is not scraped: no ca.pem"},
-		"starting":    {agent.Status{Waiting: "for the clock"}, nil, targetCounts{}, 0, "warn", "Not scraping yet", "Waiting: for the clock"},
+	for want, v := range map[string]verdict.Verdict{
+		"good": {Level: verdict.Good, Headline: "All is well", Problems: []verdict.Problem{{Kind: verdict.UncleanEnd, Level: verdict.Note, Text: "It ended"}}},
+		"warn": {Level: verdict.Unconfirmed, Headline: "a has not acknowledged anything yet", Problems: []verdict.Problem{{Kind: verdict.Unproven, Level: verdict.Unconfirmed, Text: "a has not acknowledged anything yet"}}},
+		"bad": {Level: verdict.Bad, Headline: "a takes nothing: <no> (and 1 more)", Problems: []verdict.Problem{
+			{Kind: verdict.NotDelivering, Level: verdict.Bad, Text: "a takes nothing: <no>", Hint: "ask <it>"},
+			{Kind: verdict.TargetsDown, Level: verdict.Warn, Text: "1 of 3 targets is down", Hint: "look"},
+		}},
 	} {
-		var views []destinationView
-		for _, d := range tc.destinations {
-			views = append(views, viewDestination(noon, d, lastHour{Lost: tc.lost}))
+		var body bytes.Buffer
+		if err := pageTemplate.ExecuteTemplate(&body, "verdict", pageView{Verdict: v, Level: sign(v.Level), Well: "1 destination up to date."}); err != nil {
+			t.Fatal(err)
 		}
-		v := judge(tc.status, views, tc.targets)
-		if v.Level != tc.level || v.Title != tc.title || tc.line != "" && v.Lines[0] != tc.line {
-			t.Errorf("%s: %+v", name, v)
+		got := html.UnescapeString(body.String())
+		if !strings.Contains(got, `class="verdict `+want+`"`) || !strings.Contains(got, "<h1>"+v.Headline+"</h1>") {
+			t.Errorf("%s: %s", want, got)
+		}
+		for i, p := range v.Problems {
+			if i > 0 && !strings.Contains(got, p.Text+".") || p.Hint != "" && !strings.Contains(got, "Hint: "+p.Hint+".") {
+				t.Errorf("%s: %+v is not in %s", want, p, got)
+			}
 		}
 	}
 }

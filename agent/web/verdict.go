@@ -2,16 +2,14 @@ package web
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
-	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/agent/redact"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
 
 // destinationView is one destination as the page shows it.
@@ -123,74 +121,18 @@ func reasons(m map[string]uint64) []reason {
 // a while although it has caught up.
 const upToDate = 10 * time.Second
 
-// verdict is the answer to the first question: does it work?
-type verdict struct {
-	Level string // good, warn or bad
-	Title string
-	Lines []string
+// sign is the level of a verdict as the page draws it.
+func sign(l verdict.Level) string {
+	switch l {
+	case verdict.Good, verdict.Note:
+		return "good"
+	case verdict.Bad:
+		return "bad"
+	}
+	return "warn"
 }
 
 var severity = map[string]int{"good": 0, "warn": 1, "bad": 2}
-
-// judge finds everything that needs a person; the worst becomes the title.
-func judge(st agent.Status, destinations []destinationView, n targetCounts) verdict {
-	type finding struct{ level, title, line string }
-	var found []finding
-	note := func(level, title, line string) { found = append(found, finding{level, title, line}) }
-	if !st.Ready {
-		note("warn", "Not scraping yet", "Waiting: "+cmp.Or(st.Waiting, "starting"))
-	}
-	switch {
-	case st.Storage.Unwritable != "":
-		note("bad", "The disk cannot be written", "New samples are refused until it can, what is on disk is delivered: "+st.Storage.Unwritable+".")
-	case st.Storage.Refusing:
-		note("bad", "The disk is full", "New samples are refused until there is room.")
-	}
-	if p := st.Limits.Problem(); p != "" {
-		note("warn", "Series are dropped", redact.Text(strings.ToUpper(p[:1])+p[1:]+"."))
-	}
-	if st.Clock.Back() {
-		note("warn", "The clock was set back", fmt.Sprintf("It was set by %s. An endpoint may refuse samples until it has caught up.", formatDuration(st.Clock.By())))
-	}
-	for _, d := range destinations {
-		switch {
-		case d.Kind == "failing":
-			note("bad", "Not delivering to "+d.Name, fmt.Sprintf("%s does not take samples: they are kept on disk, the oldest for %s.", d.Name, formatDuration(d.Age)))
-		case d.Kind == "retrying":
-			note("warn", "Trouble with "+d.Name, d.Name+" answered with an error; the agent tries again.")
-		case d.State == delivery.Behind && d.Age >= upToDate:
-			note("warn", "Catching up", fmt.Sprintf("%s gets the backlog of %s: done %s.", d.Name, formatDuration(d.Age), cmp.Or(d.ETA, "soon")))
-		}
-		if d.Hour.Lost > 0 {
-			note("warn", "Samples were lost", fmt.Sprintf("%s samples for %s were, or may have been, refused or deleted unsent in the last hour.", number.Group(d.Hour.Lost), d.Name))
-		}
-	}
-	for _, j := range st.StoppedJobs {
-		note("warn", "A scrape job is left out", fmt.Sprintf("%s is not scraped: %s", j.Job, redact.Text(j.Err)))
-	}
-	for _, k := range st.Kept {
-		note("warn", k.Name+" is gone", fmt.Sprintf("The configuration does not name %s any more: %s samples are kept for it until %s.", k.Name, number.Group(k.BacklogSamples), formatStamp(k.Until)))
-	}
-	if st.Ready && len(destinations) == 0 {
-		note("warn", "Nowhere to deliver to", "The configuration has no remote_write and no opstrace block.")
-	}
-	if n.Down > 0 {
-		note("warn", fmt.Sprintf("%d of %d targets down", n.Down, n.Active()), plural(n.Down, "target does", "targets do")+" not answer as it should.")
-	}
-	if st.Ready && n.Active() == 0 {
-		note("warn", "No targets", "Nothing is scraped: service discovery found no targets, or relabelling dropped all.")
-	}
-	if len(found) == 0 {
-		return verdict{"good", "All is well", []string{fmt.Sprintf("%s up to date, %s up.",
-			plural(len(destinations), "destination", "destinations"), plural(n.Up, "target", "targets"))}}
-	}
-	slices.SortStableFunc(found, func(a, b finding) int { return severity[b.level] - severity[a.level] })
-	v := verdict{Level: found[0].level, Title: found[0].title}
-	for _, f := range found {
-		v.Lines = append(v.Lines, f.line)
-	}
-	return v
-}
 
 func plural(n int, one, many string) string {
 	if n == 1 {

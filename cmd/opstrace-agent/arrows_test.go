@@ -27,20 +27,23 @@ const (
 // stands for a package and all below. Tests may import what they like.
 var arrows = map[string][]string{
 	"cmd/opstrace-agent": {
-		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/web", "scrapeconfig", "cmd/opstrace-agent/internal/...",
+		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/verdict", "agent/web", "scrapeconfig", "cmd/opstrace-agent/internal/...",
 	},
 	"cmd/opstrace-agent/internal/golden":      nil,
-	"cmd/opstrace-agent/internal/human":       {"agent/number"},
+	"cmd/opstrace-agent/internal/human":       {"agent/number", "agent/redact"},
 	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},
 	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "cmd/opstrace-agent/internal/human"},
-	"cmd/opstrace-agent/internal/status":      {"agent", "agent/delivery/...", "agent/number", "cmd/opstrace-agent/internal/human"},
+	"cmd/opstrace-agent/internal/status":      {"agent", "agent/verdict", "agent/delivery/...", "agent/number", "cmd/opstrace-agent/internal/human"},
 	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection"},
 
 	// The admin face shows what the agent's status says, and reads no files of its own.
-	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/redact"},
+	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/redact", "agent/verdict"},
 	"agent/web/browser": nil,
 
-	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact"},
+	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact", "agent/verdict"},
+
+	// A judgement of facts, without looking for any.
+	"agent/verdict": {"agent/delivery/...", "agent/number", "agent/redact"},
 
 	"agent/delivery":               {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact"},
 	"agent/delivery/ledger":        {"agent/backlog"},

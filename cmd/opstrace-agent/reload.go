@@ -128,6 +128,7 @@ func (p *process) reload(source string) error {
 	err := p.replaceConfig()
 	p.metrics.reloaded(err)
 	if err != nil {
+		p.agent.NoteReload(redact.Text(err.Error()), hintOf(err))
 		keyvals := []any{"msg", "Cannot reload the configuration; the old one keeps running", "source", source, "err", err}
 		if hint := hintOf(err); hint != "" {
 			keyvals = append(keyvals, "hint", hint)
@@ -140,6 +141,7 @@ func (p *process) reload(source string) error {
 		return withHint(err)
 	}
 	p.refusal = ""
+	p.agent.NoteReload("", "")
 	level.Info(p.logger).Log("msg", "Configuration reloaded", "source", source, "duration", time.Since(start))
 	return nil
 }

@@ -52,7 +52,7 @@ func (c *cli) status(flags *statusFlags, now func() time.Time) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
 	defer cancel()
-	view, askErr := status.Ask(ctx, client, base, now)
+	view, askErr := status.Ask(ctx, client, base)
 	if flags.json {
 		text, err := json.MarshalIndent(view, "", "  ")
 		if err != nil {

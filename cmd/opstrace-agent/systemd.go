@@ -72,8 +72,10 @@ func (s *systemd) loop(ctx context.Context) error {
 			// runs a timer now and then.
 			if err := s.agent.Alive(watchdog); err != nil {
 				level.Error(s.logger).Log("msg", "No progress; not feeding the watchdog", "err", err)
+				s.agent.NoteStalled(err.Error())
 				continue
 			}
+			s.agent.NoteStalled("")
 			s.notify(daemon.SdNotifyWatchdog)
 		}
 	}
@@ -112,47 +114,29 @@ func (s *systemd) notifyStopping() {
 	s.notify(daemon.SdNotifyStopping + "\nSTATUS=stopping")
 }
 
-// statusLine is the state in one line, like
-// "live: 1, behind: 1 (12 m, 3.1 MiB, ETA 40 s)".
+// statusLine is the state in one line: the verdict's headline and, where that says
+// that all is well or will be, who is in which state.
 func statusLine(s agent.Status, now time.Time) string {
-	switch {
-	case s.Waiting != "":
-		return "waiting: " + s.Waiting
-	case !s.Ready:
-		return "starting"
-	case len(s.Destinations) == 0 && len(s.Kept) > 0:
-		return fmt.Sprintf("scraping, no destination, gone: %d", len(s.Kept))
-	case len(s.Destinations) == 0:
-		return "scraping, no destination"
+	line := s.Verdict.Headline
+	if !s.Verdict.Level.Well() {
+		return line
 	}
 	byState := map[delivery.State][]delivery.Status{}
 	for _, d := range s.Destinations {
 		byState[d.State] = append(byState[d.State], d)
 	}
 	var parts []string
-	switch {
-	case s.Storage.Unwritable != "":
-		parts = append(parts, "disk cannot be written, samples refused: "+s.Storage.Unwritable)
-	case s.Storage.Refusing:
-		parts = append(parts, "disk full, samples refused")
-	}
-	if s.Limits != nil && len(s.Limits.Worst) > 0 {
-		parts = append(parts, "series dropped")
-	}
 	for _, state := range []delivery.State{delivery.Live, delivery.HandingOver, delivery.Behind} {
 		if n := len(byState[state]); n > 0 {
 			parts = append(parts, fmt.Sprintf("%s: %d", state, n))
 		}
 	}
-	line := strings.Join(parts, ", ")
+	if len(parts) == 0 {
+		return line
+	}
+	line += ", " + strings.Join(parts, ", ")
 	if behind := byState[delivery.Behind]; len(behind) > 0 {
 		line += " (" + backlogLine(behind, now) + ")"
-	}
-	if n := len(s.StoppedJobs); n > 0 {
-		line += fmt.Sprintf(", jobs left out: %d", n)
-	}
-	if n := len(s.Kept); n > 0 {
-		line += fmt.Sprintf(", gone: %d", n)
 	}
 	return line
 }

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/prometheus/prometheus/scrape"
 
@@ -28,9 +27,9 @@ type UnreachableError struct {
 
 func (e *UnreachableError) Error() string { return e.Msg }
 
-// Ask asks the agent below a URL and judges the answer. The view is there with
+// Ask asks the agent below a URL. The view is there with
 // an error too, which is an *UnreachableError.
-func Ask(ctx context.Context, client *http.Client, base *url.URL, now func() time.Time) (*View, error) {
+func Ask(ctx context.Context, client *http.Client, base *url.URL) (*View, error) {
 	v := &View{URL: base.Redacted(), Health: Unreachable}
 	err := v.ask(ctx, client, base)
 	if err != nil {
@@ -39,7 +38,7 @@ func Ask(ctx context.Context, client *http.Client, base *url.URL, now func() tim
 		v.Status, v.Targets = nil, nil
 		return v, unreachable
 	}
-	v.judge(now())
+	v.judge()
 	return v, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/number"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 )
 
@@ -24,9 +25,12 @@ const maxFailing = 20
 // is unreachable.
 func (v *View) Print(w io.Writer, now time.Time) error {
 	var b strings.Builder
+	if v.Verdict.Headline != "" {
+		fmt.Fprintf(&b, "%s\n", human.Line(v.Verdict.Headline, 2*maxWords))
+	}
 	fmt.Fprintf(&b, "%s, up for %s\n", v.Health, human.Duration(now.Sub(v.Started)))
-	for _, p := range v.Problems {
-		fmt.Fprintf(&b, "  %s\n", human.Line(p, 2*maxWords))
+	for _, p := range v.Verdict.Problems {
+		printProblem(&b, p, now)
 	}
 	for _, d := range v.Destinations {
 		printDestination(&b, d, now)
@@ -60,6 +64,18 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 	return err
 }
 
+// printProblem leaves out how long it has been so where that is not worth a word.
+func printProblem(b *strings.Builder, p verdict.Problem, now time.Time) {
+	fmt.Fprintf(b, "  %s: %s", p.Level, human.Line(p.Text, 2*maxWords))
+	if lasted := now.Sub(p.Since); lasted >= time.Minute {
+		fmt.Fprintf(b, " (for %s)", human.Duration(lasted))
+	}
+	b.WriteString("\n")
+	if p.Hint != "" {
+		fmt.Fprintf(b, "    hint: %s\n", human.Line(p.Hint, 2*maxWords))
+	}
+}
+
 func line(b *strings.Builder, name, text string) {
 	fmt.Fprintf(b, "  %-13s %s\n", name, text)
 }
@@ -85,7 +101,11 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 		line(b, "last success", ago(*d.LastSuccess, now))
 	}
 	if d.LastErrorAt != nil {
-		line(b, "last error", fmt.Sprintf("%s: %s", ago(*d.LastErrorAt, now), human.Line(d.LastError, maxWords)))
+		over := ""
+		if !failing(d) {
+			over = ", over since"
+		}
+		line(b, "last error", fmt.Sprintf("%s%s: %s", ago(*d.LastErrorAt, now), over, human.Line(d.LastError, maxWords)))
 	}
 	if d.Counting {
 		line(b, "counting", "what an earlier run left: appended and on disk are more than this")

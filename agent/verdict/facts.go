@@ -1,0 +1,98 @@
+package verdict
+
+import (
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+)
+
+// Facts are what an agent knows of itself at one moment.
+type Facts struct {
+	Now, Started time.Time
+	// Ready: it scrapes. Waiting says why not yet; empty: it is starting.
+	Ready   bool
+	Waiting string
+	Storage Storage
+	// SetBack is by how much the clock was set back a short time ago; 0: it was not.
+	SetBack time.Duration
+	Limits  *delivery.LimitsStatus // nil: not known yet
+	// Stalled says what makes no progress; empty: all does.
+	Stalled string
+	// UncleanEnd: the run of the process before did not end in order.
+	UncleanEnd   bool
+	Destinations []Destination
+	Kept         []delivery.Kept
+	StoppedJobs  []Job
+	Targets      Targets
+	Reload       Reload
+}
+
+// Storage is what is on disk, in bytes.
+type Storage struct {
+	Bytes, MaxBytes int64
+	// Growth in bytes a second, over the last minutes.
+	Growth     float64
+	Refusing   bool
+	Unwritable string // why nothing can be written; empty: something can
+}
+
+// Destination is one with what became of its samples lately.
+type Destination struct {
+	delivery.Status
+
+	Recent Recent
+}
+
+// Recent is the change of a ledger's terms in the last Window, or since the process
+// began.
+type Recent struct {
+	Appended, Refused, Uncertain, Evicted, Lost, NotAppended, Rejected uint64
+}
+
+// Window is how long something that is over counts as recent.
+const Window = 15 * time.Minute
+
+// RecentOf returns the terms of now less those of then.
+func RecentOf(then, now ledger.Terms) Recent {
+	less := func(now, then uint64) uint64 {
+		if now < then { // counted anew, as after a crash
+			return 0
+		}
+		return now - then
+	}
+	return Recent{
+		Appended:    less(now.Appended, then.Appended),
+		Refused:     less(total(now.Refused), total(then.Refused)),
+		Uncertain:   less(total(now.Uncertain), total(then.Uncertain)),
+		Evicted:     less(now.Evicted, then.Evicted),
+		Lost:        less(now.Lost, then.Lost),
+		NotAppended: less(now.NotAppended, then.NotAppended),
+		Rejected:    less(total(now.Rejected), total(then.Rejected)),
+	}
+}
+
+func total(byReason map[string]uint64) (n uint64) {
+	for _, samples := range byReason {
+		n += samples
+	}
+	return n
+}
+
+// Job is a scrape job that is left out.
+type Job struct{ Name, Err string }
+
+// Targets counts what is scraped.
+type Targets struct {
+	Up, Down, Unknown int
+	// Failing is one that is down, and FailingErr why.
+	Failing, FailingErr string
+}
+
+// Reload is what is known of the configuration file.
+type Reload struct {
+	// Err is why the last reload was refused; empty: it was not.
+	Err, Hint string
+	// Differs: the file is not what is in force, and has been so for a while.
+	Differs bool
+}

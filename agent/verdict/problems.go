@@ -1,0 +1,217 @@
+package verdict
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/number"
+)
+
+const (
+	// confirmWithin is how long a destination may take to acknowledge anything after
+	// there is something to send.
+	confirmWithin = 45 * time.Second
+	// upToDate is how old a sample may be that a destination does not have before
+	// that is worth a word: after an outage it stays behind for a while although it
+	// has caught up.
+	upToDate = 10 * time.Second
+	// lateAfter is the same for one that is live: a batch waits for its deadline, and
+	// a busy endpoint takes its time.
+	lateAfter = time.Minute
+	// startWithin is how long a start may take.
+	startWithin = time.Minute
+	// muchLost is the part of what was appended from which on a loss is bad.
+	muchLost = 0.01
+)
+
+func (c *collector) start(f Facts) {
+	if f.Ready {
+		return
+	}
+	level := Unconfirmed
+	if f.Now.Sub(f.Started) > startWithin {
+		level = Warn
+	}
+	c.add(NotReady, level, "", "", "Not scraping yet: %s", cmp.Or(f.Waiting, "starting"))
+}
+
+func (c *collector) disk(s Storage) {
+	const byItself = "make room, or mend the file system of --storage.path: the agent takes up by itself"
+	switch {
+	case s.Unwritable != "":
+		c.add(Unwritable, Bad, "", byItself, "The disk cannot be written, new samples are refused: %s", s.Unwritable)
+	case s.Refusing:
+		c.add(DiskFull, Bad, "", byItself, "The disk is full, new samples are refused")
+	}
+}
+
+// process is about the agent itself.
+func (c *collector) process(f Facts) {
+	if f.Stalled != "" {
+		c.add(Stalled, Bad, "", "systemd restarts an agent that makes no progress; the log before that tells what it waited for", "No progress: %s", f.Stalled)
+	}
+	if p := f.Limits.Problem(); p != "" {
+		c.add(LimitReached, Warn, "", "mend these targets, or raise the limit", "%s", strings.ToUpper(p[:1])+p[1:])
+	} else if f.Limits != nil && f.Limits.Memory != "" && f.Limits.Memory != delivery.Relaxed.String() {
+		c.add(ShortOfMemory, Warn, "", "give the agent more memory, or scrape less", "The memory is nearly used up: new series are dropped")
+	}
+	if f.SetBack > 0 {
+		c.add(ClockBack, Warn, "", "an endpoint may refuse samples until the clock has caught up", "The clock was set back by %s", number.Duration(f.SetBack))
+	}
+	if f.UncleanEnd && f.Now.Sub(f.Started) < Window {
+		c.add(UncleanEnd, Note, "", "", "The run before did not end in order: what it had not noted is delivered again")
+	}
+}
+
+func (c *collector) configuration(f Facts) {
+	if f.Reload.Err != "" {
+		c.add(ReloadRefused, Warn, "", cmp.Or(f.Reload.Hint, "opstrace-agent check config tells the same; the old configuration is in force"),
+			"The last reload was refused: %s", f.Reload.Err)
+	} else if f.Reload.Differs {
+		c.add(FileDiffers, Warn, "", "opstrace-agent reload", "The configuration file is not the one in force")
+	}
+	if f.Ready && len(f.Destinations) == 0 {
+		c.add(NoDestination, Warn, "", "add an opstrace or remote_write block", "No destination is configured: nothing is sent")
+	}
+	for _, k := range f.Kept {
+		c.add(DestinationGone, Warn, k.Name, "it goes on when the configuration names it again; opstrace-agent forget drops it",
+			"%s is gone from the configuration: %s samples are kept for it until %s", k.Name, number.Group(k.BacklogSamples), k.Until.UTC().Format("2006-01-02 15:04 MST"))
+	}
+	for _, j := range f.StoppedJobs {
+		c.add(JobStopped, Warn, j.Name, "it is taken up when the files that it needs are there", "The scrape job %s is left out: %s", j.Name, j.Err)
+	}
+}
+
+func (c *collector) targets(f Facts) {
+	t := f.Targets
+	all := t.Up + t.Down + t.Unknown
+	switch {
+	case !f.Ready:
+	case all == 0:
+		c.add(NoTargets, Warn, "", "see what discovery found on the page, or with opstrace-agent check targets", "Nothing is scraped: there are no targets")
+	case t.Down > 0:
+		verb := "are"
+		if t.Down == 1 {
+			verb = "is"
+		}
+		c.add(TargetsDown, Warn, "", "opstrace-agent check targets tells what each answers", "%d of %d targets %s down, %s: %s", t.Down, all, verb, t.Failing, t.FailingErr)
+	}
+}
+
+func (c *collector) destination(d Destination, f Facts) {
+	c.delivering(d, f)
+	c.losses(d)
+}
+
+// delivering is about what a destination has not got yet.
+func (c *collector) delivering(d Destination, f Facts) {
+	age := time.Duration(0)
+	if d.OldestUnsent != nil {
+		age = max(0, f.Now.Sub(*d.OldestUnsent))
+	}
+	// What an earlier run left is old, and says nothing about this one.
+	tried := min(f.Now.Sub(f.Started), f.Now.Sub(d.Since))
+	failing := d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))
+	waits := ""
+	if age >= upToDate {
+		waits = fmt.Sprintf(", the oldest sample waits for %s%s", number.Duration(age), untilFull(f.Storage))
+	}
+	switch {
+	case failing && (d.State == delivery.Behind || d.LastSuccess == nil):
+		c.add(NotDelivering, Bad, d.Name, HintFor(d.LastError), "%s takes nothing%s: %s", d.Name, waits, d.LastError)
+	case failing && age >= upToDate:
+		c.add(NotDelivering, Warn, d.Name, HintFor(d.LastError), "%s does not take the last batch, it is sent again%s: %s", d.Name, waits, d.LastError)
+	case d.LastSuccess == nil && d.Ledger.OnDisk == 0 && tried > Window:
+		c.add(Unproven, Warn, d.Name, "opstrace-agent check push tells whether it would", "%s has not acknowledged anything yet, and there is nothing to send", d.Name)
+	case d.LastSuccess == nil && (d.Ledger.OnDisk == 0 || tried < confirmWithin):
+		c.add(Unproven, Unconfirmed, d.Name, "", "%s has not acknowledged anything yet", d.Name)
+	case d.LastSuccess == nil:
+		c.add(NotDelivering, Bad, d.Name, "opstrace-agent check push tells what stands in the way", "%s has never acknowledged anything%s", d.Name, waits)
+	case d.State == delivery.Behind && age >= upToDate:
+		c.add(CatchingUp, Warn, d.Name, "", "%s is behind%s, %s", d.Name, waits, done(d))
+	case age >= lateAfter:
+		c.add(NotDelivering, Warn, d.Name, HintFor("no answer"), "%s does not answer%s", d.Name, waits)
+	}
+}
+
+func done(d Destination) string {
+	switch {
+	case d.ETASeconds > 0:
+		return "done in " + number.Duration(time.Duration(d.ETASeconds*float64(time.Second)))
+	case d.ETASeconds < 0:
+		return "and its backlog does not get smaller"
+	}
+	return "nearly done"
+}
+
+// untilFull says how long the budget lasts at the present growth; empty where it does
+// not get fuller, or for a very long time.
+func untilFull(s Storage) string {
+	const never = 30 * 24 * time.Hour
+	if s.Growth <= 0 || s.MaxBytes <= 0 {
+		return ""
+	}
+	left := time.Duration(float64(s.MaxBytes-s.Bytes) / s.Growth * float64(time.Second))
+	switch {
+	case left <= 0:
+		return " and the budget is used up"
+	case left > never:
+		return ""
+	}
+	return " and the budget lasts for " + number.Duration(left)
+}
+
+// losses is about what a destination will never get.
+func (c *collector) losses(d Destination) {
+	lately := number.Duration(Window)
+	level := func(n uint64) Level {
+		if float64(n) >= muchLost*float64(max(1, d.Recent.Appended)) {
+			return Bad
+		}
+		return Warn
+	}
+	r := d.Recent
+	if n := r.Refused; n > 0 {
+		c.add(Refused, level(n), d.Name, HintFor(d.LastError), "%s refused %s for good in the last %s%s", d.Name, samples(n, r.Appended), lately, because(d))
+	}
+	if n := r.Uncertain; n > 0 {
+		c.add(Uncertain, level(n), d.Name, HintFor(d.LastError), "%s refused a part of %s in the last %s, nobody knows which%s", d.Name, samples(n, r.Appended), lately, because(d))
+	}
+	if n := r.Evicted; n > 0 {
+		c.add(Evicting, Bad, d.Name, "raise --storage.backlog-max-bytes, or mend what keeps them from being delivered",
+			"The disk budget is used up: %s for %s given up in the last %s", samples(n, r.Appended), d.Name, lately)
+	}
+	if n := r.Lost; n > 0 {
+		c.add(LostSamples, Bad, d.Name, "a power cut, or the disk: see the log", "Lost from disk: %s for %s in the last %s", samples(n, r.Appended), d.Name, lately)
+	}
+	if n := r.NotAppended; n > 0 {
+		c.add(NotAppended, Bad, d.Name, "", "Not written, because the disk was full or could not be written: %s for %s in the last %s", samples(n, r.Appended), d.Name, lately)
+	}
+	if n := r.Rejected; n > 0 && level(n) == Bad {
+		c.add(Rejected, Warn, d.Name, "a target stamps samples itself, two targets write the same series, or a limit is reached",
+			"The agent's own storage did not take %s in the last %s", samples(n, r.Appended), lately)
+	}
+}
+
+// because is what the endpoint said last, if it was a refusal.
+func because(d Destination) string {
+	if d.LastError == "" {
+		return ""
+	}
+	return ": " + d.LastError
+}
+
+// samples is a number of them, and which part of all.
+func samples(n, of uint64) string {
+	text := number.Group(n) + " samples"
+	if n == 1 {
+		text = "1 sample"
+	}
+	if of > n {
+		text += fmt.Sprintf(" of %s", number.Group(of))
+	}
+	return text
+}
