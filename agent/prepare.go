@@ -18,9 +18,12 @@ type prepared struct {
 	stopped   []StoppedJob // not in discovery
 }
 
-// refuse returns an error when a job would have to be left out, which is right at
-// a start only.
+// refuse returns an error when a job would have to be left out, or a destination to
+// wait for a file, which is right at a start only.
 func (p *prepared) refuse() error {
+	if err := p.delivery.Unusable(); err != nil {
+		return err
+	}
 	if len(p.stopped) == 0 {
 		return nil
 	}

@@ -154,6 +154,8 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 	}
 	for _, d := range destinations {
 		switch {
+		case d.Kind == "failing" && d.OldestUnsent == nil:
+			note("bad", "Not delivering to "+d.Name, d.Name+" gets nothing: what is scraped is kept on disk.")
 		case d.Kind == "failing":
 			note("bad", "Not delivering to "+d.Name, fmt.Sprintf("%s does not take samples: they are kept on disk, the oldest for %s.", d.Name, formatDuration(d.Age)))
 		case d.Kind == "retrying":
