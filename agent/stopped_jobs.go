@@ -50,16 +50,27 @@ func (r *run) setStopped(jobs []StoppedJob) {
 func (r *run) retryJobs(ctx context.Context) error {
 	tick := time.NewTicker(jobRetry)
 	defer tick.Stop()
+	logged := "" // once in an episode
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		if err := r.retryStopped(); err != nil {
-			level.Error(r.agent.opts.Logger).Log("msg", "Cannot take up a scrape job that was left out", "err", err)
-		}
+		logged = r.tellRetry(r.retryStopped(), logged)
 	}
+}
+
+// tellRetry logs what keeps stopped jobs from being tried, unless that is what was
+// logged last, and returns what to give it the next time.
+func (r *run) tellRetry(err error, logged string) string {
+	if err == nil {
+		return ""
+	}
+	if err.Error() != logged {
+		level.Error(r.agent.opts.Logger).Log("msg", "Cannot take up what was left out of the configuration", "err", err)
+	}
+	return err.Error()
 }
 
 // retryStopped changes nothing but what is discovered: the scrape manager has all
