@@ -205,7 +205,7 @@ func (a *Agent) Status() Status {
 	limits := r.delivery.Limits()
 	s.Limits = &limits
 	s.Storage = r.storageStatus(limits.Series)
-	s.StoppedJobs = r.stoppedJobs()
+	s.StoppedJobs, s.MissingLogs = r.stoppedJobs(), r.missingLogs()
 	s.Kept, s.ForgottenSamples = r.delivery.Kept(), r.delivery.Forgotten()
 	return s
 }

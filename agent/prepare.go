@@ -16,18 +16,22 @@ type prepared struct {
 	delivery  *delivery.Prepared
 	discovery map[string]discovery.Configs
 	stopped   []StoppedJob // not in discovery
+	missing   []MissingLog
 }
 
-// refuse returns an error when a job would have to be left out, or a destination to
-// wait for a file, which is right at a start only.
+// refuse returns an error when a job or a log would have to be left out, or a
+// destination to wait for a file, which is right at a start only.
 func (p *prepared) refuse() error {
 	if err := p.delivery.Unusable(); err != nil {
 		return err
 	}
-	if len(p.stopped) == 0 {
-		return nil
+	switch {
+	case len(p.stopped) > 0:
+		return fmt.Errorf("scrape_config %q: %s", p.stopped[0].Job, p.stopped[0].Err)
+	case len(p.missing) > 0:
+		return fmt.Errorf("scrape_failure_log_file %q: %s", p.missing[0].File, p.missing[0].Err)
 	}
-	return fmt.Errorf("scrape_config %q: %s", p.stopped[0].Job, p.stopped[0].Err)
+	return nil
 }
 
 // prepare builds what cfg asks for and keeps what can be kept. Upstream builds
@@ -52,5 +56,6 @@ func prepare(cfg *config.Config) (*prepared, error) {
 		client.CloseIdleConnections()
 		p.discovery[s.JobName] = s.ServiceDiscoveryConfigs
 	}
+	p.missing = missingLogs(scrapes)
 	return p, nil
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/prometheus/prometheus/scrape"
 	agentdb "github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/util/compression"
-	"github.com/prometheus/prometheus/util/logging"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
@@ -45,6 +44,7 @@ type run struct {
 	targetLimit     *targetLimit
 	pace            pace
 	stopped         []StoppedJob  // guarded by agent.mtx
+	missing         []MissingLog  // guarded by agent.mtx
 	clockBroken     <-chan string // why the run must be begun anew
 }
 
@@ -206,7 +206,7 @@ func (r *run) openScraping() error {
 		EnableZstdScrape:         f.ZstdScrape,
 		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
 		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
-	}, logger.With("component", "scrape"), logging.NewJSONFileLogger, nil, appendable, r.reg)
+	}, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}
@@ -339,3 +339,4 @@ func (r *run) apply(p *prepared) error {
 	r.setStopped(p.stopped)
 	return nil
 }
+	r.setMissingLogs(p.missing)

@@ -73,11 +73,12 @@ func (r *run) tellRetry(err error, logged string) string {
 	return err.Error()
 }
 
-// retryStopped changes nothing but what is discovered: the scrape manager has all
-// jobs, and makes a pool when a job has targets.
+// retryStopped takes up jobs and logs that were left out. For jobs, it changes nothing
+// but what is discovered: the scrape manager has all of them, and makes a pool when a
+// job has targets.
 func (r *run) retryStopped() error {
-	stopped := r.stoppedJobs()
-	if len(stopped) == 0 {
+	stopped, missing := r.stoppedJobs(), r.missingLogs()
+	if len(stopped) == 0 && len(missing) == 0 {
 		return nil
 	}
 	r.agent.applyMtx.Lock()
@@ -86,13 +87,19 @@ func (r *run) retryStopped() error {
 	if err != nil {
 		return err
 	}
-	if len(p.stopped) >= len(stopped) {
-		return nil
+	if len(p.missing) < len(missing) {
+		// With the same configuration, it opens the logs anew and does nothing else.
+		if err := r.scrape.ApplyConfig(p.cfg); err != nil {
+			return err
+		}
+		r.setMissingLogs(p.missing)
 	}
-	if err := r.discovery.ApplyConfig(p.discovery); err != nil {
-		return err
+	if len(p.stopped) < len(stopped) {
+		if err := r.discovery.ApplyConfig(p.discovery); err != nil {
+			return err
+		}
+		r.setStopped(p.stopped)
 	}
-	r.setStopped(p.stopped)
 	return nil
 }
 

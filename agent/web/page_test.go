@@ -78,6 +78,7 @@ func TestVerdict(t *testing.T) {
 		"gone": {agent.Status{Ready: true, Kept: []delivery.Kept{{Name: "b", BacklogSamples: 1234, Until: noon}}}, []delivery.Status{live}, up, 0, "warn", "b is gone",
 			"The configuration does not name b any more: 1,234 samples are kept for it until " + formatStamp(noon) + "."},
 		"stopped job": {agent.Status{Ready: true, StoppedJobs: []agent.StoppedJob{{Job: "j", Err: "no ca.pem"}}}, []delivery.Status{live}, up, 0, "warn", "A scrape job is left out", "j is not scraped: no ca.pem"},
+		"missing log": {agent.Status{Ready: true, MissingLogs: []agent.MissingLog{{File: "/f", Err: "no /f"}}}, []delivery.Status{live}, up, 0, "warn", "A log of failed scrapes is missing", "Scrapes that fail are not logged to /f: no /f"},
 		"starting":    {agent.Status{Waiting: "for the clock"}, nil, targetCounts{}, 0, "warn", "Not scraping yet", "Waiting: for the clock"},
 	} {
 		var views []destinationView

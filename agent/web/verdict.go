@@ -170,6 +170,9 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 	for _, j := range st.StoppedJobs {
 		note("warn", "A scrape job is left out", fmt.Sprintf("%s is not scraped: %s", j.Job, redact.Text(j.Err)))
 	}
+	for _, l := range st.MissingLogs {
+		note("warn", "A log of failed scrapes is missing", fmt.Sprintf("Scrapes that fail are not logged to %s: %s", l.File, redact.Text(l.Err)))
+	}
 	for _, k := range st.Kept {
 		note("warn", k.Name+" is gone", fmt.Sprintf("The configuration does not name %s any more: %s samples are kept for it until %s.", k.Name, number.Group(k.BacklogSamples), formatStamp(k.Until)))
 	}

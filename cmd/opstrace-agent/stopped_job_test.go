@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
@@ -54,4 +56,50 @@ func TestStoppedJob(t *testing.T) {
 	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusOK || !r.hasPool("secured") {
 		t.Errorf("a reload: %d %s", code, body)
 	}
+}
+
+// TestFailureLogThatCannotBeOpened: a reload with it is refused, with nothing changed;
+// a start goes on without it, says so, and takes it up when it can be opened.
+func TestFailureLogThatCannotBeOpened(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	logFile := filepath.Join(dir, "logs", "failures.json")
+	with := func(job string) string { return configWith(job) + "  scrape_failure_log_file: " + logFile + "\n" }
+	file := write(t, filepath.Join(dir, "c.yml"), configWith("before"))
+	flags := []string{"--config.file=" + file, "--storage.agent.path=" + filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0", "--scrape.discovery-reload-interval=100ms"}
+	r := start(t, nil, flags...)
+	r.eventually("the job is scraped", func() bool { return r.hasPool("before") })
+	// With another destination, so that it shows whether that has been applied.
+	write(t, file, strings.Replace(with("after"), "name: dead", "name: other", 1))
+	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, "scrape_failure_log_file") || !strings.Contains(body, logFile) {
+		t.Errorf("a reload: %d %s", code, body)
+	}
+	if s := r.status(); len(s.Destinations) != 1 || s.Destinations[0].Name != "dead" || len(s.Kept) > 0 || !r.hasPool("before") {
+		t.Errorf("the refused reload has changed something: %+v", s)
+	}
+	r.signal(syscall.SIGTERM)
+	if code, took := r.wait(); code != 0 {
+		t.Errorf("code %d after %s", code, took)
+	}
+
+	write(t, file, with("after"))
+	r = start(t, nil, flags...)
+	r.eventually("the job is scraped", func() bool { return r.hasPool("after") })
+	stdout, _, _ := runCommand(t, "", "status", "--url="+r.url)
+	if want := "scrapes that fail are not logged to " + logFile; !strings.Contains(stdout, want) {
+		t.Errorf("the status does not tell:\n%s", stdout)
+	}
+	if _, page := r.get("/"); !strings.Contains(page, "Scrapes that fail are not logged to "+logFile) {
+		t.Error("the page does not tell")
+	}
+	if n := strings.Count(r.log.String(), `msg="Scrapes that fail are not logged to their file until it can be opened"`); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	if err := os.Mkdir(filepath.Dir(logFile), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the failures are logged", func() bool {
+		logged, err := os.ReadFile(logFile)
+		return err == nil && strings.Contains(string(logged), `"job_name":"after"`) && len(r.status().MissingLogs) == 0
+	})
 }
