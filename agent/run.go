@@ -65,7 +65,7 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	}
 	a.opened = true
 	a.tellUnwritable(r.store.Unwritable())
-	defer func() { err = errors.Join(err, r.closeStorage()) }()
+	defer func() { err = errors.Join(err, r.close(ctx)) }()
 	r.awaitClock(ctx, time.UnixMilli(saved.Written))
 	if ctx.Err() != nil {
 		return nil
@@ -279,6 +279,18 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 			}
 		}, func(error) { cancelActor() })
 	}
+}
+
+// close closes the storage. When the agent ends because it was asked to, what could
+// not be written is told, and is no failure of the stop: nothing else can be done about
+// it, and nothing is lost.
+func (r *run) close(ctx context.Context) error {
+	err := r.closeStorage()
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	level.Error(r.agent.opts.Logger).Log("msg", "Not everything could be written at the stop; what was delivered since the marks were saved last may be sent again", "err", words(err))
+	return nil
 }
 
 // closeStorage closes in the reverse order of opening.
