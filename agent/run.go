@@ -220,7 +220,7 @@ func (r *run) openScraping() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancelDiscovery = cancel
-	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics, discovery.Name("scrape"))
+	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics, discovery.Name("scrape"), discovery.HTTPClientOptions(discoveryOptions(r.agent.opts.Limits.BodySize)...))
 	if r.discovery == nil {
 		cancel()
 		return errors.New("cannot create the discovery manager")
