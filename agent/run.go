@@ -79,7 +79,7 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	r.addActors(ctx, &g)
 	err = g.Run()
 	a.finish()
-	if r.stopScraping(ctx) {
+	if r.stopScraping(ctx, errors.Is(err, errClockSet)) {
 		restore()
 	}
 	a.tracing.stop()
@@ -349,6 +349,6 @@ func (r *run) apply(p *prepared) error {
 		return err
 	}
 	r.setStopped(p.stopped)
+	r.setMissingLogs(p.missing)
 	return nil
 }
-	r.setMissingLogs(p.missing)
