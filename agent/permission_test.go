@@ -230,6 +230,9 @@ func TestBacklogMayNotBeListed(t *testing.T) {
 		}
 		return nil
 	})
+	if n := strings.Count(r.log.String(), "Opening the storage anew"); n != 1 {
+		t.Errorf("it is logged %d times", n)
+	}
 	if err := errors.Join(os.Chmod(dir, 0o750), r.endpoint.Up()); err != nil {
 		t.Fatal(err)
 	}
