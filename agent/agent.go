@@ -140,6 +140,9 @@ func (a *Agent) Apply(cfg *config.Config) error {
 	r := a.run
 	a.mtx.Unlock()
 	if r != nil {
+		if err := r.trace(p.cfg); err != nil {
+			return err
+		}
 		if err := r.apply(p); err != nil {
 			return err
 		}
@@ -256,6 +259,7 @@ func (a *Agent) begin(r *run) error {
 	if err != nil {
 		return err
 	}
+	r.tryToTrace(p.cfg)
 	if err := r.apply(p); err != nil {
 		return fmt.Errorf("cannot apply the configuration: %w", err)
 	}

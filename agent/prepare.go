@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/http"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 )
@@ -17,12 +19,13 @@ type prepared struct {
 	discovery map[string]discovery.Configs
 	stopped   []StoppedJob // not in discovery
 	missing   []MissingLog
+	untraced  error // why tracing cannot be begun
 }
 
-// refuse returns an error when a job or a log would have to be left out, or a
-// destination to wait for a file, which is right at a start only.
+// refuse returns an error when a job, a log or the traces would have to be left out, or
+// a destination to wait for a file, which is right at a start only.
 func (p *prepared) refuse() error {
-	if err := p.delivery.Unusable(); err != nil {
+	if err := cmp.Or(p.delivery.Unusable(), p.untraced); err != nil {
 		return err
 	}
 	switch {
@@ -38,7 +41,7 @@ func (p *prepared) refuse() error {
 // scrape clients in the background and only logs when that fails: they are
 // built once here, so that it is known which jobs lack a certificate.
 func prepare(cfg *config.Config) (*prepared, error) {
-	p := &prepared{cfg: cfg, discovery: map[string]discovery.Configs{}}
+	p := &prepared{cfg: cfg, discovery: map[string]discovery.Configs{}, untraced: tryTracing(cfg)}
 	var err error
 	if p.delivery, err = delivery.Prepare(cfg); err != nil {
 		return nil, err
@@ -48,14 +51,31 @@ func prepare(cfg *config.Config) (*prepared, error) {
 		return nil, fmt.Errorf("scrape configuration: %w", err)
 	}
 	for _, s := range scrapes {
-		client, err := config_util.NewClientFromConfig(s.HTTPClientConfig, s.JobName)
-		if err != nil {
+		if err := tryClients(s); err != nil {
 			p.stopped = append(p.stopped, StoppedJob{s.JobName, err.Error()})
 			continue
 		}
-		client.CloseIdleConnections()
 		p.discovery[s.JobName] = s.ServiceDiscoveryConfigs
 	}
 	p.missing = missingLogs(scrapes)
 	return p, nil
+}
+
+// tryClients builds the clients that a job scrapes with and asks HTTP discoveries with.
+// Without the latter, upstream would leave the job without targets for good.
+func tryClients(s *config.ScrapeConfig) error {
+	clients := []config_util.HTTPClientConfig{s.HTTPClientConfig}
+	for _, sd := range s.ServiceDiscoveryConfigs {
+		if c, ok := sd.(*http.SDConfig); ok {
+			clients = append(clients, c.HTTPClientConfig)
+		}
+	}
+	for _, c := range clients {
+		client, err := config_util.NewClientFromConfig(c, s.JobName)
+		if err != nil {
+			return err
+		}
+		client.CloseIdleConnections()
+	}
+	return nil
 }

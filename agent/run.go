@@ -45,6 +45,7 @@ type run struct {
 	pace            pace
 	stopped         []StoppedJob  // guarded by agent.mtx
 	missing         []MissingLog  // guarded by agent.mtx
+	untraced        bool          // the tracing of the configuration cannot be begun; guarded by agent.applyMtx
 	clockBroken     <-chan string // why the run must be begun anew
 }
 
@@ -335,9 +336,6 @@ func (r *run) closeDB() error {
 func (r *run) apply(p *prepared) error {
 	for _, notice := range p.delivery.Notices {
 		level.Info(r.agent.opts.Logger).Log("msg", notice)
-	}
-	if err := r.agent.tracing.apply(p.cfg, r.agent.slogger.With("component", "tracing")); err != nil {
-		return err
 	}
 	if err := r.delivery.Apply(p.delivery); err != nil {
 		return err

@@ -78,11 +78,14 @@ func (r *run) tellRetry(err error, logged string) string {
 // job has targets.
 func (r *run) retryStopped() error {
 	stopped, missing := r.stoppedJobs(), r.missingLogs()
+	r.agent.applyMtx.Lock()
+	defer r.agent.applyMtx.Unlock()
+	if r.untraced {
+		r.tryToTrace(r.agent.Config())
+	}
 	if len(stopped) == 0 && len(missing) == 0 {
 		return nil
 	}
-	r.agent.applyMtx.Lock()
-	defer r.agent.applyMtx.Unlock()
 	p, err := prepare(r.agent.Config())
 	if err != nil {
 		return err

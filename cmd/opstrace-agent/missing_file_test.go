@@ -110,3 +110,26 @@ func TestDestinationWithoutItsFile(t *testing.T) {
 		})
 	}
 }
+
+// TestTracingWithoutItsFile: a start goes on without traces, and sends them when the
+// file is there; a reload is refused.
+func TestTracingWithoutItsFile(t *testing.T) {
+	t.Parallel()
+	ca := newEndpoint(t, agenttest.Options{}).CA()
+	dir := t.TempDir()
+	absent := filepath.Join(dir, "ca.pem")
+	file := write(t, filepath.Join(dir, "c.yml"), configWith("first")+fmt.Sprintf("tracing: {endpoint: '127.0.0.1:1', client_type: http, tls_config: {ca_file: %s}}\n", absent))
+	r := start(t, nil, "--config.file="+file, "--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
+	r.eventually("the job is scraped", func() bool { return r.hasPool("first") })
+	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, "tracing: ") || !strings.Contains(body, absent) {
+		t.Errorf("a reload: %d %s", code, body)
+	}
+	write(t, absent, string(ca))
+	r.eventually("traces are sent", func() bool { return strings.Contains(r.log.String(), `msg="Traces are sent"`) })
+	if n := strings.Count(r.log.String(), `msg="No traces are sent until the files that tracing needs can be used"`); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusOK {
+		t.Errorf("a reload: %d %s", code, body)
+	}
+}

@@ -1,30 +1,52 @@
 package main
 
 import (
+	"encoding/pem"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/opstrace/opstrace-agent/agent/agenttest"
 )
 
 // TestStoppedJob: a start goes on without the job that lacks a certificate, and says
 // so everywhere; a reload is refused; when the file is there, the job is taken up.
 func TestStoppedJob(t *testing.T) {
 	t.Parallel()
-	ca := newEndpoint(t, agenttest.Options{}).CA()
-	dir := t.TempDir()
-	absent := filepath.Join(dir, "ca.pem")
-	file := write(t, filepath.Join(dir, "c.yml"), configWith("first")+fmt.Sprintf(`
+	sd := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`[{"targets": ["127.0.0.1:1"]}]`))
+	}))
+	t.Cleanup(sd.Close)
+	for name, job := range map[string]string{
+		"of its targets": `
 - job_name: secured
   scheme: https
   tls_config: {ca_file: %s}
   static_configs: [{targets: ["127.0.0.1:1"]}]
-`, absent))
+`,
+		"of its discovery": `
+- job_name: secured
+  http_sd_configs: [{url: "` + sd.URL + `", tls_config: {ca_file: %s}, refresh_interval: 1s}]
+`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sd.Certificate().Raw})
+			jobIsStopped(t, job, string(ca))
+		})
+	}
+}
+
+// jobIsStopped starts an agent with a job, the file named in which comes later.
+func jobIsStopped(t *testing.T, job, ca string) {
+	t.Helper()
+	dir := t.TempDir()
+	absent := filepath.Join(dir, "ca.pem")
+	file := write(t, filepath.Join(dir, "c.yml"), configWith("first")+fmt.Sprintf(job, absent))
 	r := start(t, nil, "--config.file="+file, "--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0", "--scrape.discovery-reload-interval=100ms")
 	r.eventually("the other job is scraped", func() bool { return r.hasPool("first") })
 	const metric = "opstrace_agent_scrape_jobs_stopped"
@@ -48,7 +70,7 @@ func TestStoppedJob(t *testing.T) {
 		t.Error("the refused reload stopped the other job")
 	}
 
-	write(t, absent, string(ca))
+	write(t, absent, ca)
 	r.eventually("it is taken up", func() bool { return r.hasPool("secured") && r.metric(metric) == "0" })
 	if _, status := r.get("/api/v1/status/delivery"); strings.Contains(status, "stoppedJobs") {
 		t.Error(status)
