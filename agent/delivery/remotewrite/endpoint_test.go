@@ -99,15 +99,14 @@ func TestMissingFiles(t *testing.T) {
 		extra  string
 		client bool // is built all the same: the file is read at each request
 	}{
-		"ca":             {"    tls_config: {ca_file: %s}", false},
-		"certificate":    {"    tls_config: {cert_file: %s, key_file: %[1]s}", false},
-		"token":          {"    bearer_token_file: %s", true},
-		"credentials":    {"    authorization: {credentials_file: %s}", true},
-		"password":       {"    basic_auth: {username: u, password_file: %s}", true},
-		"header":         {"    http_headers: {X-A: {files: [%s]}}", true},
-		"oauth2 secret":  {"    oauth2: {client_id: i, client_secret_file: %s, token_url: 'http://127.0.0.1:1'}", true},
-		"ca of oauth2":   {"    oauth2: {client_id: i, client_secret: s, token_url: 'https://127.0.0.1:1', tls_config: {ca_file: %s}}", true},
-		"azure identity": {"    azuread: {cloud: AzurePublic, workload_identity: {client_id: 00000000-0000-0000-0000-000000000000, tenant_id: 00000000-0000-0000-0000-000000000000, token_file_path: %s}}", true},
+		"ca":            {"    tls_config: {ca_file: %s}", false},
+		"certificate":   {"    tls_config: {cert_file: %s, key_file: %[1]s}", false},
+		"token":         {"    bearer_token_file: %s", true},
+		"credentials":   {"    authorization: {credentials_file: %s}", true},
+		"password":      {"    basic_auth: {username: u, password_file: %s}", true},
+		"header":        {"    http_headers: {X-A: {files: [%s]}}", true},
+		"oauth2 secret": {"    oauth2: {client_id: i, client_secret_file: %s, token_url: 'http://127.0.0.1:1'}", true},
+		"ca of oauth2":  {"    oauth2: {client_id: i, client_secret: s, token_url: 'https://127.0.0.1:1', tls_config: {ca_file: %s}}", true},
 	} {
 		e := loadEndpoint(t, receiver.URL(), fmt.Sprintf(tc.extra, absent))
 		c, err := e.Client()
