@@ -154,6 +154,8 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 	}
 	for _, d := range destinations {
 		switch {
+		case d.Kind == "failing" && d.OldestUnsent == nil:
+			note("bad", "Not delivering to "+d.Name, d.Name+" gets nothing: what is scraped is kept on disk.")
 		case d.Kind == "failing":
 			note("bad", "Not delivering to "+d.Name, fmt.Sprintf("%s does not take samples: they are kept on disk, the oldest for %s.", d.Name, formatDuration(d.Age)))
 		case d.Kind == "retrying":
@@ -167,6 +169,9 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 	}
 	for _, j := range st.StoppedJobs {
 		note("warn", "A scrape job is left out", fmt.Sprintf("%s is not scraped: %s", j.Job, redact.Text(j.Err)))
+	}
+	for _, l := range st.MissingLogs {
+		note("warn", "A log of failed scrapes is missing", fmt.Sprintf("Scrapes that fail are not logged to %s: %s", l.File, redact.Text(l.Err)))
 	}
 	for _, k := range st.Kept {
 		note("warn", k.Name+" is gone", fmt.Sprintf("The configuration does not name %s any more: %s samples are kept for it until %s.", k.Name, number.Group(k.BacklogSamples), formatStamp(k.Until)))

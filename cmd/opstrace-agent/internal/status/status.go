@@ -80,6 +80,9 @@ func (v *View) judge(now time.Time) {
 	for _, j := range v.StoppedJobs {
 		v.problem("the scrape job %s is left out: %s", j.Job, human.Line(j.Err, maxWords))
 	}
+	for _, l := range v.MissingLogs {
+		v.problem("scrapes that fail are not logged to %s: %s", human.Line(l.File, maxWords), human.Line(l.Err, maxWords))
+	}
 	for _, d := range v.Destinations {
 		v.judgeDestination(d, now)
 	}
