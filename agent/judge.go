@@ -100,8 +100,11 @@ func (j *judge) facts(now time.Time, s *Status, targets map[string][]*scrape.Tar
 		},
 		Targets: countTargets(targets),
 	}
-	if s.Clock.Back() {
-		f.SetBack = s.Clock.By()
+	if s.Clock != nil && s.Clock.Recent {
+		f.ClockStep = time.Duration(s.Clock.LastStepSeconds * float64(time.Second))
+	}
+	for _, l := range s.MissingLogs {
+		f.MissingLogs = append(f.MissingLogs, verdict.Job{Name: l.File, Err: l.Err})
 	}
 	for _, job := range s.StoppedJobs {
 		f.StoppedJobs = append(f.StoppedJobs, verdict.Job{Name: job.Job, Err: job.Err})

@@ -295,9 +295,11 @@ func TestSkippedScrapes(t *testing.T) {
 			t.Fatal(status, err, string(body))
 		}
 	}
-	limit("98")
 	r.eventually("the large target to be left out", func() error {
 		s := r.status().Limits
+		if len(s.Skipped) == 0 {
+			limit("98") // of what lives at this moment, which may be much
+		}
 		if len(s.Skipped) != 1 || s.Skipped[0].Instance != "large" || s.Skipped[0].Samples < 5000 || s.SkippedScrapes == 0 {
 			return fmt.Errorf("%+v", s)
 		}

@@ -44,6 +44,7 @@ type destination struct {
 	beat        time.Time // the last time the loop went round, or the end of its pause
 	lastSuccess time.Time
 	lastErr     string
+	noClient    string // why there is no client to ask the endpoint with
 	lastErrAt   time.Time
 	episode     string // what the present trouble has been logged as
 	settled     ewma

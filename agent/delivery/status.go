@@ -19,7 +19,7 @@ type Status struct {
 	State State     `json:"state"`
 	Since time.Time `json:"since"`
 	// Why the destination is behind; empty when it is not, or has not been
-	// handed over yet in this run.
+	// handed over yet in this run and there is nothing else to tell.
 	Why string `json:"why,omitempty"`
 	// BacklogSamples and BacklogBytes are on disk and not yet acknowledged.
 	BacklogSamples uint64 `json:"backlogSamples"`
@@ -49,6 +49,9 @@ func (t *destination) status(terms ledger.Terms, intake float64) Status {
 		Name: t.name, URL: t.endpoint.URL(),
 		State: t.machine.state, Since: t.machine.since, Why: t.machine.why,
 		LastError: t.lastErr, LastSuccess: moment(t.lastSuccess), LastErrorAt: moment(t.lastErrAt),
+	}
+	if t.noClient != "" {
+		s.Why = t.noClient
 	}
 	drained := t.settled.perSecond()
 	t.mtx.Unlock()

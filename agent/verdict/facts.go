@@ -14,9 +14,10 @@ type Facts struct {
 	Ready   bool
 	Waiting string
 	Storage Storage
-	// SetBack is by how much the clock was set back a short time ago; 0: it was not.
-	SetBack time.Duration
-	Limits  *delivery.LimitsStatus // nil: not known yet
+	// ClockStep is by how much the clock was set a short time ago; negative: back; 0:
+	// it was not.
+	ClockStep time.Duration
+	Limits    *delivery.LimitsStatus // nil: not known yet
 	// Stalled says what makes no progress; empty: all does.
 	Stalled string
 	// UncleanEnd: the run of the process before did not end in order.
@@ -24,6 +25,7 @@ type Facts struct {
 	Destinations []Destination
 	Kept         []delivery.Kept
 	StoppedJobs  []Job
+	MissingLogs  []Job // named by their files
 	Targets      Targets
 	Reload       Reload
 }
@@ -79,7 +81,7 @@ func total(byReason map[string]uint64) (n uint64) {
 	return n
 }
 
-// Job is a scrape job that is left out.
+// Job is a scrape job that is left out, and why.
 type Job struct{ Name, Err string }
 
 // Targets counts what is scraped.

@@ -58,8 +58,11 @@ func (c *collector) process(f Facts) {
 	} else if f.Limits != nil && f.Limits.Memory != "" && f.Limits.Memory != delivery.Relaxed.String() {
 		c.add(ShortOfMemory, Warn, "", "give the agent more memory, or scrape less", "The memory is nearly used up: new series are dropped")
 	}
-	if f.SetBack > 0 {
-		c.add(ClockBack, Warn, "", "an endpoint may refuse samples until the clock has caught up", "The clock was set back by %s", number.Duration(f.SetBack))
+	switch {
+	case f.ClockStep < 0:
+		c.add(ClockStep, Warn, "", "an endpoint may refuse samples until the clock has caught up", "The clock was set back by %s", number.Duration(-f.ClockStep))
+	case f.ClockStep > 0:
+		c.add(ClockStep, Note, "", "", "The clock was set forward by %s, or the host was suspended", number.Duration(f.ClockStep))
 	}
 	if f.UncleanEnd && f.Now.Sub(f.Started) < Window {
 		c.add(UncleanEnd, Note, "", "", "The run before did not end in order: what it had not noted is delivered again")
@@ -86,6 +89,9 @@ func (c *collector) configuration(f Facts) {
 }
 
 func (c *collector) targets(f Facts) {
+	for _, l := range f.MissingLogs {
+		c.add(LogMissing, Warn, l.Name, "make its directory writable for the agent: it is taken up by itself", "Scrapes that fail are not logged to %s: %s", l.Name, l.Err)
+	}
 	t := f.Targets
 	all := t.Up + t.Down + t.Unknown
 	switch {

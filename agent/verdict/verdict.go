@@ -134,7 +134,8 @@ const (
 	Rejected        Kind = "rejected"
 	LimitReached    Kind = "limit"
 	ShortOfMemory   Kind = "memory"
-	ClockBack       Kind = "clock"
+	ClockStep       Kind = "clock"
+	LogMissing      Kind = "log_missing"
 	Stalled         Kind = "stalled"
 	UncleanEnd      Kind = "unclean_end"
 	NoDestination   Kind = "no_destination"
@@ -150,7 +151,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		NotReady, Unwritable, DiskFull, Unproven, NotDelivering, CatchingUp, Evicting, Refused, Uncertain, LostSamples, NotAppended,
-		Rejected, LimitReached, ShortOfMemory, ClockBack, Stalled, UncleanEnd, NoDestination, DestinationGone, JobStopped,
+		Rejected, LimitReached, ShortOfMemory, ClockStep, LogMissing, Stalled, UncleanEnd, NoDestination, DestinationGone, JobStopped,
 		ReloadRefused, FileDiffers, TargetsDown, NoTargets,
 	}
 }

@@ -91,23 +91,33 @@ func TestJudge(t *testing.T) {
 		"some rejected": {func(_ *Facts, d *Destination) { d.Recent = Recent{Appended: 1000, Rejected: 5} }, Good, "All is well", ""},
 		"rejected":      {func(_ *Facts, d *Destination) { d.Recent = Recent{Appended: 1000, Rejected: 10} }, Warn, "The agent's own storage did not take 10 samples of 1,000 in the last 15 m", "stamps"},
 		"disk full":     {func(f *Facts, _ *Destination) { f.Storage.Refusing = true }, Bad, "The disk is full, new samples are refused", "make room"},
-		"unwritable": {func(f *Facts, _ *Destination) { f.Storage.Unwritable, f.Storage.Refusing = "read-only file system", true }, Bad,
+		"unwritable": {func(f *Facts, _ *Destination) {
+			f.Storage.Unwritable, f.Storage.Refusing = "read-only file system", true
+		}, Bad,
 			"The disk cannot be written, new samples are refused: read-only file system", "by itself"},
 		"limits": {func(f *Facts, _ *Destination) {
 			f.Limits = &delivery.LimitsStatus{MaxSeries: 10, Worst: map[string][]delivery.Offender{"max_series": {{Job: "j", Instance: "a", Dropped: 5}}}}
 		}, Warn, "Series are dropped, most of these targets (samples): new ones above --limits.max-series=10: j/a (5)", "raise the limit"},
-		"memory":     {func(f *Facts, _ *Destination) { f.Limits = &delivery.LimitsStatus{Memory: "shed_series"} }, Warn, "The memory is nearly used up: new series are dropped", "more memory"},
-		"clock back": {func(f *Facts, _ *Destination) { f.SetBack = 2 * time.Hour }, Warn, "The clock was set back by 2 h", "caught up"},
-		"stalled":    {func(f *Facts, _ *Destination) { f.Stalled = "no scrape has been committed for 1m0s" }, Bad, "No progress: no scrape has been committed for 1m0s", "systemd"},
-		"unclean":    {func(f *Facts, _ *Destination) { f.UncleanEnd, f.Started = true, *before(time.Minute) }, Good, "All is well", ""},
-		"nowhere":    {func(f *Facts, _ *Destination) { f.Destinations = nil }, Warn, "No destination is configured: nothing is sent", "remote_write"},
-		"gone": {func(f *Facts, _ *Destination) { f.Kept = []delivery.Kept{{Name: "b", BacklogSamples: 1234, Until: noon}} }, Warn,
+		"memory":        {func(f *Facts, _ *Destination) { f.Limits = &delivery.LimitsStatus{Memory: "shed_series"} }, Warn, "The memory is nearly used up: new series are dropped", "more memory"},
+		"clock forward": {func(f *Facts, _ *Destination) { f.ClockStep = 2 * time.Hour }, Good, "All is well", ""},
+		"no log":        {func(f *Facts, _ *Destination) { f.MissingLogs = []Job{{"/f", "no /f"}} }, Warn, "Scrapes that fail are not logged to /f: no /f", "writable"},
+		"clock back":    {func(f *Facts, _ *Destination) { f.ClockStep = -2 * time.Hour }, Warn, "The clock was set back by 2 h", "caught up"},
+		"stalled":       {func(f *Facts, _ *Destination) { f.Stalled = "no scrape has been committed for 1m0s" }, Bad, "No progress: no scrape has been committed for 1m0s", "systemd"},
+		"unclean":       {func(f *Facts, _ *Destination) { f.UncleanEnd, f.Started = true, *before(time.Minute) }, Good, "All is well", ""},
+		"nowhere":       {func(f *Facts, _ *Destination) { f.Destinations = nil }, Warn, "No destination is configured: nothing is sent", "remote_write"},
+		"gone": {func(f *Facts, _ *Destination) {
+			f.Kept = []delivery.Kept{{Name: "b", BacklogSamples: 1234, Until: noon}}
+		}, Warn,
 			"b is gone from the configuration: 1,234 samples are kept for it until 2026-03-01 12:00 UTC", "forget"},
 		"stopped job": {func(f *Facts, _ *Destination) { f.StoppedJobs = []Job{{"j", "no ca.pem"}} }, Warn, "The scrape job j is left out: no ca.pem", "files"},
-		"reload refused": {func(f *Facts, _ *Destination) { f.Reload = Reload{Err: "f.yml:3: unknown key", Hint: "mend it", Differs: true} }, Warn,
+		"reload refused": {func(f *Facts, _ *Destination) {
+			f.Reload = Reload{Err: "f.yml:3: unknown key", Hint: "mend it", Differs: true}
+		}, Warn,
 			"The last reload was refused: f.yml:3: unknown key", "mend it"},
 		"file differs": {func(f *Facts, _ *Destination) { f.Reload.Differs = true }, Warn, "The configuration file is not the one in force", "reload"},
-		"target down": {func(f *Facts, _ *Destination) { f.Targets = Targets{Up: 2, Down: 1, Failing: "http://t/metrics", FailingErr: "refused"} }, Warn,
+		"target down": {func(f *Facts, _ *Destination) {
+			f.Targets = Targets{Up: 2, Down: 1, Failing: "http://t/metrics", FailingErr: "refused"}
+		}, Warn,
 			"1 of 3 targets is down, http://t/metrics: refused", "check targets"},
 		"no targets": {func(f *Facts, _ *Destination) { f.Targets = Targets{} }, Warn, "Nothing is scraped: there are no targets", "discovery"},
 		"two problems": {func(f *Facts, d *Destination) { f.Reload.Differs = true; d.Recent.Evicted = 1 }, Bad,

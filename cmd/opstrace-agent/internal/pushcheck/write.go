@@ -34,7 +34,11 @@ func (c *check) write(ctx context.Context) bool {
 		return c.fail(StepWrite, err.Error(), "the agent would refuse this configuration too")
 	}
 	c.v2 = endpoint.V2
-	defer endpoint.Client().CloseIdleConnections()
+	client, err := endpoint.Client()
+	if err != nil {
+		return c.fail(StepWrite, err.Error(), "the agent would refuse a reload with this configuration; at a start it waits for the file")
+	}
+	defer client.CloseIdleConnections()
 	empty, err := remotewrite.NewEncoder(false).Encode(endpoint.V2, nil)
 	if err != nil {
 		return c.fail(StepWrite, err.Error(), "")
@@ -44,7 +48,7 @@ func (c *check) write(ctx context.Context) bool {
 	if err != nil {
 		return c.fail(StepWrite, err.Error(), "")
 	}
-	resp, err := endpoint.Client().Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return c.explain(err, conn)
 	}

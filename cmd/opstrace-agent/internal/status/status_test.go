@@ -102,7 +102,7 @@ var up = target{Pool: "node", URL: "http://127.0.0.1:9100/metrics", Health: "up"
 // clockBack is healthy but for its clock.
 func clockBack() agent.Status {
 	s := healthy()
-	s.Verdict = judged(verdict.Problem{Kind: verdict.ClockBack, Level: verdict.Warn, Text: "The clock was set back by 2 h", Hint: "an endpoint may refuse samples until the clock has caught up", Since: *before(5 * time.Minute)})
+	s.Verdict = judged(verdict.Problem{Kind: verdict.ClockStep, Level: verdict.Warn, Text: "The clock was set back by 2 h", Hint: "an endpoint may refuse samples until the clock has caught up", Since: *before(5 * time.Minute)})
 	s.Clock = &agent.ClockStatus{Steps: 3, LastStep: *before(5 * time.Minute), LastStepSeconds: -7200.25, Recent: true}
 	return s
 }
