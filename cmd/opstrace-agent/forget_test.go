@@ -50,7 +50,7 @@ func TestForgetCommand(t *testing.T) {
 	}
 	reload(without)
 	stdout, _, code := run("status")
-	if code != exitFailed || !regexp.MustCompile(`\ndead: gone from the configuration, kept for \S+ \S+, until \d{4}-`).MatchString(stdout) || !strings.Contains(stdout, "\n  dead is gone from the configuration: ") {
+	if code != exitFailed || !regexp.MustCompile(`\ndead: gone from the configuration, kept for \S+ \S+, until \d{4}-`).MatchString(stdout) || !strings.Contains(stdout, "\n  warn: dead is gone from the configuration: ") {
 		t.Errorf("%d\n%s", code, stdout)
 	}
 	if _, page := r.get("/"); !strings.Contains(page, `data-kept="dead"`) || !strings.Contains(page, "kept for <time") {

@@ -35,7 +35,7 @@ func (r *running) tellsOfMissing(name, file string) {
 	if !strings.Contains(stdout, name+" takes nothing: ") || !strings.Contains(stdout, file) || code != exitFailed {
 		r.t.Errorf("the status does not tell, %d:\n%s", code, stdout)
 	}
-	if _, page := r.get("/"); !strings.Contains(page, "Not delivering to "+name) || !strings.Contains(page, file) {
+	if _, page := r.get("/"); !strings.Contains(page, name+" takes nothing") || !strings.Contains(page, file) {
 		r.t.Error("the page does not tell")
 	}
 	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, fmt.Sprintf("remote_write %q: ", name)) || !strings.Contains(body, file) {

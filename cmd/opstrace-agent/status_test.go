@@ -37,7 +37,7 @@ func TestStatus(t *testing.T) {
 	r.eventually("it is healthy and has delivered", func() bool {
 		return status() == 0 && strings.Contains(stdout, "opstrace-default: live for ") && strings.Contains(stdout, "\n  delivered ")
 	})
-	if !strings.HasPrefix(stdout, "healthy, up for ") || !strings.HasSuffix(stdout, "\ntargets: 1 up\n") || stderr != "" {
+	if !strings.HasPrefix(stdout, "All is well\nhealthy, up for ") || !strings.HasSuffix(stdout, "\ntargets: 1 up\n") || stderr != "" {
 		t.Errorf("got\n%s%s", stdout, stderr)
 	}
 

@@ -54,10 +54,10 @@ func jobIsStopped(t *testing.T, job, ca string) {
 		t.Errorf("%s jobs are stopped", got)
 	}
 	stdout, _, _ := runCommand(t, "", "status", "--url="+r.url)
-	if want := "\n  the scrape job secured is left out: "; !strings.Contains(stdout, want) || !strings.Contains(stdout, absent) {
+	if want := "\n  warn: The scrape job secured is left out: "; !strings.Contains(stdout, want) || !strings.Contains(stdout, absent) {
 		t.Errorf("the status does not tell:\n%s", stdout)
 	}
-	if _, page := r.get("/"); !strings.Contains(page, "secured is not scraped: ") {
+	if _, page := r.get("/"); !strings.Contains(page, "The scrape job secured is left out: ") {
 		t.Error("the page does not tell")
 	}
 	if n := strings.Count(r.log.String(), `msg="A scrape job is left out until the files that it needs can be used" job=secured`); n != 1 {
@@ -108,7 +108,7 @@ func TestFailureLogThatCannotBeOpened(t *testing.T) {
 	r = start(t, nil, flags...)
 	r.eventually("the job is scraped", func() bool { return r.hasPool("after") })
 	stdout, _, _ := runCommand(t, "", "status", "--url="+r.url)
-	if want := "scrapes that fail are not logged to " + logFile; !strings.Contains(stdout, want) {
+	if want := "Scrapes that fail are not logged to " + logFile; !strings.Contains(stdout, want) {
 		t.Errorf("the status does not tell:\n%s", stdout)
 	}
 	if _, page := r.get("/"); !strings.Contains(page, "Scrapes that fail are not logged to "+logFile) {

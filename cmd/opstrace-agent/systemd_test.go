@@ -11,6 +11,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
 
 // serviceManager receives what a service tells systemd.
@@ -56,7 +57,7 @@ func (m *serviceManager) await(pattern, unwanted string) string {
 func TestSystemd(t *testing.T) {
 	m := newServiceManager(t)
 	r, file := startWith(t, []string{"NOTIFY_SOCKET=" + m.path, "WATCHDOG_USEC=3000000"})
-	m.await(`^READY=1\nSTATUS=(behind|handing over|live): 1`, `^WATCHDOG`)
+	m.await(`^READY=1\nSTATUS=`, `^WATCHDOG`)
 	m.await(`^WATCHDOG=1$`, `READY`)
 
 	write(t, file, configWith("second"))
@@ -89,54 +90,29 @@ func TestStatusLine(t *testing.T) {
 	behind := func(age time.Duration, bytes int64, eta float64) delivery.Status {
 		return delivery.Status{State: delivery.Behind, OldestUnsent: ago(age), BacklogBytes: bytes, ETASeconds: eta}
 	}
+	well := verdict.Verdict{Level: verdict.Good, Headline: "All is well"}
 	for _, tc := range []struct {
 		status agent.Status
 		want   string
 	}{
-		{agent.Status{}, "starting"},
-		{agent.Status{Waiting: "the clock is behind"}, "waiting: the clock is behind"},
-		{agent.Status{Ready: true}, "scraping, no destination"},
-		{agent.Status{Ready: true, Destinations: []delivery.Status{live, live}}, "live: 2"},
-		{agent.Status{Ready: true, Kept: []delivery.Kept{{}}}, "scraping, no destination, gone: 1"},
+		{agent.Status{Verdict: verdict.Verdict{Level: verdict.Warn, Headline: "Not scraping yet: for the clock"}}, "Not scraping yet: for the clock"},
 		{
-			agent.Status{Ready: true, Destinations: []delivery.Status{live, behind(time.Hour, 2048, -1)}, Kept: []delivery.Kept{{}, {}}, StoppedJobs: []agent.StoppedJob{{}}},
-			"live: 1, behind: 1 (60 m, 2.0 KiB), jobs left out: 1, gone: 2",
+			agent.Status{Verdict: verdict.Verdict{Level: verdict.Bad, Headline: "a takes nothing: no (and 1 more)"}, Destinations: []delivery.Status{live, live}},
+			"a takes nothing: no (and 1 more)",
+		},
+		{agent.Status{Verdict: well}, "All is well"},
+		{agent.Status{Verdict: well, Destinations: []delivery.Status{live, live}}, "All is well, live: 2"},
+		{
+			agent.Status{Verdict: well, Destinations: []delivery.Status{live, behind(12*time.Minute, 3250586, 40)}},
+			"All is well, live: 1, behind: 1 (12 m, 3.1 MiB, ETA 40 s)",
 		},
 		{
-			agent.Status{Ready: true, Destinations: []delivery.Status{live, behind(12*time.Minute, 3250586, 40)}},
-			"live: 1, behind: 1 (12 m, 3.1 MiB, ETA 40 s)",
+			agent.Status{Verdict: well, Destinations: []delivery.Status{behind(time.Hour, 1<<30, -1), behind(72*time.Hour, 2048, 7)}},
+			"All is well, behind: 2 (3 d, 1.0 GiB)",
 		},
 		{
-			agent.Status{Ready: true, Destinations: []delivery.Status{behind(time.Hour, 1<<30, -1), behind(72*time.Hour, 2048, 7)}},
-			"behind: 2 (3 d, 1.0 GiB)",
-		},
-		{
-			agent.Status{Ready: true, Destinations: []delivery.Status{{State: delivery.Behind}, {State: delivery.HandingOver}}},
-			"handing over: 1, behind: 1 (0 B)",
-		},
-		{
-			agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true}, Destinations: []delivery.Status{live}},
-			"disk full, samples refused, live: 1",
-		},
-		{
-			agent.Status{Ready: true, Limits: &delivery.LimitsStatus{Worst: map[string][]delivery.Offender{"memory": {{}}}}, Destinations: []delivery.Status{live}},
-			"series dropped, live: 1",
-		},
-		{
-			agent.Status{Ready: true, Clock: &agent.ClockStatus{Steps: 2, LastStepSeconds: -7200, Recent: true}, Destinations: []delivery.Status{live}},
-			"live: 1, clock set back by 2 h",
-		},
-		{
-			agent.Status{Ready: true, Clock: &agent.ClockStatus{Steps: 1, LastStepSeconds: 90, Recent: true}, Destinations: []delivery.Status{live}, Kept: []delivery.Kept{{}}},
-			"live: 1, clock set forward by 90 s, gone: 1",
-		},
-		{
-			agent.Status{Ready: true, Clock: &agent.ClockStatus{Steps: 1, LastStepSeconds: -7200}, Destinations: []delivery.Status{live}},
-			"live: 1",
-		},
-		{
-			agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true, Unwritable: "mkdir /x: read-only file system"}, Destinations: []delivery.Status{live}},
-			"disk cannot be written, samples refused: mkdir /x: read-only file system, live: 1",
+			agent.Status{Verdict: well, Destinations: []delivery.Status{{State: delivery.Behind}, {State: delivery.HandingOver}}},
+			"All is well, handing over: 1, behind: 1 (0 B)",
 		},
 	} {
 		if got := statusLine(tc.status, now); got != tc.want {

@@ -9,7 +9,7 @@ starts() {
     opstrace-agent check config $config && systemctl restart $unit && is_active && arrive 6
 }
 
-status_line() { await 20 status_is '^live: 1$'; }
+status_line() { await 20 status_is '^All is well, live: 1$'; }
 
 # The journal's own priority; and no time inside the line, which the journal has anyway.
 journal_lines() {
@@ -146,7 +146,7 @@ purges() {
 }
 
 check "installed, configured, samples arrive" starts
-check "systemctl status says: live: 1" status_line
+check "systemctl status says: All is well, live: 1" status_line
 check "journal: priorities, no doubled times" journal_lines
 check "the agent's own metrics, /proc in the sandbox" own_metrics
 check "reload: new configuration, same process" reloads
