@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/scrape"
 
+	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/agent/verdict"
@@ -77,6 +78,9 @@ func (j *judge) noteUnclean() {
 func (j *judge) verdict(now time.Time, s *Status, targets map[string][]*scrape.Target) verdict.Verdict {
 	j.mtx.Lock()
 	defer j.mtx.Unlock()
+	if j.isNew(s.Destinations) {
+		j.remember(now, s)
+	}
 	v := verdict.Judge(j.facts(now, s, targets))
 	since := map[string]time.Time{}
 	for i := range v.Problems {
@@ -115,6 +119,14 @@ func (j *judge) facts(now time.Time, s *Status, targets map[string][]*scrape.Tar
 	return f
 }
 
+// isNew reports whether nothing is known of what became of some destination's samples
+// until now: what becomes of them from now on is recent.
+func (j *judge) isNew(destinations []delivery.Status) bool {
+	return slices.ContainsFunc(destinations, func(d delivery.Status) bool {
+		return !d.Counting && !slices.ContainsFunc(j.noted, func(n noted) bool { _, ok := n.terms[d.Name]; return ok })
+	})
+}
+
 // then is what a destination's ledger was a verdict.Window ago, or when the
 // destination was seen first.
 func (j *judge) then(name string, now ledger.Terms) ledger.Terms {
@@ -143,15 +155,8 @@ func (j *judge) growth(now time.Time, bytes int64) float64 {
 // note remembers what became of samples so far, and logs which problems have begun
 // and which are over.
 func (j *judge) note(now time.Time, s Status) {
-	n := noted{at: now, bytes: s.Storage.Bytes, terms: map[string]ledger.Terms{}}
-	for _, d := range s.Destinations {
-		if !d.Counting {
-			n.terms[d.Name] = d.Ledger
-		}
-	}
 	j.mtx.Lock()
-	j.noted = append(j.noted, n)
-	j.noted = slices.DeleteFunc(j.noted, func(n noted) bool { return now.Sub(n.at) > verdict.Window })
+	j.remember(now, &s)
 	told := map[string]verdict.Problem{}
 	for _, p := range s.Verdict.Problems {
 		if !p.Level.Well() && p.Level != verdict.Unconfirmed {
@@ -173,6 +178,17 @@ func (j *judge) note(now time.Time, s Status) {
 			level.Info(j.logger).Log("msg", "Problem is over", "kind", p.Kind, "about", p.About, "after", now.Sub(p.Since).Round(time.Second))
 		}
 	}
+}
+
+func (j *judge) remember(now time.Time, s *Status) {
+	n := noted{at: now, bytes: s.Storage.Bytes, terms: map[string]ledger.Terms{}}
+	for _, d := range s.Destinations {
+		if !d.Counting {
+			n.terms[d.Name] = d.Ledger
+		}
+	}
+	j.noted = append(j.noted, n)
+	j.noted = slices.DeleteFunc(j.noted, func(n noted) bool { return now.Sub(n.at) > verdict.Window })
 }
 
 // watchProblems notes until ctx ends.

@@ -187,7 +187,7 @@ func (c *collector) losses(d Destination) {
 		c.add(Uncertain, level(n), d.Name, HintFor(d.LastError), "%s refused a part of %s in the last %s, nobody knows which%s", d.Name, samples(n, r.Appended), lately, because(d))
 	}
 	if n := r.Evicted; n > 0 {
-		c.add(Evicting, Bad, d.Name, "raise --storage.backlog-max-bytes, or mend what keeps them from being delivered",
+		c.add(Evicting, Bad, d.Name, "raise --storage.backlog.max-bytes, or mend what keeps them from being delivered",
 			"The disk budget is used up: %s for %s given up in the last %s", samples(n, r.Appended), d.Name, lately)
 	}
 	if n := r.Lost; n > 0 {

@@ -84,7 +84,7 @@ func TestJudge(t *testing.T) {
 		"much refused": {func(_ *Facts, d *Destination) { d.Recent = Recent{Appended: 100, Refused: 3} }, Bad, "a refused 3 samples of 100 for good in the last 15 m", ""},
 		"uncertain": {func(_ *Facts, d *Destination) { d.Recent = Recent{Appended: 1000, Uncertain: 1} }, Warn,
 			"a refused a part of 1 sample of 1,000 in the last 15 m, nobody knows which", ""},
-		"evicted": {func(_ *Facts, d *Destination) { d.Recent.Evicted = 500 }, Bad, "The disk budget is used up: 500 samples for a given up in the last 15 m", "backlog-max-bytes"},
+		"evicted": {func(_ *Facts, d *Destination) { d.Recent.Evicted = 500 }, Bad, "The disk budget is used up: 500 samples for a given up in the last 15 m", "backlog.max-bytes"},
 		"lost":    {func(_ *Facts, d *Destination) { d.Recent.Lost = 1 }, Bad, "Lost from disk: 1 sample for a in the last 15 m", "power cut"},
 		"not appended": {func(_ *Facts, d *Destination) { d.Recent.NotAppended = 7 }, Bad,
 			"Not written, because the disk was full or could not be written: 7 samples for a in the last 15 m", ""},

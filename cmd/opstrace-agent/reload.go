@@ -15,6 +15,9 @@ import (
 // readyPoll is how often to look whether the agent is ready.
 const readyPoll = 100 * time.Millisecond
 
+// fileLook is how often to look whether the configuration file is the one in force.
+const fileLook = 10 * time.Second
+
 // sourceFile is the source of a reload that nobody asked for: the file has changed.
 const sourceFile = "changed file"
 
@@ -50,6 +53,8 @@ func (p *process) reloadLoop(ctx context.Context) error {
 		tick = ticker.C
 		level.Info(p.logger).Log("msg", "Reloading when the configuration file changes", "interval", p.flags.autoReloadInterval)
 	}
+	look := time.NewTicker(fileLook)
+	defer look.Stop()
 	watched := watch(p.checksum())
 	if err := p.awaitReady(ctx); err != nil {
 		return err
@@ -69,6 +74,9 @@ func (p *process) reloadLoop(ctx context.Context) error {
 			source = sourceFile
 		case <-again:
 			source = sourceFile
+		case <-look.C:
+			p.agent.NoteFile(watched.differs(p.checksum()))
+			continue
 		}
 		again = nil
 		// Before the file is read, so that a change in between is seen next time.
@@ -103,13 +111,9 @@ func (p *process) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// checksum covers the configuration file and the scrape_config_files it names,
-// if anybody compares it. A file that cannot be read gives "", which differs
+// checksum covers the configuration file and the scrape_config_files it names. A file that cannot be read gives "", which differs
 // from what is in force.
 func (p *process) checksum() string {
-	if !p.flags.autoReload {
-		return ""
-	}
 	sum, err := config.GenerateChecksum(p.flags.configFile)
 	if err != nil {
 		// Loading it will say so aloud, if it stays like this.

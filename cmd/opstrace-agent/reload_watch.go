@@ -18,9 +18,10 @@ const (
 // watchedFile decides when a changed configuration is loaded. Contents are told
 // apart by their checksums.
 type watchedFile struct {
-	inForce string
-	seen    string // at the look before
-	refused bool   // the last load of it
+	inForce  string
+	seen     string // at the look before
+	refused  bool   // the last load of it
+	differed bool   // from inForce, when somebody asked last
 }
 
 func watch(inForce string) watchedFile { return watchedFile{inForce: inForce, seen: inForce} }
@@ -38,6 +39,14 @@ func (w *watchedFile) look(content string) sight {
 		return unstable
 	}
 	return ready
+}
+
+// differs reports whether the content that is there now is not the one in force, nor
+// was what was there when this was asked before: a file may be about to be loaded.
+func (w *watchedFile) differs(content string) bool {
+	before := w.differed
+	w.differed = content != w.inForce
+	return before && w.differed
 }
 
 // loaded says what became of a content that was loaded, whoever asked for it.
