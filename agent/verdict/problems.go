@@ -108,8 +108,8 @@ func (c *collector) targets(f Facts) {
 }
 
 func (c *collector) destination(d Destination, f Facts) {
+	c.losses(d) // first: they are worse than what waits
 	c.delivering(d, f)
-	c.losses(d)
 }
 
 // delivering is about what a destination has not got yet.
