@@ -49,6 +49,7 @@ type destination struct {
 	settled     ewma
 
 	doubtful *suspicion // see partial_writes.go
+	refuses  string     // what is left out of the backlog; see unwanted
 }
 
 func newDestination(s *shared, e *remotewrite.Endpoint, a *ledger.Account) *destination {

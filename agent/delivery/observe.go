@@ -65,7 +65,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	again, onlyAgain := f.sendsAgain(o.Items())
 	e := event{
 		kind: refused, class: r.Class(), retried: o.Retried,
-		there: remotewrite.AlreadyThere(o.Err), before: f.maybeThere, again: again > 0, onlyAgain: onlyAgain,
+		there: remotewrite.AlreadyThere(o.Err), series: remotewrite.AboutSeries(r.Body), before: f.maybeThere, again: again > 0, onlyAgain: onlyAgain,
 		// What a live queue sends is as old as it may lag.
 		overtaken: t.overtaken > 0 && time.Now().Add(-t.maxLiveLag).UnixMilli() <= t.overtaken,
 	}

@@ -76,11 +76,16 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			o.Delivered += n
 			return true, nil
 		case giveUp:
+			if e.alone && e.class == remotewrite.Final {
+				s.name(p.items[0].Series, r)
+			}
 			s.refuse(o, n)
 			return true, nil
 		case doubt:
 			o.Doubt(s.reason, n)
 			return true, nil
+		case narrow:
+			return true, d.narrow(ctx, p, e, s, o)
 		case shrink:
 			d.shrink(len(p.items))
 			if !d.pause(ctx, d.backoff(d.tooLargeInRow()-1, r)) {
@@ -100,9 +105,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			}
 			n = remotewrite.Samples(p.items)
 			if there {
-				d.remember(p.items)
-				o.Delivered += n
-				return true, nil
+				return true, d.narrow(ctx, p, e, s, o)
 			}
 			e.asked, e.before, e.alone = true, p.before, len(p.items) == 1
 		case askOne:
@@ -224,7 +227,8 @@ func (d *sender) newSearch(items []remotewrite.Item) *search {
 func (d *sender) learnBudget(s *search) {
 	switch {
 	case s.taken:
-		d.budget = mostInVain
+		// What could not be told may have been because it refused everything.
+		d.budget, d.inconclusive = mostInVain, 0
 	case s.refusals >= s.budget:
 		d.budget = max(1, d.budget/4)
 	}

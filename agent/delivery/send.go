@@ -27,14 +27,19 @@ type sender struct {
 	inconclusive int
 	// delivered are the last samples of some series that were acknowledged.
 	delivered []remotewrite.Item
+	unwanted  unwanted
 }
 
 func newSender(t *destination, delivered []remotewrite.Item) *sender {
+	t.mtx.Lock()
+	t.refuses = ""
+	t.mtx.Unlock()
 	return &sender{
 		destination: t,
 		encoder:     remotewrite.NewEncoder(t.typeAndUnitLabels),
 		budget:      mostInVain,
 		delivered:   delivered,
+		unwanted:    unwanted{pause: askPause * t.minStay},
 	}
 }
 

@@ -10,6 +10,10 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
+// upToDate is how old the oldest sample may be that a destination is yet to get
+// when it has caught up.
+const upToDate = 10 * time.Second
+
 // Status is a destination's state at one moment.
 type Status struct {
 	Name string `json:"name"`
@@ -18,7 +22,8 @@ type Status struct {
 	State State     `json:"state"`
 	Since time.Time `json:"since"`
 	// Why the destination is behind; empty when it is not, or has not been
-	// handed over yet in this run.
+	// handed over yet in this run. Where series are left out that the endpoint
+	// refuses, it names one, in the endpoint's words.
 	Why string `json:"why,omitempty"`
 	// BacklogSamples and BacklogBytes are on disk and not yet acknowledged.
 	BacklogSamples uint64 `json:"backlogSamples"`
@@ -32,7 +37,7 @@ type Status struct {
 	// CatchUpRate is in samples a second; 0 unless behind.
 	CatchUpRate float64 `json:"catchUpRate"`
 	// ETASeconds until the backlog is drained at today's rates; 0 unless
-	// behind, -1 when it does not get smaller.
+	// behind and more than a few seconds back, -1 when it does not get smaller.
 	ETASeconds  float64    `json:"etaSeconds"`
 	LastSuccess *time.Time `json:"lastSuccess,omitempty"`
 	// LastError in the endpoint's own words.
@@ -49,6 +54,9 @@ func (t *destination) status(terms ledger.Terms, intake float64) Status {
 		State: t.machine.state, Since: t.machine.since, Why: t.machine.why,
 		LastError: t.lastErr, LastSuccess: moment(t.lastSuccess), LastErrorAt: moment(t.lastErrAt),
 	}
+	if t.refuses != "" && t.episode == "" && s.State == Behind {
+		s.Why = t.refuses
+	}
 	drained := t.settled.perSecond()
 	t.mtx.Unlock()
 
@@ -64,7 +72,8 @@ func (t *destination) status(terms ledger.Terms, intake float64) Status {
 		if gain := drained - intake; gain > 0 {
 			s.ETASeconds = float64(s.BacklogSamples) / gain
 		}
-		if s.BacklogSamples == 0 {
+		// It may stay behind although it has caught up.
+		if s.BacklogSamples == 0 || s.OldestUnsent != nil && time.Since(*s.OldestUnsent) < upToDate {
 			s.ETASeconds = 0
 		}
 	}
