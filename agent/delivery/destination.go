@@ -49,7 +49,11 @@ type destination struct {
 	settled     ewma
 
 	doubtful *suspicion // see partial_writes.go
-	refuses  string     // what is left out of the backlog; see unwanted
+
+	// leftOut is how many series are left out of the backlog, and whyLeftOut what is
+	// to be said of them; see unwanted.
+	leftOut    int
+	whyLeftOut string
 }
 
 func newDestination(s *shared, e *remotewrite.Endpoint, a *ledger.Account) *destination {

@@ -70,6 +70,6 @@ func (d *sender) learnUnwanted(s *search) {
 		}
 	}
 	d.mtx.Lock()
-	d.refuses = d.unwanted.why()
+	d.leftOut, d.whyLeftOut = len(d.unwanted.series), d.unwanted.why()
 	d.mtx.Unlock()
 }

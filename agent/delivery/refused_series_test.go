@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -100,14 +99,12 @@ func TestBadSeriesWhileLive(t *testing.T) {
 				if s := r.status("other"); s.State != Live || !s.Since.Equal(since) {
 					t.Errorf("the other is %s: %s", s.State, s.Why)
 				}
-				r.eventually("it to live without the series", func() error {
-					r.scrapes(1, series)
-					if s := r.status("one"); s.State != Live || s.Why != "" {
-						return fmt.Errorf("it is %s, %q", s.State, s.Why)
-					}
-					return nil
-				})
+				r.awaitState("one", Live)
+				r.scrapes(2, series)
 				r.checkRefused("one", 0)
+				if s := r.status("one"); s.State != Live || s.Why != "" || s.LeftOut > 0 {
+					t.Errorf("it is %s, %q", s.State, s.Why)
+				}
 				if l := r.awaitSettled("other"); l.Delivered != r.accepted("other") || l.Filtered["relabelled"] != 30 {
 					t.Errorf("the other holds %d of %+v", r.accepted("other"), l)
 				}
@@ -237,14 +234,12 @@ func TestSeriesLimitLifted(t *testing.T) {
 				return nil
 			})
 			r.checkRefused("one", 0)
-			r.eventually("it to live", func() error {
-				r.scrapeLimited(100, 5)
-				if s := r.status("one"); s.State != Live {
-					return errors.New(s.Why)
-				}
-				return nil
-			})
+			r.awaitState("one", Live)
+			r.scrapeLimited(100, 5)
 			r.checkRefused("one", 0)
+			if s := r.status("one"); s.State != Live {
+				t.Errorf("it is %s, %q", s.State, s.Why)
+			}
 		})
 	}
 }

@@ -32,7 +32,7 @@ type sender struct {
 
 func newSender(t *destination, delivered []remotewrite.Item) *sender {
 	t.mtx.Lock()
-	t.refuses = ""
+	t.leftOut, t.whyLeftOut = 0, ""
 	t.mtx.Unlock()
 	return &sender{
 		destination: t,

@@ -25,6 +25,9 @@ type Status struct {
 	// handed over yet in this run. Where series are left out that the endpoint
 	// refuses, it names one, in the endpoint's words.
 	Why string `json:"why,omitempty"`
+	// LeftOut is how many series the endpoint refuses for what they are, so that
+	// their samples are counted as refused without being sent.
+	LeftOut int `json:"leftOut,omitempty"`
 	// BacklogSamples and BacklogBytes are on disk and not yet acknowledged.
 	BacklogSamples uint64 `json:"backlogSamples"`
 	BacklogBytes   int64  `json:"backlogBytes"`
@@ -54,8 +57,11 @@ func (t *destination) status(terms ledger.Terms, intake float64) Status {
 		State: t.machine.state, Since: t.machine.since, Why: t.machine.why,
 		LastError: t.lastErr, LastSuccess: moment(t.lastSuccess), LastErrorAt: moment(t.lastErrAt),
 	}
-	if t.refuses != "" && t.episode == "" && s.State == Behind {
-		s.Why = t.refuses
+	if s.State == Behind && t.leftOut > 0 {
+		s.LeftOut = t.leftOut
+		if t.episode == "" {
+			s.Why = t.whyLeftOut
+		}
 	}
 	drained := t.settled.perSecond()
 	t.mtx.Unlock()
