@@ -123,6 +123,20 @@ func TestOtherRun(t *testing.T) {
 	}
 }
 
+func TestNewerIn(t *testing.T) {
+	t.Parallel()
+	items := grouped([]int64{1, 3}, []int64{5}, []int64{9}, []int64{2})
+	items[3].Kind = remotewrite.Exemplar
+	old := func(i int, at int64) remotewrite.Item { return remotewrite.Item{Series: items[i].Series, T: at} }
+	delivered := []remotewrite.Item{old(0, 2), old(2, 5), old(3, 8), old(4, 1)}
+	if got := spell(newerIn(items, delivered, 9)); !slices.Equal(got, []string{"a2", "d1"}) {
+		t.Error(got)
+	}
+	if got := spell(newerIn(items, delivered, 1)); !slices.Equal(got, []string{"a2"}) {
+		t.Error(got)
+	}
+}
+
 func TestSpread(t *testing.T) {
 	t.Parallel()
 	if got := spread([]int{1, 2, 3}, 3); !slices.Equal(got, []int{1, 2, 3}) {

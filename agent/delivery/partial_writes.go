@@ -22,8 +22,9 @@ const (
 // that it refused, and reports whether they are stored. It sends an older sample
 // of a series whose newer one was in the request too: an endpoint that stored
 // the newer one refuses the older; one that rolled back takes it, and the newer
-// one after it. With no such pair, splitting tells the samples apart in either
-// case, so nothing need be known. What is taken leaves the part, as delivered.
+// one after it. With no such pair, it asks about samples that were delivered before.
+// Where that tells nothing either, splitting tells the samples apart in either case.
+// What is taken leaves the part, as delivered.
 func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.Outcome) (there bool, err error) {
 	s.asked = true
 	if p.before {
@@ -62,6 +63,7 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 	}
 	switch {
 	case len(pairs) == 0:
+		return false, d.askDelivered(ctx, p)
 	case older > 0 && !unclear:
 		d.learnPartial(partialStored)
 	default:
@@ -70,6 +72,35 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 		p.before = true
 	}
 	return false, nil
+}
+
+// askDelivered is askPartial by samples that were delivered before the part, of
+// series of which it has a newer one: an endpoint that stored that refuses the older;
+// to one that did not, it is the newest, and no news.
+func (d *sender) askDelivered(ctx context.Context, p *part) error {
+	if !d.own {
+		return nil
+	}
+	there := false
+	old := newerIn(p.items, slices.Clone(d.delivered), mostAsked)
+	for _, old := range old {
+		r, err := d.sendUntilAnswered(ctx, []remotewrite.Item{old})
+		switch {
+		case err != nil:
+			return err
+		case r == nil:
+			d.learnPartial(partialRolledBack)
+			return nil
+		}
+		there = there || remotewrite.AlreadyThere(r.Body)
+	}
+	switch {
+	case there:
+		d.learnPartial(partialStored)
+	case len(old) > 0:
+		d.inconclusive++
+	}
+	return nil
 }
 
 // sendOf sends items of a part by themselves. If they are taken (nil), they are

@@ -25,8 +25,10 @@ type sender struct {
 	// inconclusive counts the batches with which it was tried in vain to find out
 	// what the endpoint does with partial writes.
 	inconclusive int
-	// delivered are the last samples of some series that were acknowledged.
+	// delivered are the last samples of some series that were acknowledged; own,
+	// that no queue has sent newer ones since.
 	delivered []remotewrite.Item
+	own       bool
 	unwanted  unwanted
 }
 

@@ -11,7 +11,7 @@ import (
 
 const (
 	// mostUnwanted bounds how many series are remembered.
-	mostUnwanted = 1000
+	mostUnwanted = 5000
 	// askPause is how long one is left out before the endpoint is asked about it
 	// again, as a multiple of the shortest stay behind: five minutes by default.
 	askPause = 10
