@@ -54,6 +54,8 @@ type destination struct {
 	// to be said of them; see unwanted.
 	leftOut    int
 	whyLeftOut string
+	// seriesRefused is when a live batch was refused last for what a series is.
+	seriesRefused time.Time
 }
 
 func newDestination(s *shared, e *remotewrite.Endpoint, a *ledger.Account) *destination {

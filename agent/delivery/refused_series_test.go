@@ -313,6 +313,24 @@ func TestRefusesEverySeries(t *testing.T) {
 	}
 }
 
+// TestRefusedOnce: a live batch that is refused for a series, and taken when it is
+// sent again, is delivered, and does not send the destination to and fro.
+func TestRefusedOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.options.MinStay = time.Hour
+	r.open()
+	r.awaitState("one", Live)
+	r.one().RespondNext(agenttest.Answer{Status: 400, Body: "user=default: per-user series limit of 10 exceeded"})
+	r.scrapes(3, 20)
+	r.awaitState("one", Behind)
+	r.checkDelivered("one")
+	u := newSender(r.delivery.all()[0], nil).unwanted
+	if now := time.Now(); u.quiet(now) || !u.quiet(now.Add(quietPauses*askPause*time.Hour)) {
+		t.Errorf("quiet at once, or never: %+v", u)
+	}
+}
+
 // TestBadTimeWhileLive: a refusal for the time of a sample tells nothing of the next
 // one, so the destination stays live, and the batch is uncertain.
 func TestBadTimeWhileLive(t *testing.T) {

@@ -35,13 +35,14 @@ type sender struct {
 func newSender(t *destination, delivered []remotewrite.Item) *sender {
 	t.mtx.Lock()
 	t.leftOut, t.whyLeftOut = 0, ""
+	refused := t.seriesRefused
 	t.mtx.Unlock()
 	return &sender{
 		destination: t,
 		encoder:     remotewrite.NewEncoder(t.typeAndUnitLabels),
 		budget:      mostInVain,
 		delivered:   delivered,
-		unwanted:    unwanted{pause: askPause * t.minStay},
+		unwanted:    unwanted{pause: askPause * t.minStay, met: refused},
 	}
 }
 
