@@ -13,20 +13,18 @@ import (
 const mostNarrowing = 64
 
 // narrow finds out which series of a part are refused, at an endpoint that has
-// stored the good samples of it. It sends the newest sample of each again: that
-// overtakes none, and is taken as the duplicate that it is. Those of many series go
-// in one request, which is halved where it is refused. Of several series, an answer
-// may be about any, so only one about a single series counts against it.
-func (d *sender) narrow(ctx context.Context, p *part, e event, s *search, o *ledger.Outcome) error {
+// stored the good samples of it; known: the older ones of each series as well, if it
+// has the newest. It sends the newest sample of each again: that overtakes none, and
+// is taken as the duplicate that it is. Those of many series go in one request, which
+// is halved where it is refused. Of several series, an answer may be about any, so
+// only one about a single series counts against it.
+func (d *sender) narrow(ctx context.Context, p *part, e event, known bool, s *search, o *ledger.Outcome) error {
 	reason := s.reason
 	if d.unwanted.full() && !e.there { // what was found out would not be remembered
 		o.Doubt(reason, remotewrite.Samples(p.items))
 		return nil
 	}
 	n := newNarrowing(p.items, !e.there)
-	// Whether older samples were stored with the newest is known only where the
-	// refusal was about series, or for what is there.
-	known := e.series || e.there
 	for {
 		at, more := n.next()
 		if !more {

@@ -85,7 +85,9 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			o.Doubt(s.reason, n)
 			return true, nil
 		case narrow:
-			return true, d.narrow(ctx, p, e, s, o)
+			// Whether older samples were stored with the newest is known only where the
+			// refusal was about series, or for what is there.
+			return true, d.narrow(ctx, p, e, e.series || e.there, s, o)
 		case shrink:
 			d.shrink(len(p.items))
 			if !d.pause(ctx, d.backoff(d.tooLargeInRow()-1, r)) {
@@ -105,7 +107,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			}
 			n = remotewrite.Samples(p.items)
 			if there {
-				return true, d.narrow(ctx, p, e, s, o)
+				return true, d.narrow(ctx, p, e, true, s, o)
 			}
 			e.asked, e.before, e.alone = true, p.before, len(p.items) == 1
 		case askOne:

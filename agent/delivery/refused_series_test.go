@@ -166,34 +166,6 @@ func TestManyBadSeries(t *testing.T) {
 	}
 }
 
-// TestLearnsFromOneScrape: batches with one sample of each series tell as well what
-// an endpoint does with the good ones, by what was delivered before.
-func TestLearnsFromOneScrape(t *testing.T) {
-	t.Parallel()
-	for name, manners := range bothManners {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, manners)
-			r.openBehind()
-			r.one().Recover()
-			r.scrapeMixed(1, 20, 0)
-			r.awaitSettled("one")
-			want := partialStored
-			if manners.AllOrNothing {
-				want = partialRolledBack
-			}
-			r.scrapeMixed(1, 20, 1)
-			l := r.checkRefused("one", 0)
-			if p := r.delivery.all()[0].partialWrites(); p != want {
-				t.Errorf("it is taken for %d", p)
-			}
-			if l.Refused["http_400"] != 1 {
-				t.Errorf("%+v", l)
-			}
-		})
-	}
-}
-
 // limitSeries makes an endpoint refuse the series named m for their number while on
 // is true. It stores the others of a request as Cortex does, or nothing.
 func limitSeries(e *agenttest.Endpoint, on *atomic.Bool, store bool) {
