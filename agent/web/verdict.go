@@ -45,7 +45,7 @@ type reason struct {
 
 func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinationView {
 	v := destinationView{Status: d, Hour: hour, Kind: string(d.State), Level: "good", Ledger: viewLedger(d.Ledger, d.Counting)}
-	v.LastError = redact.Text(d.LastError)
+	v.LastError, v.Why = redact.Text(d.LastError), redact.Text(d.Why)
 	v.Erring = d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))
 	v.For = max(0, now.Sub(d.Since))
 	if d.OldestUnsent != nil {
@@ -162,6 +162,9 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 			note("warn", "Trouble with "+d.Name, d.Name+" answered with an error; the agent tries again.")
 		case d.State == delivery.Behind && d.Age >= upToDate:
 			note("warn", "Catching up", fmt.Sprintf("%s gets the backlog of %s: done %s.", d.Name, formatDuration(d.Age), cmp.Or(d.ETA, "soon")))
+		}
+		if d.LeftOut > 0 {
+			note("warn", "Series are refused", fmt.Sprintf("%s refuses %s for what they are. Those are left out, all others are delivered.", d.Name, plural(d.LeftOut, "series", "series")))
 		}
 		if d.Hour.Lost > 0 {
 			note("warn", "Samples were lost", fmt.Sprintf("%s samples for %s were, or may have been, refused or deleted unsent in the last hour.", number.Group(d.Hour.Lost), d.Name))

@@ -108,7 +108,9 @@ func (v *View) judgeDestination(d delivery.Status, now time.Time) {
 	if d.State == delivery.Behind && failing(d) {
 		v.problem("%s takes nothing: %s", d.Name, words)
 	}
-	if refusedForGood.MatchString(d.LastError) && d.LastErrorAt != nil && now.Sub(*d.LastErrorAt) < recently {
+	if d.LeftOut > 0 {
+		v.problem("%s refuses %s series for good: %s", d.Name, number.Group(uint64(d.LeftOut)), human.Line(d.Why, 2*maxWords))
+	} else if refusedForGood.MatchString(d.LastError) && d.LastErrorAt != nil && now.Sub(*d.LastErrorAt) < recently {
 		switch {
 		case total(d.Ledger.Refused) > 0:
 			v.problem("%s refused samples for good: %s", d.Name, words)
