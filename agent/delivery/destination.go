@@ -50,6 +50,13 @@ type destination struct {
 	settled     ewma
 
 	doubtful *suspicion // see partial_writes.go
+
+	// leftOut is how many series are left out of the backlog, and whyLeftOut what is
+	// to be said of them; see unwanted.
+	leftOut    int
+	whyLeftOut string
+	// seriesRefused is when a live batch was refused last for what a series is.
+	seriesRefused time.Time
 }
 
 func newDestination(s *shared, e *remotewrite.Endpoint, a *ledger.Account) *destination {

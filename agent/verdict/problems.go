@@ -180,7 +180,9 @@ func (c *collector) losses(d Destination) {
 		return Warn
 	}
 	r := d.Recent
-	if n := r.Refused; n > 0 {
+	if d.LeftOut > 0 {
+		c.add(SeriesRefused, Warn, d.Name, "mend or drop them by write_relabel_configs, or raise the tenant's limits", "%s: %s", d.Name, d.Why)
+	} else if n := r.Refused; n > 0 {
 		c.add(Refused, level(n), d.Name, HintFor(d.LastError), "%s refused %s for good in the last %s%s", d.Name, samples(n, r.Appended), lately, because(d))
 	}
 	if n := r.Uncertain; n > 0 {

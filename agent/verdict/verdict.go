@@ -127,6 +127,7 @@ const (
 	NotDelivering   Kind = "not_delivering"
 	CatchingUp      Kind = "catching_up"
 	Evicting        Kind = "evicting"
+	SeriesRefused   Kind = "series_refused"
 	Refused         Kind = "refused"
 	Uncertain       Kind = "uncertain"
 	LostSamples     Kind = "lost"
@@ -150,7 +151,7 @@ const (
 // Kinds are all of them.
 func Kinds() []Kind {
 	return []Kind{
-		NotReady, Unwritable, DiskFull, Unproven, NotDelivering, CatchingUp, Evicting, Refused, Uncertain, LostSamples, NotAppended,
+		NotReady, Unwritable, DiskFull, Unproven, NotDelivering, CatchingUp, Evicting, SeriesRefused, Refused, Uncertain, LostSamples, NotAppended,
 		Rejected, LimitReached, ShortOfMemory, ClockStep, LogMissing, Stalled, UncleanEnd, NoDestination, DestinationGone, JobStopped,
 		ReloadRefused, FileDiffers, TargetsDown, NoTargets,
 	}

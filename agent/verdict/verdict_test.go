@@ -81,6 +81,9 @@ func TestJudge(t *testing.T) {
 			d.Recent = Recent{Appended: 100000, Refused: 3}
 			d.LastError = "server returned HTTP status 400 Bad Request: label value too long"
 		}, Warn, "a refused 3 samples of 100,000 for good in the last 15 m: server returned HTTP status 400 Bad Request: label value too long", "write_relabel_configs"},
+		"series refused": {func(_ *Facts, d *Destination) {
+			d.State, d.LeftOut, d.Why, d.Recent = delivery.Behind, 2, "the endpoint refuses 2 series for what they are", Recent{Appended: 100, Refused: 50}
+		}, Warn, "a: the endpoint refuses 2 series for what they are", "write_relabel_configs"},
 		"much refused": {func(_ *Facts, d *Destination) { d.Recent = Recent{Appended: 100, Refused: 3} }, Bad, "a refused 3 samples of 100 for good in the last 15 m", ""},
 		"uncertain": {func(_ *Facts, d *Destination) { d.Recent = Recent{Appended: 1000, Uncertain: 1} }, Warn,
 			"a refused a part of 1 sample of 1,000 in the last 15 m, nobody knows which", ""},

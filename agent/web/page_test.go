@@ -59,6 +59,15 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestLeftOutOnThePage: series that an endpoint refuses are named, without secrets.
+func TestLeftOutOnThePage(t *testing.T) {
+	d := delivery.Status{Name: "d", State: delivery.Behind, LeftOut: 3, Why: `One is m{target="http://u:pw@h/?token=hidden"}: too long`}
+	v := viewDestination(noon, d, lastHour{})
+	if strings.Contains(v.Why, "hidden") || !strings.Contains(v.Why, "too long") {
+		t.Errorf("it says %q", v.Why)
+	}
+}
+
 func TestDestinationStates(t *testing.T) {
 	for want, d := range map[string]delivery.Status{
 		"live good":         {State: delivery.Live},
@@ -265,7 +274,7 @@ func TestPageEscapes(t *testing.T) {
 	set := targetSet{pools: []string{evil}, active: map[string][]*scrape.Target{evil: {target}}, dropped: map[string][]*scrape.Target{evil: {target}}}
 	q := query{Text: "alert", Pool: evil, Page: 1}
 	st := agent.Status{Ready: true, Waiting: evil, Destinations: []delivery.Status{{
-		Name: evil, URL: evil, State: delivery.Behind, LastError: evil, LastErrorAt: before(0), Ledger: ledger.Terms{Refused: map[string]uint64{evil: 1}},
+		Name: evil, URL: evil, State: delivery.Behind, LastError: evil, LastErrorAt: before(0), LeftOut: 1, Why: evil, Ledger: ledger.Terms{Refused: map[string]uint64{evil: 1}},
 	}}, Kept: []delivery.Kept{{Name: evil, URL: evil}}}
 	v := s.view(noon, st, set, q)
 	v.Config = evil

@@ -43,7 +43,7 @@ type reason struct {
 
 func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinationView {
 	v := destinationView{Status: d, Hour: hour, Kind: string(d.State), Level: "good", Ledger: viewLedger(d.Ledger, d.Counting)}
-	v.LastError = redact.Text(d.LastError)
+	v.LastError, v.Why = redact.Text(d.LastError), redact.Text(d.Why)
 	v.Erring = d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))
 	v.For = max(0, now.Sub(d.Since))
 	if d.OldestUnsent != nil {
