@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,8 @@ type destination struct {
 	lastErr     string
 	noClient    string // why there is no client to ask the endpoint with
 	lastErrAt   time.Time
-	episode     string // what the present trouble has been logged as
+	episode     string // what the last answer was, if it was no acknowledgement
+	trouble     trouble
 	settled     ewma
 
 	doubtful *suspicion // see partial_writes.go
@@ -207,27 +209,38 @@ func (t *destination) renew(e *remotewrite.Endpoint) {
 // succeeded notes an acknowledgement, and ends an episode of trouble.
 func (t *destination) succeeded() {
 	t.mtx.Lock()
-	episode := t.episode
 	t.episode = ""
 	t.lastSuccess = time.Now()
 	t.beat = t.lastSuccess
+	line := t.trouble.acknowledged(t.lastSuccess)
+	was := t.trouble
+	if line == troubleEnds {
+		t.trouble = trouble{}
+	}
 	t.mtx.Unlock()
-	if episode != "" {
-		level.Info(t.logger).Log("msg", "The endpoint acknowledges again", "was", episode)
+	switch line {
+	case troubleEases:
+		level.Info(t.logger).Log("msg", "The endpoint acknowledges again", "was", strings.Join(was.kinds, ", "))
+	case troubleEnds:
+		level.Info(t.logger).Log("msg", "The endpoint acknowledges all requests again", "was", strings.Join(was.kinds, ", "), "requests", was.failures, "within", was.last.Sub(was.begun).Round(time.Second))
 	}
 }
 
-// failed notes an answer that is not an acknowledgement. Each kind is logged
-// once in an episode, in the endpoint's own words.
+// failed notes an answer that is not an acknowledgement. Each kind is logged once in
+// an episode of trouble, in the endpoint's own words; see trouble.
 func (t *destination) failed(kind, words string) {
 	t.mtx.Lock()
 	t.lastErr, t.lastErrAt = words, time.Now()
 	t.beat = t.lastErrAt
-	logged := t.episode == kind
 	t.episode = kind
+	line := t.trouble.failed(kind, t.lastErrAt)
+	now := t.trouble
 	t.mtx.Unlock()
-	if !logged {
+	switch line {
+	case troubleBegins:
 		level.Error(t.logger).Log("msg", "The endpoint did not acknowledge", "kind", kind, "err", words)
+	case troubleGoesOn:
+		level.Warn(t.logger).Log("msg", "The endpoint still does not acknowledge all requests", "kind", kind, "err", words, "requests", now.failures, "since", now.begun.UTC().Format(time.RFC3339))
 	}
 }
 
