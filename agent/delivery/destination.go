@@ -238,6 +238,10 @@ func (t *destination) failed(kind, words string) {
 	t.mtx.Unlock()
 	switch line {
 	case troubleBegins:
+		if remotewrite.NotSent(words) {
+			level.Error(t.logger).Log("msg", "No request can be made", "err", words)
+			break
+		}
 		level.Error(t.logger).Log("msg", "The endpoint did not acknowledge", "kind", kind, "err", words)
 	case troubleGoesOn:
 		level.Warn(t.logger).Log("msg", "The endpoint still does not acknowledge all requests", "kind", kind, "err", words, "requests", now.failures, "since", now.begun.UTC().Format(time.RFC3339))

@@ -8,7 +8,7 @@ var hints = []struct {
 	words *regexp.Regexp
 	hint  string
 }{
-	{regexp.MustCompile(`cannot use its certificates|unable to read authorization credentials|unable to read basic auth|no such file or directory|permission denied`),
+	{regexp.MustCompile(`cannot use its certificates|unable to (read|use)|no such file or directory|permission denied`),
 		"a file of this host is missing or not readable for the agent: no request was made"},
 	{regexp.MustCompile(`oauth2`), "the server at token_url refuses client_id and client_secret, or is not there"},
 	{regexp.MustCompile(`in front of the receiver`), "log in to this network, or check http or https in the url, the port, and the client certificate"},

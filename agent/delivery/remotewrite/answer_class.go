@@ -72,6 +72,12 @@ func Kind(status int) string {
 	return "HTTP " + strconv.Itoa(status)
 }
 
+// NotSent reports whether an error says that there was no request, because of a file of
+// this host that it needs (prometheus/common: config.NewRoundTripperFromConfig).
+func NotSent(words string) bool {
+	return (strings.Contains(words, "unable to read") || strings.Contains(words, "unable to use")) && !strings.Contains(words, "HTTP status")
+}
+
 // MayHaveStored reports whether a request that got this answer may have been
 // stored all the same: no answer came, or one by a proxy that gave up waiting,
 // or by a Cortex of whose ingesters only some took it. words are those of the
@@ -80,7 +86,7 @@ func Kind(status int) string {
 func MayHaveStored(status int, words string) bool {
 	switch {
 	case status == 0:
-		return !strings.Contains(words, "dial tcp") && !strings.Contains(words, "tls: failed to verify")
+		return !NotSent(words) && !strings.Contains(words, "dial tcp") && !strings.Contains(words, "tls: failed to verify")
 	case status == http.StatusConflict:
 		// What Opstrace's proxy makes of a 500 by Cortex.
 		return strings.Contains(words, "500-to-409")

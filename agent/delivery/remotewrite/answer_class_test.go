@@ -44,6 +44,7 @@ func TestMayHaveStored(t *testing.T) {
 		{0, `Post "https://x/": read tcp 127.0.0.1:1->127.0.0.1:2: connection reset by peer`, true},
 		{0, `Post "https://x/": dial tcp: lookup x: no such host`, false},
 		{0, `Post "https://x/": dial tcp 127.0.0.1:1: connect: connection refused`, false},
+		{0, `Post "https://x/": unable to read authorization credentials: unable to read file /t: open /t: no such file or directory`, false},
 		{0, `Post "https://x/": tls: failed to verify certificate: x509: certificate signed by unknown authority`, false},
 		{500, "", true}, {503, "", true}, {504, "", true},
 		{409, "server returned HTTP status 409 Conflict: 500-to-409: empty ring", true},
