@@ -211,7 +211,7 @@ func viewTargets(set targetSet, q query) targetsView {
 		}
 	}
 	slices.SortFunc(found, func(a, b candidate) int {
-		return cmp.Or(rank[a.pool]-rank[b.pool], healthRank(a.health)-healthRank(b.health), strings.Compare(a.url, b.url))
+		return cmp.Or(rank[a.pool]-rank[b.pool], healthRank(a.health)-healthRank(b.health), naturalCompare(a.url, b.url))
 	})
 	if q.Filtered() {
 		v.list(found)
@@ -228,7 +228,7 @@ func sortPools(counts map[string]*targetCounts) []poolView {
 		pools = append(pools, poolView{Name: name, Counts: *c})
 	}
 	slices.SortFunc(pools, func(a, b poolView) int {
-		return cmp.Or(b.Counts.Down-a.Counts.Down, b.Counts.Unknown-a.Counts.Unknown, strings.Compare(a.Name, b.Name))
+		return cmp.Or(b.Counts.Down-a.Counts.Down, b.Counts.Unknown-a.Counts.Unknown, naturalCompare(a.Name, b.Name))
 	})
 	return pools
 }
@@ -246,9 +246,7 @@ func matches(c candidate, words []string) bool {
 	text := strings.Builder{}
 	fmt.Fprintln(&text, c.pool, c.url, c.health)
 	ls.Range(func(l labels.Label) { fmt.Fprintf(&text, "%s=%s\n%[1]s=%[2]q\n", l.Name, l.Value) })
-	if err := c.target.LastError(); err != nil {
-		text.WriteString(redact.Text(err.Error()))
-	}
+	text.WriteString(targetError(c.target))
 	haystack := strings.ToLower(text.String())
 	for _, w := range words {
 		if !strings.Contains(haystack, w) {
@@ -321,9 +319,7 @@ func row(c candidate) targetRow {
 	r.Last, r.Duration = c.target.LastScrape(), c.target.LastScrapeDuration()
 	r.Interval, r.Timeout = c.target.GetValue(model.ScrapeIntervalLabel), c.target.GetValue(model.ScrapeTimeoutLabel)
 	r.Metrics = c.target.LengthMetadata()
-	if err := c.target.LastError(); err != nil {
-		r.Error = redact.Text(err.Error())
-	}
+	r.Error = targetError(c.target)
 	return r
 }
 
