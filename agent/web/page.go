@@ -27,7 +27,7 @@ type pageView struct {
 	Verdict      verdict
 	Status       agent.Status
 	Storage      storageView
-	Destinations []destinationView
+	Destinations []destinationCard
 	In, Out      string // samples a second; In as one destination sees it
 	Targets      targetsView
 	Detail       *targetDetail
@@ -75,7 +75,7 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 		Version: version.Version,
 		Started: s.born,
 		Status:  st,
-		Storage: viewStorage(st.Storage),
+		Storage: viewStorage(st.Storage, s.history.storageGrowth),
 		Targets: viewTargets(set, q),
 		Flags:   settings(s.flags()),
 		Build:   build(),
@@ -83,16 +83,18 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 	v.Host, _ = os.Hostname()
 	var in, out float64
 	v.In, v.Out = "–", "–"
+	var destinations []destinationView
 	for _, d := range st.Destinations {
 		dv := viewDestination(now, d, s.history.lastHour(d.Name))
-		v.Destinations = append(v.Destinations, dv)
+		destinations = append(destinations, dv)
 		if dv.Hour.In.Line != "" {
 			in, out = max(in, dv.Hour.In.Now), out+dv.Hour.Out.Now
 			v.In, v.Out = formatRate(in), formatRate(out)
 		}
 	}
-	slices.SortStableFunc(v.Destinations, func(a, b destinationView) int { return severity[b.Level] - severity[a.Level] })
-	v.Verdict = judge(st, v.Destinations, v.Targets.Total)
+	slices.SortStableFunc(destinations, func(a, b destinationView) int { return severity[b.Level] - severity[a.Level] })
+	v.Destinations = destinationCards(destinations)
+	v.Verdict = judge(st, destinations, v.Targets.Total)
 	v.Runtime = s.runtime(now)
 	text, err := s.configText()
 	if err != nil {
@@ -102,20 +104,23 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 	return v
 }
 
-// storageView is the storage with the widths of its gauge, in percent.
+// storageView is the storage as the page shows it.
 type storageView struct {
 	agent.StorageStatus
-	Gauge *gauge // nil without a budget
+	Used    float64 // percent of the budget; 0 without one
+	Bridges string  // how long an outage
+	Intake  string  // at which rate; empty while that is not known
 }
 
-// gauge shows all that is used, and in front of it the WAL's part.
-type gauge struct{ Used, WAL float64 }
-
-func viewStorage(st agent.StorageStatus) storageView {
+func viewStorage(st agent.StorageStatus, growth func() (perSecond float64, known bool)) storageView {
 	v := storageView{StorageStatus: st}
 	if st.MaxBytes > 0 {
-		percent := func(n int64) float64 { return min(100, float64(n)/float64(st.MaxBytes)*100) }
-		v.Gauge = &gauge{percent(st.Bytes), percent(st.WALBytes)}
+		v.Used = min(100, float64(st.Bytes)/float64(st.MaxBytes)*100)
+	}
+	perSecond, known := growth()
+	v.Bridges = bridges(st, perSecond, known)
+	if known && perSecond > 0 {
+		v.Intake = formatBytes(int64(perSecond)) + "/s"
 	}
 	return v
 }
