@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/util/features"
 	slgk "github.com/tjhop/slog-gokit"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
@@ -27,6 +28,8 @@ type Agent struct {
 	slogger *slog.Logger
 	tracing tracing
 	clock   *clock
+	// features is where upstream notes which of its features are on.
+	features features.Collector
 	// clockAwaited: a run has waited for the clock. Used by Run only.
 	clockAwaited bool
 
@@ -53,6 +56,7 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{opts: o.withDefaults(), waiting: "starting"}
 	a.slogger = slog.New(slgk.NewGoKitHandler(a.opts.Logger, a.opts.LogLevel))
 	a.clock = newClock(a.opts.Logger, systemClock())
+	a.features = newFeatures(a.opts.Features)
 	return a, nil
 }
 

@@ -211,6 +211,7 @@ func (r *run) openScraping() error {
 		EnableZstdScrape:         f.ZstdScrape,
 		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
 		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
+		FeatureRegistry:          r.agent.features,
 	}, logger.With("component", "scrape"), logging.NewJSONFileLogger, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
@@ -225,7 +226,8 @@ func (r *run) openScraping() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancelDiscovery = cancel
-	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics, discovery.Name("scrape"))
+	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics,
+		discovery.Name("scrape"), discovery.FeatureRegistry(r.agent.features))
 	if r.discovery == nil {
 		cancel()
 		return errors.New("cannot create the discovery manager")
