@@ -184,6 +184,15 @@ func (a *Agent) ScrapeManager() *scrape.Manager {
 	return nil
 }
 
+// LastScrape is how many samples a target had when it was scraped last, those that
+// tell of the scrape included; 0 when it was not, or long ago.
+func (a *Agent) LastScrape(target *scrape.Target) uint64 {
+	if r := a.current(); r != nil {
+		return r.delivery.LastScrape(target)
+	}
+	return 0
+}
+
 // Gatherer gathers the metrics of the agent and of the current run.
 func (a *Agent) Gatherer() prometheus.Gatherer {
 	own := prometheus.NewRegistry()

@@ -72,10 +72,7 @@ func (s *Server) api(f apiFunc) http.Handler {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(code)
-		if _, err := w.Write(b); err != nil {
+		if err := send(w, r, code, "application/json", b); err != nil {
 			level.Debug(s.logger).Log("msg", "Cannot send an answer", "path", r.URL.Path, "err", err)
 		}
 	})

@@ -31,6 +31,7 @@ type pageView struct {
 	In, Out      string // samples a second; In as one destination sees it
 	Targets      targetsView
 	Detail       *targetDetail
+	MayFetch     bool // the target's answer may be shown
 	Config       string
 	ConfigError  string
 	Flags        []setting
@@ -48,22 +49,22 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	v := s.view(time.Now(), s.opts.Agent.Status(), set, q)
 	if manager != nil {
 		v.Detail = explainTarget(set, q.Target, manager.ScrapePoolConfig)
+		v.countSamples(s.opts.Agent.LastScrape)
+		v.MayFetch = s.mayFetch(r)
 	}
-	s.render(w, v)
+	s.render(w, r, v)
 }
 
 // render executes the template before the header is sent, so that an error
 // becomes one.
-func (s *Server) render(w http.ResponseWriter, v pageView) {
+func (s *Server) render(w http.ResponseWriter, r *http.Request, v pageView) {
 	var body bytes.Buffer
 	if err := pageTemplate.Execute(&body, v); err != nil {
 		level.Error(s.logger).Log("msg", "Cannot build the status page", "err", err)
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	if _, err := body.WriteTo(w); err != nil {
+	if err := send(w, r, http.StatusOK, "text/html; charset=utf-8", body.Bytes()); err != nil {
 		level.Debug(s.logger).Log("msg", "Cannot send the status page", "err", err)
 	}
 }

@@ -94,6 +94,7 @@ type Server struct {
 	history     *history
 	http        *httpMetrics
 	gatherer    prometheus.Gatherer // of all that is shown
+	fetching    sync.Mutex          // held while a target is asked for somebody
 	born        time.Time
 }
 
@@ -179,6 +180,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /exposition", s.exposition)
 	s.assetRoutes(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.gatherer, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(s.slog.Handler(), slog.LevelWarn),

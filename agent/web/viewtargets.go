@@ -151,8 +151,10 @@ type targetRow struct {
 	Duration time.Duration
 	Interval string
 	Timeout  string
-	Metrics  int // names of metrics in the last scrape
+	Samples  uint64 // that the last scrape wrote, those that tell of it included
 	Error    string
+
+	target *scrape.Target
 }
 
 // targetsView is the section of the targets.
@@ -310,7 +312,7 @@ func (v *targetsView) list(found []candidate) {
 
 func row(c candidate) targetRow {
 	b := labels.NewBuilder(labels.EmptyLabels())
-	r := targetRow{ID: targetID(c.pool, c.target), URL: c.url, Health: string(c.health)}
+	r := targetRow{ID: targetID(c.pool, c.target), URL: c.url, Health: string(c.health), target: c.target}
 	if c.health == dropped {
 		redact.Labels(c.target.DiscoveredLabels(b)).Range(func(l labels.Label) { r.Labels = append(r.Labels, l) })
 		return r
@@ -318,9 +320,20 @@ func row(c candidate) targetRow {
 	c.target.Labels(b).Range(func(l labels.Label) { r.Labels = append(r.Labels, l) })
 	r.Last, r.Duration = c.target.LastScrape(), c.target.LastScrapeDuration()
 	r.Interval, r.Timeout = c.target.GetValue(model.ScrapeIntervalLabel), c.target.GetValue(model.ScrapeTimeoutLabel)
-	r.Metrics = c.target.LengthMetadata()
 	r.Error = targetError(c.target)
 	return r
+}
+
+// countSamples fills in what the rows' targets had when they were scraped last.
+func (v *pageView) countSamples(samples func(*scrape.Target) uint64) {
+	for _, p := range v.Targets.Pools {
+		for i := range p.Rows {
+			p.Rows[i].Samples = samples(p.Rows[i].target)
+		}
+	}
+	if v.Detail != nil && v.Detail.Row.target != nil {
+		v.Detail.Row.Samples = samples(v.Detail.Row.target)
+	}
 }
 
 // targetID names a target in a link, as long as its discovered labels stay.
