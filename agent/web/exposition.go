@@ -147,11 +147,13 @@ func showExposition(w http.ResponseWriter, r *http.Request, cfg *config.ScrapeCo
 		limit = min(limit, l)
 	}
 	n, err := io.Copy(w, io.LimitReader(resp.Body, limit))
-	if more, _ := io.ReadFull(resp.Body, make([]byte, 1)); err == nil && more > 0 {
-		_, err = fmt.Fprintf(w, "\n# Cut here, after %d bytes.\n", n)
-	} else if err != nil {
-		_, err = fmt.Fprintf(w, "\n# The rest is missing, after %d bytes: %s\n", n, redactError(err.Error(), target.URL()))
+	end := fmt.Sprintf("# These are %d bytes.", n)
+	if err != nil {
+		end = fmt.Sprintf("# The rest is missing, after %d bytes: %s", n, redactError(err.Error(), target.URL()))
+	} else if more, _ := io.ReadFull(resp.Body, make([]byte, 1)); more > 0 {
+		end = fmt.Sprintf("# Cut here, after %d bytes.", n)
 	}
+	_, err = fmt.Fprintf(w, "\n%s\n", end)
 	return err
 }
 

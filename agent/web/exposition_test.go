@@ -123,7 +123,7 @@ func TestExposition(t *testing.T) {
 		return code, body
 	}
 	for job, want := range map[string]string{
-		"token":  `(?s)^# http://[0-9.:]+/metrics\?auth_token=xxxxx answered just now: HTTP 200 OK, "text/plain; version=0.0.4"\na\{accept=".*text/plain;version=0.0.4;q=0\.\d,text/plain;q=0.1",timeout="30"\} 1\n$`,
+		"token":  `(?s)^# http://[0-9.:]+/metrics\?auth_token=xxxxx answered just now: HTTP 200 OK, "text/plain; version=0.0.4"\na\{accept=".*text/plain;version=0.0.4;q=0\.\d,text/plain;q=0.1",timeout="30"\} 1\n\n# These are \d+ bytes.\n$`,
 		"large":  fmt.Sprintf(`(?s)\nb 1\n.*b 1\n\n# Cut here, after %d bytes.\n$`, maxExposition),
 		"moved":  `answered just now: HTTP 302 Found, "text/html; charset=utf-8", a redirect to "http://[0-9.:]+/\?k=xxxxx" that is not followed here\n$`,
 		"packed": `\n# The body is not shown: it is encoded \("gzip"\), which was not asked for.\n$`,
