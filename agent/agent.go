@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/util/features"
 	slgk "github.com/tjhop/slog-gokit"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
@@ -28,6 +29,8 @@ type Agent struct {
 	tracing tracing
 	clock   *clock
 	judge   *judge
+	// features is where upstream notes which of its features are on.
+	features features.Collector
 	// clockAwaited: a run has waited for the clock. Used by Run only.
 	clockAwaited bool
 
@@ -55,6 +58,7 @@ func New(o Options) (*Agent, error) {
 	a.slogger = slog.New(slgk.NewGoKitHandler(a.opts.Logger, a.opts.LogLevel))
 	a.clock = newClock(a.opts.Logger, systemClock())
 	a.judge = &judge{logger: a.opts.Logger}
+	a.features = newFeatures(a.opts.Features)
 	return a, nil
 }
 
@@ -184,6 +188,15 @@ func (a *Agent) ScrapeManager() *scrape.Manager {
 		return r.scrape
 	}
 	return nil
+}
+
+// LastScrape is how many samples a target had when it was scraped last, those that
+// tell of the scrape included; 0 when it was not, or long ago.
+func (a *Agent) LastScrape(target *scrape.Target) uint64 {
+	if r := a.current(); r != nil {
+		return r.delivery.LastScrape(target)
+	}
+	return 0
 }
 
 // Gatherer gathers the metrics of the agent and of the current run.

@@ -215,6 +215,7 @@ func (r *run) openScraping() error {
 		EnableZstdScrape:         f.ZstdScrape,
 		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
 		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
+		FeatureRegistry:          r.agent.features,
 	}, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
@@ -229,7 +230,8 @@ func (r *run) openScraping() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancelDiscovery = cancel
-	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics, discovery.Name("scrape"), discovery.HTTPClientOptions(discoveryOptions(r.agent.opts.Limits.BodySize)...))
+	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics, discovery.Name("scrape"),
+		discovery.FeatureRegistry(r.agent.features), discovery.HTTPClientOptions(discoveryOptions(r.agent.opts.Limits.BodySize)...))
 	if r.discovery == nil {
 		cancel()
 		return errors.New("cannot create the discovery manager")

@@ -13,15 +13,24 @@ import (
 func (s *Server) apiRoutes(mux *http.ServeMux) {
 	for path, f := range map[string]apiFunc{
 		"targets":               s.targets,
+		"targets/metadata":      s.targetMetadata,
 		"targets/relabel_steps": s.relabelSteps,
+		"metadata":              s.metricMetadata,
 		"scrape_pools":          s.scrapePools,
+		"features":              s.features,
 		"status/config":         s.statusConfig,
 		"status/flags":          s.statusFlags,
 		"status/buildinfo":      s.buildInfo,
 		"status/runtimeinfo":    s.runtimeInfo,
+		"status/self_metrics":   s.selfMetrics,
 		"status/delivery":       s.delivery,
 	} {
 		mux.Handle("GET /api/v1/"+path, s.api(f))
+	}
+	for path, methods := range unavailablePaths {
+		for _, method := range methods {
+			mux.Handle(method+" /api/v1/"+path, s.api(unavailable))
+		}
 	}
 }
 
@@ -37,7 +46,7 @@ type response struct {
 }
 
 // apiError is an error with its HTTP status and Prometheus' name for its kind:
-// bad_data, internal, not_found or unavailable.
+// bad_data, execution, internal or unavailable.
 type apiError struct {
 	code int
 	kind string
@@ -45,6 +54,8 @@ type apiError struct {
 }
 
 var errNotReady = &apiError{http.StatusServiceUnavailable, "unavailable", "the agent is not scraping yet; /-/ready tells when"}
+
+func badData(msg string) *apiError { return &apiError{http.StatusBadRequest, "bad_data", msg} }
 
 func (s *Server) api(f apiFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -61,10 +72,7 @@ func (s *Server) api(f apiFunc) http.Handler {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(code)
-		if _, err := w.Write(b); err != nil {
+		if err := send(w, r, code, "application/json", b); err != nil {
 			level.Debug(s.logger).Log("msg", "Cannot send an answer", "path", r.URL.Path, "err", err)
 		}
 	})

@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +39,7 @@ func TestTypesAreUpstreams(t *testing.T) {
 		"RuntimeInfo":          reflect.TypeFor[runtimeInfo](),
 		"PrometheusVersion":    reflect.TypeFor[prometheusVersion](),
 		"prometheusConfig":     reflect.TypeFor[prometheusConfig](),
+		"metricMetadata":       reflect.TypeFor[metricMetadata](),
 	} {
 		var fields []string
 		for i := range ours.NumField() {
@@ -214,11 +217,6 @@ func TestAPIBeforeTheStart(t *testing.T) {
 	if status.Ready {
 		t.Error("ready before the start")
 	}
-	rec = httptest.NewRecorder()
-	s.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/api/v1/query", nil))
-	if rec.Code != 404 {
-		t.Errorf("/api/v1/query: %d", rec.Code)
-	}
 }
 
 func TestGlobalURL(t *testing.T) {
@@ -238,5 +236,45 @@ func TestGlobalURL(t *testing.T) {
 	}
 	if _, err := s.globalURL(&url.URL{Scheme: "http", Host: "a:b:c"}); err == nil {
 		t.Error("a host that is none is taken")
+	}
+}
+
+// The README has every path of the API, and every metric that is added here.
+func TestPathsAndMetricsInReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("api.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := regexp.MustCompile(`(?m)^\t\t"([a-z/_]+)": +s\.`).FindAllSubmatch(source, -1)
+	if len(paths) < 12 {
+		t.Fatalf("only %d paths found", len(paths))
+	}
+	for _, p := range paths {
+		if !bytes.Contains(readme, []byte("`/api/v1/"+string(p[1])+"`")) {
+			t.Errorf("the README lacks /api/v1/%s", p[1])
+		}
+	}
+	s, err := New(Options{Agent: idleAgent(t), Gatherer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get(t, s.Handler(), "/")
+	families, err := s.gatherer.Gather()
+	if err != nil || len(families) < 5 {
+		t.Fatalf("%d metrics, %v", len(families), err)
+	}
+	for _, f := range families {
+		if !bytes.Contains(readme, []byte("`"+f.GetName()+"`")) {
+			t.Errorf("the README lacks %s", f.GetName())
+		}
+	}
+	for _, name := range prometheusNames {
+		if !bytes.Contains(readme, []byte("`"+name+"`")) {
+			t.Errorf("the README lacks %s", name)
+		}
 	}
 }

@@ -64,6 +64,8 @@ func hashFiles(files fs.FS) string {
 }
 
 func (s *Server) assetRoutes(mux *http.ServeMux) {
+	// What browsers ask for beside an answer that is no page: a metric, a target's text.
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	files := http.FileServerFS(assetFiles)
 	mux.HandleFunc("GET /assets/{version}/{file}", func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("version") != assetVersion {

@@ -2,8 +2,6 @@ package web
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,13 +14,20 @@ const (
 	// sampleInterval and historyLen make an hour.
 	sampleInterval = 10 * time.Second
 	historyLen     = 360
-	// maxTracks bounds the memory: a track is 6 KiB. Destinations beyond it
+	// firstInterval is for a destination that has not been seen for a whole
+	// interval: who looks at a new agent must not wait to see that it works.
+	firstInterval = 2 * time.Second
+	// A rate that is shown as a number is that of the last minute: most targets
+	// are scraped less often than every sampleInterval.
+	pointsOfRate = 6
+	// maxTracks bounds the memory: a track is 9 KiB. Destinations beyond it
 	// have no sparklines.
 	maxTracks = 32
 )
 
 // point is what happened to a destination in one interval.
 type point struct {
+	at      int64   // its end, in Unix milliseconds
 	in, out float32 // samples a second
 	lost    float32 // samples
 	backlog float32 // samples, at the end of the interval
@@ -30,73 +35,127 @@ type point struct {
 
 // track is a ring of the last hour's points.
 type track struct {
-	seen                 time.Time // of the counters below
-	appended, out, gone  uint64
-	points               [historyLen]point
-	next, filled, unseen int
+	seen                time.Time // of the counters below: the running interval's beginning
+	appended, out, gone uint64
+	points              [historyLen]point
+	next, filled        int
+	// running is the interval that is not over; it is shown as long as there is
+	// no other.
+	running point
+	looked  time.Time // when the destination was there last
 }
 
-// history remembers the last hour of every destination, in memory only.
+// history remembers the last hour of every destination, in memory only, and how
+// fast the storage grows.
 type history struct {
 	mtx    sync.Mutex
 	tracks map[string]*track // by the destination's name
+	growth growth
 }
 
 func newHistory() *history { return &history{tracks: map[string]*track{}} }
 
-// run takes a point at every interval until ctx ends.
+// run looks at every interval until ctx ends.
 func (h *history) run(ctx context.Context, status func() agent.Status) {
-	tick := time.NewTicker(sampleInterval)
-	defer tick.Stop()
-	h.take(time.Now(), status().Destinations)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			h.take(now, status().Destinations)
+		case <-timer.C:
 		}
+		st := status()
+		wait := sampleInterval
+		h.takeStorage(time.Now(), st.Storage)
+		if h.take(time.Now(), st.Destinations) {
+			wait = firstInterval
+		}
+		timer.Reset(wait)
 	}
 }
 
-// forgetAfter is for how many intervals a destination may be absent, as all are
-// while the storage is opened anew, before its hour is dropped.
-const forgetAfter = 30
+// forgetAfter is how long a destination may be absent, as all are while the
+// storage is opened anew, before its hour is dropped.
+const forgetAfter = 5 * time.Minute
 
-// take adds a point for every destination.
-func (h *history) take(now time.Time, destinations []delivery.Status) {
+// take looks at every destination and adds its point when an interval is over. It
+// reports whether the next look is due after firstInterval.
+func (h *history) take(now time.Time, destinations []delivery.Status) (soon bool) {
 	h.mtx.Lock()
 	defer h.mtx.Unlock()
-	for name, t := range h.tracks {
-		if t.unseen++; t.unseen > forgetAfter {
-			delete(h.tracks, name)
-		}
-	}
 	for _, d := range destinations {
 		t := h.tracks[d.Name]
 		if t == nil && len(h.tracks) >= maxTracks {
 			continue
 		}
 		l := d.Ledger
-		gone := lost(l)
 		if t == nil {
-			h.tracks[d.Name] = &track{seen: now, appended: l.Appended, out: l.Delivered, gone: gone}
+			h.tracks[d.Name] = &track{seen: now, looked: now, appended: l.Appended, out: l.Delivered, gone: lost(l)}
+			soon = true
 			continue
 		}
-		seconds := now.Sub(t.seen).Seconds()
-		if seconds <= 0 {
-			continue
-		}
-		t.points[t.next] = point{
-			in:      float32(float64(increase(t.appended, l.Appended)) / seconds),
-			out:     float32(float64(increase(t.out, l.Delivered)) / seconds),
-			lost:    float32(increase(t.gone, gone)),
-			backlog: float32(d.BacklogSamples),
-		}
-		t.next = (t.next + 1) % historyLen
-		t.filled = min(t.filled+1, historyLen)
-		t.seen, t.appended, t.out, t.gone, t.unseen = now, l.Appended, l.Delivered, gone, 0
+		t.look(now, d)
+		soon = soon || t.filled == 0
 	}
+	for name, t := range h.tracks {
+		if now.Sub(t.looked) > forgetAfter {
+			delete(h.tracks, name)
+		}
+	}
+	return soon || len(destinations) == 0
+}
+
+// takeStorage looks at what is on disk.
+func (h *history) takeStorage(now time.Time, st agent.StorageStatus) {
+	h.mtx.Lock()
+	defer h.mtx.Unlock()
+	if st.Bytes > 0 { // else it is not open
+		h.growth.look(now, st.Bytes)
+	}
+}
+
+// storageGrowth in bytes a second; known tells whether it was seen for long enough.
+func (h *history) storageGrowth() (perSecond float64, known bool) {
+	h.mtx.Lock()
+	defer h.mtx.Unlock()
+	return h.growth.perSecond()
+}
+
+func (t *track) look(now time.Time, d delivery.Status) {
+	t.looked = now
+	seconds := now.Sub(t.seen).Seconds()
+	if seconds <= 0 {
+		return
+	}
+	l := d.Ledger
+	gone := lost(l)
+	t.running = point{
+		at:      now.UnixMilli(),
+		in:      float32(float64(increase(t.appended, l.Appended)) / seconds),
+		out:     float32(float64(increase(t.out, l.Delivered)) / seconds),
+		lost:    float32(increase(t.gone, gone)),
+		backlog: float32(d.BacklogSamples),
+	}
+	if now.Sub(t.seen) < sampleInterval-firstInterval/2 { // timers are not exact
+		return
+	}
+	t.points[t.next] = t.running
+	t.next = (t.next + 1) % historyLen
+	t.filled = min(t.filled+1, historyLen)
+	t.seen, t.appended, t.out, t.gone = now, l.Appended, l.Delivered, gone
+}
+
+// all points in order, or the running one if there is no other.
+func (t *track) all() []point {
+	if t.filled == 0 && t.running.at > 0 {
+		return []point{t.running}
+	}
+	points := make([]point, 0, t.filled)
+	for i := range t.filled {
+		points = append(points, t.points[(t.next-t.filled+i+historyLen)%historyLen])
+	}
+	return points
 }
 
 // increase of a counter that begins anew when a destination comes back.
@@ -125,25 +184,27 @@ func sum(m map[string]uint64) (n uint64) {
 type lastHour struct {
 	In, Out, Backlog sparkline
 	Lost             uint64
+	Since            time.Time // the left edge of the curves; zero if there is none
 }
 
 // curve is a sparkline with its words.
 type curve struct {
 	sparkline
 	Name, Class, Last, Most string
+	Since                   time.Time
 }
 
 // Curves are for the template.
 func (h lastHour) Curves() []curve {
 	return []curve{
-		newCurve("Samples in", "in", h.In, formatRate),
-		newCurve("Delivered", "out", h.Out, formatRate),
-		newCurve("Waiting on disk", "backlog", h.Backlog, formatCount[float64]),
+		h.curve("Samples in", "in", h.In, formatRate),
+		h.curve("Delivered", "out", h.Out, formatRate),
+		h.curve("Waiting on disk", "backlog", h.Backlog, formatCount[float64]),
 	}
 }
 
-func newCurve(name, class string, s sparkline, format func(float64) string) curve {
-	c := curve{sparkline: s, Name: name, Class: class, Last: "–", Most: "not known yet"}
+func (h lastHour) curve(name, class string, s sparkline, format func(float64) string) curve {
+	c := curve{sparkline: s, Name: name, Class: class, Last: "–", Most: "not known yet", Since: h.Since}
 	if s.Line != "" {
 		c.Last, c.Most = format(s.Now), "most "+format(s.Peak)
 	}
@@ -157,72 +218,34 @@ func (h *history) lastHour(destination string) lastHour {
 	if t == nil {
 		return lastHour{}
 	}
-	points := make([]point, 0, t.filled)
+	points := t.all()
+	if len(points) == 0 {
+		return lastHour{}
+	}
 	var gone float64
-	for i := range t.filled {
-		p := t.points[(t.next-t.filled+i+historyLen)%historyLen]
-		points = append(points, p)
+	for _, p := range points {
 		gone += float64(p.lost)
 	}
-	return lastHour{
-		In:      newSparkline(points, func(p point) float32 { return p.in }),
-		Out:     newSparkline(points, func(p point) float32 { return p.out }),
-		Backlog: newSparkline(points, func(p point) float32 { return p.backlog }),
+	in := func(p point) float32 { return p.in }
+	out := func(p point) float32 { return p.out }
+	backlog := func(p point) float32 { return p.backlog }
+	hour := lastHour{
+		In:      newSparkline(points, rate(points, in), in),
+		Out:     newSparkline(points, rate(points, out), out),
+		Backlog: newSparkline(points, float64(points[len(points)-1].backlog), backlog),
 		Lost:    uint64(gone),
 	}
+	if len(points) > 1 {
+		hour.Since = time.UnixMilli(points[0].at)
+	}
+	return hour
 }
 
-const (
-	sparkWidth  = 120 // points: three samples, or 30 s, each
-	sparkHeight = 32
-	perPoint    = historyLen / sparkWidth
-)
-
-// sparkline is a curve in a box of sparkWidth by sparkHeight; the right edge is now.
-type sparkline struct {
-	Now, Peak float64
-	Line      string // points of an SVG polyline; empty without data
-	Area      string // points of the polygon below it
-}
-
-// newSparkline draws the highest of every three values, so that a short peak
-// is seen.
-func newSparkline(points []point, value func(point) float32) sparkline {
-	if len(points) == 0 {
-		return sparkline{}
+// rate of the last minute, or of what there is.
+func rate(points []point, value func(point) float32) (mean float64) {
+	recent := points[max(0, len(points)-pointsOfRate):]
+	for _, p := range recent {
+		mean += float64(value(p)) / float64(len(recent))
 	}
-	s := sparkline{Now: float64(value(points[len(points)-1]))}
-	for _, p := range points {
-		s.Peak = max(s.Peak, float64(value(p)))
-	}
-	var line strings.Builder
-	first := -1
-	for x := range sparkWidth {
-		// Counted from the newest point, so that a group keeps its members'
-		// distance to the right edge.
-		end := len(points) - (sparkWidth-1-x)*perPoint
-		if end <= 0 {
-			continue
-		}
-		v := float64(0)
-		for _, p := range points[max(0, end-perPoint):end] {
-			v = max(v, float64(value(p)))
-		}
-		if first < 0 {
-			first = x
-		} else {
-			line.WriteByte(' ')
-		}
-		y := float64(sparkHeight - 1)
-		if s.Peak > 0 {
-			y -= v / s.Peak * (sparkHeight - 3)
-		}
-		fmt.Fprintf(&line, "%d,%.1f", x, y)
-	}
-	s.Line = line.String()
-	if first == sparkWidth-1 { // one point has no length: draw a dash
-		s.Line += " " + strings.Replace(s.Line, fmt.Sprint(first), fmt.Sprint(first+1), 1)
-	}
-	s.Area = fmt.Sprintf("%d,%d %s %d,%d", first, sparkHeight, s.Line, sparkWidth-1, sparkHeight)
-	return s
+	return mean
 }

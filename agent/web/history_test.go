@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
@@ -27,11 +28,11 @@ func TestHistory(t *testing.T) {
 	take(1_000_500, 900_100, 70, 405)
 	take(1_001_000, 901_100, 73, 0)
 	got := h.lastHour("a")
-	if got.In.Now != 50 || got.In.Peak != 50 || got.Out.Now != 100 || got.Out.Peak != 100 || got.Backlog.Now != 0 || got.Backlog.Peak != 405 || got.Lost != 3 {
+	if got.In.Now != 50 || got.In.Peak != 50 || got.Out.Now != 55 || got.Out.Peak != 100 || got.Backlog.Now != 0 || got.Backlog.Peak != 405 || got.Lost != 3 {
 		t.Errorf("%+v", got)
 	}
 	take(10, 10, 0, 0) // the destination began anew
-	if got := h.lastHour("a"); got.In.Now != 0 || got.Out.Now != 0 || got.Lost != 3 {
+	if got := h.lastHour("a"); got.In.Now < 33 || got.In.Now > 34 || got.Lost != 3 {
 		t.Errorf("after counters began anew: %+v", got)
 	}
 	for i := range uint64(2 * historyLen) {
@@ -44,15 +45,121 @@ func TestHistory(t *testing.T) {
 	if n := len(strings.Fields(got.In.Line)); n != sparkWidth {
 		t.Errorf("a full hour has %d points instead of %d", n, sparkWidth)
 	}
-	for range forgetAfter {
-		h.take(at, nil)
+	if want := at.Add(-(historyLen - 1) * sampleInterval); !got.Since.Equal(want) {
+		t.Errorf("the hour begins at %s instead of %s", got.Since, want)
 	}
+	h.take(at.Add(forgetAfter), nil)
 	if h.lastHour("a").In.Line == "" {
 		t.Error("forgotten while the storage is opened anew")
 	}
-	h.take(at, nil)
+	h.take(at.Add(forgetAfter+time.Second), nil)
 	if h.lastHour("a").In.Line != "" || len(h.tracks) != 0 {
 		t.Error("a destination that went is remembered")
+	}
+}
+
+// A new agent is looked at more often until there is something to show, and what is
+// shown by then gives way to whole intervals.
+func TestHistoryAtTheBeginning(t *testing.T) {
+	h := newHistory()
+	at := time.Unix(1_700_000_000, 0)
+	look := func(after time.Duration, appended uint64) (soon bool, shown lastHour) {
+		at = at.Add(after)
+		soon = h.take(at, []delivery.Status{{Name: "a", Ledger: ledger.Terms{Appended: appended}}})
+		return soon, h.lastHour("a")
+	}
+	if !h.take(at, nil) {
+		t.Error("no destination: a long wait for the first")
+	}
+	if soon, shown := look(0, 100); !soon || shown.In.Line != "" {
+		t.Errorf("first look: %v %+v", soon, shown)
+	}
+	if soon, shown := look(firstInterval, 300); !soon || shown.In.Now != 100 || shown.In.Line != "0.0,2.0 120.0,2.0" || !shown.Since.IsZero() {
+		t.Errorf("second look: %v %+v", soon, shown)
+	}
+	if soon, shown := look(firstInterval, 300); !soon || shown.In.Now != 50 {
+		t.Errorf("third look: %v %+v", soon, shown)
+	}
+	look(firstInterval, 300)
+	look(firstInterval, 300)
+	// A timer may be early.
+	if soon, shown := look(firstInterval-time.Millisecond, 1100); soon || shown.In.Now < 99 || shown.In.Now > 101 {
+		t.Errorf("a whole interval: %v %+v", soon, shown)
+	}
+	if soon, shown := look(firstInterval, 1100); soon || shown.In.Now < 99 || !shown.Since.IsZero() {
+		t.Errorf("a part of an interval counts behind a whole one: %v %+v", soon, shown)
+	}
+	if soon, shown := look(sampleInterval-firstInterval, 1100); soon || shown.In.Now < 49 || shown.In.Now > 51 || shown.Since.IsZero() {
+		t.Errorf("two intervals: %v %+v", soon, shown)
+	}
+	// Targets that are scraped once a minute: the rate is that of a minute.
+	for i := range uint64(12) {
+		look(sampleInterval, 1100+(i/6+1)*600)
+	}
+	if _, shown := look(sampleInterval, 1100+3*600); shown.In.Now < 9.9 || shown.In.Now > 10.1 || shown.In.Peak < 59 {
+		t.Errorf("scraped once a minute: %+v", shown.In)
+	}
+}
+
+func TestGrowth(t *testing.T) {
+	var g growth
+	at := time.Unix(1_700_000_000, 0)
+	look := func(after time.Duration, bytes int64) (string, bool) {
+		at = at.Add(after)
+		g.look(at, bytes)
+		rate, known := g.perSecond()
+		return fmt.Sprintf("%.0f", rate), known
+	}
+	bytes := int64(5000)
+	look(0, bytes)
+	for range growthSkip { // names of series
+		bytes += 1 << 20
+		look(sampleInterval, bytes)
+	}
+	for i := range growthAtLeast {
+		if rate, known := look(sampleInterval/2, bytes); known {
+			t.Errorf("known after %d intervals: %s", i, rate)
+		}
+		bytes += 1000
+		look(sampleInterval/2, bytes)
+	}
+	if rate, known := look(0, bytes); !known || rate != "100" {
+		t.Errorf("%s, %v instead of 100", rate, known)
+	}
+	bytes -= 3000 // a segment was deleted
+	look(sampleInterval, bytes)
+	bytes += 1 << 30
+	look(time.Hour, bytes) // the host slept
+	if rate, _ := look(0, bytes); rate != "100" {
+		t.Errorf("%s instead of 100", rate)
+	}
+	for range growthLen {
+		look(sampleInterval, bytes)
+	}
+	if rate, known := look(0, bytes); !known || rate != "0" {
+		t.Errorf("what is older than ten minutes counts: %s", rate)
+	}
+}
+
+func TestBridges(t *testing.T) {
+	const mib = 1 << 20
+	for name, tc := range map[string]struct {
+		st    agent.StorageStatus
+		rate  float64
+		known bool
+		want  string
+	}{
+		"too early":                 {agent.StorageStatus{MaxBytes: mib}, 0, false, "not known yet"},
+		"nothing is written":        {agent.StorageStatus{MaxBytes: mib}, 0, true, "any, as nothing is being written"},
+		"the budget":                {agent.StorageStatus{Bytes: 50 * mib, MaxBytes: 100 * mib, FreeBytes: 1000 * mib}, mib / 60.0, true, "about 1 h 40 min"},
+		"the disk is the narrower":  {agent.StorageStatus{Bytes: 50 * mib, MaxBytes: 100 * mib, FreeBytes: 20 * mib, MinFreeBytes: 10 * mib}, mib / 60.0, true, "about 1 h"},
+		"less is free than is left": {agent.StorageStatus{Bytes: 60 * mib, MaxBytes: 100 * mib, FreeBytes: 5 * mib, MinFreeBytes: 10 * mib}, mib / 60.0, true, "about 1 h"},
+		"hardly anything":           {agent.StorageStatus{Bytes: mib, MaxBytes: 100 * mib, FreeBytes: 1000 * mib}, 0.1, true, "more than a year"},
+		"without a budget":          {agent.StorageStatus{FreeBytes: 60 * mib}, mib / 60.0, true, "about 1 h"},
+	} {
+		if got := bridges(tc.st, tc.rate, tc.known); got != tc.want {
+			t.Errorf("%s: %q instead of %q", name, got, tc.want)
+		}
 	}
 }
 
@@ -68,32 +175,40 @@ func TestHistoryIsBounded(t *testing.T) {
 	if len(h.tracks) != maxTracks {
 		t.Errorf("%d tracks instead of %d", len(h.tracks), maxTracks)
 	}
-	if size := int(unsafe.Sizeof(track{})) * maxTracks; size > 256<<10 {
+	if size := int(unsafe.Sizeof(track{})) * maxTracks; size > 384<<10 {
 		t.Errorf("the history takes %d bytes", size)
 	}
 }
 
 func TestSparkline(t *testing.T) {
 	values := func(v ...float32) (points []point) {
-		for _, x := range v {
-			points = append(points, point{in: x})
+		for i, x := range v {
+			points = append(points, point{at: int64(i) * 1000, in: x})
 		}
 		return points
 	}
 	in := func(p point) float32 { return p.in }
+	pause := values(5, 10, 5)
+	pause[2].at = 10_000
 	for name, tc := range map[string]struct {
 		points []point
 		line   string
 	}{
-		"one point is a dash":         {values(5), "119,2.0 120,2.0"},
-		"nothing but zeros":           {values(0, 0, 0, 0), "118,31.0 119,31.0"},
-		"the highest of three":        {values(0, 10, 0, 5, 5, 5), "118,2.0 119,16.5"},
-		"groups end at the newest":    {values(10, 5, 5, 5), "118,2.0 119,16.5"},
+		"one point is a line":         {values(5), "0.0,2.0 120.0,2.0"},
+		"nothing but zeros":           {values(0, 0, 0), "0.0,31.0 60.0,31.0 120.0,31.0"},
+		"what there is fills the box": {values(10, 5, 0), "0.0,2.0 60.0,16.5 120.0,31.0"},
+		"by their time":               {pause, "0.0,16.5 12.0,2.0 120.0,16.5"},
 		"nothing is drawn of nothing": {nil, ""},
 	} {
-		if got := newSparkline(tc.points, in).Line; got != tc.line {
+		if got := newSparkline(tc.points, 0, in).Line; got != tc.line {
 			t.Errorf("%s: %q instead of %q", name, got, tc.line)
 		}
+	}
+	many := make([]float32, 2*sparkWidth-1)
+	many[1] = 10 // the higher one of its group
+	places := strings.Fields(newSparkline(values(many...), 0, in).Line)
+	if len(places) != sparkWidth || places[0] != "0.0,31.0" || !strings.HasSuffix(places[1], ",2.0") || places[len(places)-1] != "120.0,31.0" {
+		t.Errorf("%d places: %s", len(places), places)
 	}
 }
 

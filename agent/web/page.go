@@ -31,10 +31,11 @@ type pageView struct {
 	Well         string // said where there are no problems
 	Status       agent.Status
 	Storage      storageView
-	Destinations []destinationView
+	Destinations []destinationCard
 	In, Out      string // samples a second; In as one destination sees it
 	Targets      targetsView
 	Detail       *targetDetail
+	MayFetch     bool // the target's answer may be shown
 	Config       string
 	ConfigError  string
 	Flags        []setting
@@ -52,22 +53,22 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	v := s.view(time.Now(), s.opts.Agent.Status(), set, q)
 	if manager != nil {
 		v.Detail = explainTarget(set, q.Target, manager.ScrapePoolConfig)
+		v.countSamples(s.opts.Agent.LastScrape)
+		v.MayFetch = s.mayFetch(r)
 	}
-	s.render(w, v)
+	s.render(w, r, v)
 }
 
 // render executes the template before the header is sent, so that an error
 // becomes one.
-func (s *Server) render(w http.ResponseWriter, v pageView) {
+func (s *Server) render(w http.ResponseWriter, r *http.Request, v pageView) {
 	var body bytes.Buffer
 	if err := pageTemplate.Execute(&body, v); err != nil {
 		level.Error(s.logger).Log("msg", "Cannot build the status page", "err", err)
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	if _, err := body.WriteTo(w); err != nil {
+	if err := send(w, r, http.StatusOK, "text/html; charset=utf-8", body.Bytes()); err != nil {
 		level.Debug(s.logger).Log("msg", "Cannot send the status page", "err", err)
 	}
 }
@@ -79,7 +80,7 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 		Version: version.Version,
 		Started: s.born,
 		Status:  st,
-		Storage: viewStorage(st.Storage),
+		Storage: viewStorage(st.Storage, s.history.storageGrowth),
 		Targets: viewTargets(set, q),
 		Flags:   settings(s.flags()),
 		Build:   build(),
@@ -87,15 +88,17 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 	v.Host, _ = os.Hostname()
 	var in, out float64
 	v.In, v.Out = "–", "–"
+	var destinations []destinationView
 	for _, d := range st.Destinations {
 		dv := viewDestination(now, d, s.history.lastHour(d.Name))
-		v.Destinations = append(v.Destinations, dv)
+		destinations = append(destinations, dv)
 		if dv.Hour.In.Line != "" {
 			in, out = max(in, dv.Hour.In.Now), out+dv.Hour.Out.Now
 			v.In, v.Out = formatRate(in), formatRate(out)
 		}
 	}
-	slices.SortStableFunc(v.Destinations, func(a, b destinationView) int { return severity[b.Level] - severity[a.Level] })
+	slices.SortStableFunc(destinations, func(a, b destinationView) int { return severity[b.Level] - severity[a.Level] })
+	v.Destinations = destinationCards(destinations)
 	v.Verdict, v.Level = st.Verdict, sign(st.Verdict.Level)
 	v.Well = fmt.Sprintf("%s up to date, %s up.", plural(len(v.Destinations), "destination", "destinations"), plural(v.Targets.Total.Up, "target", "targets"))
 	v.Runtime = s.runtime(now)
@@ -107,20 +110,23 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 	return v
 }
 
-// storageView is the storage with the widths of its gauge, in percent.
+// storageView is the storage as the page shows it.
 type storageView struct {
 	agent.StorageStatus
-	Gauge *gauge // nil without a budget
+	Used    float64 // percent of the budget; 0 without one
+	Bridges string  // how long an outage
+	Intake  string  // at which rate; empty while that is not known
 }
 
-// gauge shows all that is used, and in front of it the WAL's part.
-type gauge struct{ Used, WAL float64 }
-
-func viewStorage(st agent.StorageStatus) storageView {
+func viewStorage(st agent.StorageStatus, growth func() (perSecond float64, known bool)) storageView {
 	v := storageView{StorageStatus: st}
 	if st.MaxBytes > 0 {
-		percent := func(n int64) float64 { return min(100, float64(n)/float64(st.MaxBytes)*100) }
-		v.Gauge = &gauge{percent(st.Bytes), percent(st.WALBytes)}
+		v.Used = min(100, float64(st.Bytes)/float64(st.MaxBytes)*100)
+	}
+	perSecond, known := growth()
+	v.Bridges = bridges(st, perSecond, known)
+	if known && perSecond > 0 {
+		v.Intake = formatBytes(int64(perSecond)) + "/s"
 	}
 	return v
 }

@@ -283,7 +283,7 @@ func TestPageEscapes(t *testing.T) {
 		t.Fatalf("%+v", v)
 	}
 	rec := httptest.NewRecorder()
-	s.render(rec, v)
+	s.render(rec, httptest.NewRequest(http.MethodGet, "/", nil), v)
 	page := rec.Body.String()
 	if rec.Code != 200 || !strings.Contains(page, "&lt;script&gt;alert(1)") {
 		t.Fatalf("%d %s", rec.Code, page)

@@ -25,7 +25,6 @@ type relabelStep struct {
 // relabelSteps answers /api/v1/targets/relabel_steps?scrapePool=NAME&labels=JSON,
 // the labels being those before relabelling.
 func (s *Server) relabelSteps(r *http.Request) (any, *apiError) {
-	badData := func(msg string) *apiError { return &apiError{http.StatusBadRequest, "bad_data", msg} }
 	pool := r.FormValue("scrapePool")
 	if pool == "" {
 		return nil, badData("no scrapePool parameter provided")

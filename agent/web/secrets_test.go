@@ -211,6 +211,7 @@ func look(t *testing.T, s *web.Server, secrets []string) {
 	paths := []string{
 		"/", "/?state=dropped", "/?state=down", "/?q=PLANTED", "/metrics", "/-/ready", "/api/v1/targets", "/api/v1/scrape_pools",
 		"/api/v1/status/config", "/api/v1/status/flags", "/api/v1/status/buildinfo", "/api/v1/status/runtimeinfo", "/api/v1/status/delivery",
+		"/api/v1/status/self_metrics", "/api/v1/targets/metadata", "/api/v1/metadata", "/api/v1/features",
 	}
 	explained := regexp.MustCompile(`\?[^"#]*target=[a-z0-9]+`)
 	for i := 0; i < len(paths); i++ {

@@ -92,6 +92,9 @@ type Server struct {
 	listeners   []net.Listener
 	connections *connections
 	history     *history
+	http        *httpMetrics
+	gatherer    prometheus.Gatherer // of all that is shown
+	fetching    sync.Mutex          // held while a target is asked for somebody
 	born        time.Time
 }
 
@@ -123,6 +126,8 @@ func New(o Options) (*Server, error) {
 		history: newHistory(),
 		born:    time.Now(),
 	}
+	s.http = newHTTPMetrics(o.Agent.Ready)
+	s.gatherer = redact.Gatherer(withPrometheusNames(o.Gatherer, s.http.registry))
 	// The logger behind it knows the level in force, so nothing is held back here.
 	s.slog = slog.New(sloggokit.NewGoKitHandler(s.logger, slog.LevelDebug))
 	s.handler = s.routes()
@@ -175,8 +180,9 @@ func (s *Server) Handler() http.Handler { return s.handler }
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /exposition", s.exposition)
 	s.assetRoutes(mux)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(redact.Gatherer(s.opts.Gatherer), promhttp.HandlerOpts{
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.gatherer, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(s.slog.Handler(), slog.LevelWarn),
 		// One broken collector must not hide all the other metrics.
 		ErrorHandling: promhttp.ContinueOnError,
@@ -184,10 +190,10 @@ func (s *Server) routes() http.Handler {
 	s.lifecycleRoutes(mux)
 	s.apiRoutes(mux)
 
-	var h http.Handler = mux
+	h := s.http.instrument(mux)
 	if prefix := "/" + strings.Trim(s.opts.RoutePrefix, "/"); prefix != "/" {
 		outer := http.NewServeMux()
-		outer.Handle(prefix+"/", http.StripPrefix(prefix, mux))
+		outer.Handle(prefix+"/", http.StripPrefix(prefix, h))
 		outer.Handle("GET /{$}", http.RedirectHandler(prefix+"/", http.StatusFound))
 		h = outer
 	}

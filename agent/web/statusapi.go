@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/units"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/version"
+	"github.com/prometheus/prometheus/util/features"
 
 	"github.com/opstrace/opstrace-agent/agent/redact"
 )
@@ -98,6 +99,17 @@ func (s *Server) flags() map[string]string {
 		flags[name] = redact.Text(value)
 	}
 	return flags
+}
+
+// features answers /api/v1/features.
+func (s *Server) features(*http.Request) (any, *apiError) {
+	all := s.opts.Agent.UpstreamFeatures()
+	all[features.API] = map[string]bool{
+		"lifecycle": s.opts.EnableLifecycle,
+		"admin":     false, "query_cost": false, "search": false, "remote_write_receiver": false, "otlp_write_receiver": false,
+	}
+	all[features.Prometheus]["auto_reload_config"] = s.opts.Flags["config.auto-reload"] == "true"
+	return all, nil
 }
 
 // buildInfo answers /api/v1/status/buildinfo.

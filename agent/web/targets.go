@@ -89,17 +89,14 @@ func (s *Server) targets(r *http.Request) (any, *apiError) {
 }
 
 func (s *Server) activeTarget(pool string, t *scrape.Target, builder *labels.Builder) activeTarget {
-	var lastError string
-	if err := t.LastError(); err != nil {
-		lastError = err.Error()
-	}
+	lastError := targetError(t)
 	global, err := s.globalURL(t.URL())
 	switch {
 	case err == nil:
 	case lastError == "":
-		lastError = err.Error()
+		lastError = redact.Text(err.Error())
 	default:
-		lastError = fmt.Sprintf("%s: %s", lastError, err)
+		lastError = fmt.Sprintf("%s: %s", lastError, redact.Text(err.Error()))
 	}
 	return activeTarget{
 		DiscoveredLabels:   redact.Labels(t.DiscoveredLabels(builder)),
@@ -107,7 +104,7 @@ func (s *Server) activeTarget(pool string, t *scrape.Target, builder *labels.Bui
 		ScrapePool:         pool,
 		ScrapeURL:          redact.URL(t.URL().String()),
 		GlobalURL:          redact.URL(global.String()),
-		LastError:          redact.Text(lastError),
+		LastError:          lastError,
 		LastScrape:         t.LastScrape(),
 		LastScrapeDuration: t.LastScrapeDuration().Seconds(),
 		Health:             t.Health(),

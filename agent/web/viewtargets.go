@@ -151,8 +151,10 @@ type targetRow struct {
 	Duration time.Duration
 	Interval string
 	Timeout  string
-	Metrics  int // names of metrics in the last scrape
+	Samples  uint64 // that the last scrape wrote, those that tell of it included
 	Error    string
+
+	target *scrape.Target
 }
 
 // targetsView is the section of the targets.
@@ -211,7 +213,7 @@ func viewTargets(set targetSet, q query) targetsView {
 		}
 	}
 	slices.SortFunc(found, func(a, b candidate) int {
-		return cmp.Or(rank[a.pool]-rank[b.pool], healthRank(a.health)-healthRank(b.health), strings.Compare(a.url, b.url))
+		return cmp.Or(rank[a.pool]-rank[b.pool], healthRank(a.health)-healthRank(b.health), naturalCompare(a.url, b.url))
 	})
 	if q.Filtered() {
 		v.list(found)
@@ -228,7 +230,7 @@ func sortPools(counts map[string]*targetCounts) []poolView {
 		pools = append(pools, poolView{Name: name, Counts: *c})
 	}
 	slices.SortFunc(pools, func(a, b poolView) int {
-		return cmp.Or(b.Counts.Down-a.Counts.Down, b.Counts.Unknown-a.Counts.Unknown, strings.Compare(a.Name, b.Name))
+		return cmp.Or(b.Counts.Down-a.Counts.Down, b.Counts.Unknown-a.Counts.Unknown, naturalCompare(a.Name, b.Name))
 	})
 	return pools
 }
@@ -246,9 +248,7 @@ func matches(c candidate, words []string) bool {
 	text := strings.Builder{}
 	fmt.Fprintln(&text, c.pool, c.url, c.health)
 	ls.Range(func(l labels.Label) { fmt.Fprintf(&text, "%s=%s\n%[1]s=%[2]q\n", l.Name, l.Value) })
-	if err := c.target.LastError(); err != nil {
-		text.WriteString(redact.Text(err.Error()))
-	}
+	text.WriteString(targetError(c.target))
 	haystack := strings.ToLower(text.String())
 	for _, w := range words {
 		if !strings.Contains(haystack, w) {
@@ -312,7 +312,7 @@ func (v *targetsView) list(found []candidate) {
 
 func row(c candidate) targetRow {
 	b := labels.NewBuilder(labels.EmptyLabels())
-	r := targetRow{ID: targetID(c.pool, c.target), URL: c.url, Health: string(c.health)}
+	r := targetRow{ID: targetID(c.pool, c.target), URL: c.url, Health: string(c.health), target: c.target}
 	if c.health == dropped {
 		redact.Labels(c.target.DiscoveredLabels(b)).Range(func(l labels.Label) { r.Labels = append(r.Labels, l) })
 		return r
@@ -320,11 +320,20 @@ func row(c candidate) targetRow {
 	c.target.Labels(b).Range(func(l labels.Label) { r.Labels = append(r.Labels, l) })
 	r.Last, r.Duration = c.target.LastScrape(), c.target.LastScrapeDuration()
 	r.Interval, r.Timeout = c.target.GetValue(model.ScrapeIntervalLabel), c.target.GetValue(model.ScrapeTimeoutLabel)
-	r.Metrics = c.target.LengthMetadata()
-	if err := c.target.LastError(); err != nil {
-		r.Error = redact.Text(err.Error())
-	}
+	r.Error = targetError(c.target)
 	return r
+}
+
+// countSamples fills in what the rows' targets had when they were scraped last.
+func (v *pageView) countSamples(samples func(*scrape.Target) uint64) {
+	for _, p := range v.Targets.Pools {
+		for i := range p.Rows {
+			p.Rows[i].Samples = samples(p.Rows[i].target)
+		}
+	}
+	if v.Detail != nil && v.Detail.Row.target != nil {
+		v.Detail.Row.Samples = samples(v.Detail.Row.target)
+	}
 }
 
 // targetID names a target in a link, as long as its discovered labels stay.

@@ -87,6 +87,14 @@
     filter();
   });
 
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, textarea, select, [contenteditable]");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      form.elements.q.focus();
+    }
+  });
+
   setInterval(() => {
     // Who marks text wants to copy it.
     if (!document.hidden && getSelection().isCollapsed) {

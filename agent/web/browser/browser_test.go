@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -37,18 +38,38 @@ func newTab(t *testing.T) *tab {
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		chromedp.UserDataDir(t.TempDir()))
+		chromedp.UserDataDir(profile(t)))
 	if program := os.Getenv("CHROMIUM"); program != "" {
 		opts = append(opts, chromedp.ExecPath(program))
 	}
 	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(cancelAllocator)
 	ctx, cancel := chromedp.NewContext(allocator)
-	t.Cleanup(cancel)
+	t.Cleanup(func() {
+		// Closes the browser and waits for it.
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Logf("cannot close the browser: %v", err)
+		}
+		cancel()
+	})
 	b := &tab{ctx: ctx, hosts: map[string]int{}}
 	chromedp.ListenTarget(ctx, b.listen)
 	b.run(t, "start", network.Enable(), runtime.Enable(), cdplog.Enable())
 	return b
+}
+
+// profile is a directory that goes when all of the browser's processes have
+// stopped writing to it, which is a moment after the browser has ended.
+func profile(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "page-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		await(t, "the browser's profile can be removed", func() bool { return os.RemoveAll(dir) == nil })
+	})
+	return dir
 }
 
 func (b *tab) listen(event any) {
@@ -124,24 +145,50 @@ func (b *tab) pictures(t *testing.T, name, address string) {
 	if dir == "" {
 		return
 	}
-	for _, width := range []int64{1280, 390} {
+	for _, width := range widths {
 		for _, scheme := range []string{"light", "dark"} {
-			var png []byte
-			b.run(t, "picture", chromedp.EmulateViewport(width, 900),
-				emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-				chromedp.Navigate(address), chromedp.FullScreenshot(&png, 100))
-			file := filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
-			if err := os.WriteFile(file, png, 0o640); err != nil {
-				t.Fatal(err)
-			}
-			var overflow bool
-			b.run(t, "width", chromedp.Evaluate(`document.documentElement.scrollWidth > innerWidth`, &overflow))
-			if overflow {
-				t.Errorf("%s is wider than %d pixels", name, width)
-			}
+			b.picture(t, filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), width, scheme, address, true)
 		}
 	}
-	b.run(t, "back to the desk", chromedp.EmulateViewport(1280, 900))
+	b.run(t, "back to the desk", chromedp.EmulateViewport(widths[0], height))
+}
+
+func (b *tab) picture(t *testing.T, file string, width int64, scheme, address string, whole bool) {
+	t.Helper()
+	var png []byte
+	var take chromedp.Action = chromedp.CaptureScreenshot(&png)
+	if whole {
+		take = chromedp.FullScreenshot(&png, 100)
+	}
+	b.run(t, "picture", chromedp.EmulateViewport(width, height),
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+		chromedp.Navigate(address), take)
+	if err := os.WriteFile(file, png, 0o640); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A desk and a hand, in CSS pixels.
+var widths = []int64{1280, 390}
+
+const height = 900
+
+// fits fails the test if the page at an address, with everything opened, can be
+// scrolled sideways, and names what sticks out.
+func (b *tab) fits(t *testing.T, address string) {
+	t.Helper()
+	for _, width := range widths {
+		var wide []string
+		b.run(t, "look at the width", chromedp.EmulateViewport(width, height), chromedp.Navigate(address),
+			chromedp.Evaluate(`document.querySelectorAll('details').forEach((d) => { d.open = true; })`, nil),
+			chromedp.Evaluate(`document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('body *')]
+				.filter((e) => e.getBoundingClientRect().right > innerWidth && ![...e.children].some((c) => c.getBoundingClientRect().right > innerWidth))
+				.slice(0, 3).map((e) => e.tagName + '.' + e.className + ' in ' + e.parentElement.className + ': ' + e.textContent.trim().slice(0, 60)).concat('the page')`, &wide))
+		for _, what := range wide {
+			t.Errorf("%s is wider than %d pixels: %s", address, width, what)
+		}
+	}
+	b.run(t, "back to the desk", chromedp.EmulateViewport(widths[0], height))
 }
 
 func TestPage(t *testing.T) {
@@ -163,19 +210,44 @@ func TestPage(t *testing.T) {
 	b.until(t, "healthy pools are closed", `document.querySelector('[data-pool="fleet"]').open === false`)
 	b.until(t, "labels are text", fmt.Sprintf(`[...document.querySelectorAll('[data-pool="broken"] .label')].some((l) => l.textContent === %q)`, "note"+hostileLabel))
 
+	t.Run("what the page says at once", func(t *testing.T) {
+		b.until(t, "rates", `[...document.querySelectorAll('.figures dd')].every((d) => d.textContent !== '–')`)
+		b.until(t, "curves from the left edge to the right one", `(() => { const p = document.querySelector('.curve.in polyline').points; return p[0].x === 0 && p[p.length - 1].x === 120; })()`)
+		b.until(t, "samples of a target", `/^[0-9]+$/.test(document.querySelector('[data-pool="fleet"] [data-name=samples]').textContent)`)
+		b.until(t, "how long an outage is bridged", `document.querySelector('.storage [data-name=bridges]').textContent === 'not known yet'`)
+	})
+	t.Run("widths", func(t *testing.T) {
+		for _, query := range []string{"", "?state=down", "?state=dropped", "?q=long", "?pool=" + longName, "?state=dropped&pool=" + longName} {
+			b.fits(t, page+query)
+		}
+		var target string
+		b.run(t, "open", chromedp.Navigate(page+"?pool="+longName), chromedp.AttributeValue(".rows a.url", "href", &target, nil, chromedp.ByQuery))
+		b.fits(t, page+target)
+		b.run(t, "open", chromedp.Navigate(page))
+	})
+	t.Run("key", func(t *testing.T) {
+		b.until(t, "the filter has no focus", `document.activeElement === document.body`)
+		b.press(t, "/")
+		b.until(t, "the filter has it, without the key's letter", `document.activeElement.name === 'q' && document.activeElement.value === ''`)
+		b.press(t, "/")
+		b.until(t, "a slash can be typed there", `document.activeElement.value === '/'`)
+		b.run(t, "open", chromedp.Navigate(page))
+	})
 	t.Run("filter", func(t *testing.T) {
 		b.run(t, "type", chromedp.SendKeys("#filter input[type=search]", "T-07", chromedp.ByQuery))
 		b.until(t, "one target is left", `document.querySelectorAll('.rows tbody tr').length === 1 && document.querySelector('.rows .url').textContent.includes('/t-07/')`)
 		b.until(t, "the address says so", `location.search === '?q=T-07'`)
 		b.run(t, "clear", chromedp.Evaluate(`(() => { const i = document.querySelector('#filter input[type=search]'); i.value = ''; i.dispatchEvent(new Event('input', {bubbles: true})); })()`, nil))
-		b.until(t, "all pools are back", `document.querySelectorAll('.pool').length === 2`)
+		b.until(t, "all pools are back", `document.querySelectorAll('.pool').length === 3`)
 		b.run(t, "click", chromedp.Click(`.states a.bad`, chromedp.ByQuery))
-		b.until(t, "only what is down", `document.querySelectorAll('.rows tbody tr').length === 1 && document.querySelector('.rows tr.down') !== null`)
+		b.until(t, "only what is down", `document.querySelectorAll('.rows tbody tr').length === 2 && document.querySelectorAll('.rows tr.down').length === 2`)
 	})
 	t.Run("explain", func(t *testing.T) {
 		b.run(t, "click", chromedp.Click(`.rows tr.down a.url`, chromedp.ByQuery))
 		b.until(t, "the steps are there", `document.querySelectorAll('#target .steps li').length === 2 && document.querySelector('#target .steps p.added').textContent.includes('rack-9')`)
 		b.pictures(t, "target", w.address+"/?"+b.search(t))
+		b.run(t, "open", chromedp.Navigate(page+"?q=t-07"), chromedp.Click(`.rows a.url`, chromedp.ByQuery), chromedp.Click(`#target a.exposition`, chromedp.ByQuery))
+		b.until(t, "its answer is there, as text", `document.contentType === 'text/plain' && document.body.textContent.includes('/t/t-07/metrics answered just now: HTTP 200 OK')`)
 	})
 	t.Run("refresh", func(t *testing.T) {
 		b.run(t, "open", chromedp.Navigate(page), chromedp.Click(`[data-pool="fleet"] summary`, chromedp.ByQuery))
@@ -203,6 +275,13 @@ func TestPage(t *testing.T) {
 		w.stopServer()
 		b.until(t, "the page says that nobody answers", `document.getElementById('silence').checkVisibility()`)
 	})
+}
+
+// press a key that writes a letter. Unlike chromedp's events, this writes nothing if
+// the page prevents it.
+func (b *tab) press(t *testing.T, key string) {
+	t.Helper()
+	b.run(t, "press "+key, input.DispatchKeyEvent(input.KeyDown).WithKey(key).WithText(key), input.DispatchKeyEvent(input.KeyUp).WithKey(key))
 }
 
 func (b *tab) search(t *testing.T) (query string) {

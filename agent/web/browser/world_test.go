@@ -5,6 +5,7 @@ package browser
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,10 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/web"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
+
+// longName is one that cannot be broken at a hyphen or a space, as those that
+// charts and generators make.
+const longName = "kubernetes_pods_of_a_namespace_with_an_uncommonly_long_name_and_then_some_more_of_it_0123456789abcdef"
 
 const hostileLabel = `"><script>document.title='evil'</script>`
 
@@ -56,12 +61,17 @@ remote_write:
 - job_name: fleet
   http_sd_configs: [{url: "http://%s/sd"}]
   relabel_configs: [{source_labels: [instance], regex: t-39, action: drop}]
+- job_name: %s
+  static_configs:
+  - {targets: ["%s:1"], labels: {%s: %s}}
+  - {targets: ["dropped:1"]}
+  relabel_configs: [{source_labels: [__address__], regex: "dropped.*", action: drop}, {source_labels: [instance], target_label: %s_too, replacement: %s}]
 - job_name: broken
   static_configs: [{targets: ["127.0.0.1:1"], labels: {note: %q}}]
   relabel_configs:
   - {target_label: rack, replacement: rack-9}
   - {regex: nothing, action: labeldrop}
-`, remoteWrite, targets.Addr(), hostileLabel)), "browser.yml", log.NewNopLogger())
+`, remoteWrite, targets.Addr(), longName, strings.ReplaceAll(longName, "_", ""), longName, longName, longName, longName, hostileLabel)), "browser.yml", log.NewNopLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
