@@ -52,7 +52,7 @@ func From(o Options, s Source) (*Result, error) {
 	if block, err = o.block(c.settings); err != nil {
 		return nil, err
 	}
-	if c.result.Text, err = c.complete(rest, block); err != nil {
+	if c.result.Text, err = c.complete(rest, block, o.Labels); err != nil {
 		return nil, c.refuse(err)
 	}
 	return finish(&c.result, s.Path)
@@ -87,6 +87,9 @@ func (c *conversion) cut(content []byte) ([]byte, error) {
 	}
 	if t.root == nil {
 		return t.rest(), nil
+	}
+	if t.root.Style&yaml.FlowStyle != 0 {
+		return nil, errFlow // all of it may be one line
 	}
 	if c.source.Moved {
 		c.fixPaths(t, t.root)
@@ -275,12 +278,22 @@ func (t *text) replace(n *yaml.Node, with string) bool {
 }
 
 // complete adds the new sections.
-func (c *conversion) complete(rest []byte, block string) ([]byte, error) {
+func (c *conversion) complete(rest []byte, block string, labels []Label) ([]byte, error) {
 	t, err := parse(rest)
 	if err != nil {
 		return nil, err
 	}
+	c.noteOwnServer(t)
 	c.addSelf(t)
+	if t, err = parse(t.rest()); err != nil {
+		return nil, err
+	}
+	if err := c.addLabels(t, labels); err != nil {
+		return nil, err
+	}
+	if t, err = parse(t.rest()); err != nil {
+		return nil, err
+	}
 	first := len(t.lines) + 1
 	if t.root != nil && len(t.root.Content) > 0 {
 		first = t.head(t.root.Content[0].Line, 1)
@@ -289,12 +302,26 @@ func (c *conversion) complete(rest []byte, block string) ([]byte, error) {
 	return t.rest(), nil
 }
 
-// addSelf adds the job that scrapes the agent, as the first of all.
+// noteOwnServer tells of jobs that scrape the Prometheus of this host, which the
+// agent is most often to replace.
+func (c *conversion) noteOwnServer(t *text) {
+	jobs := value(t.root, "scrape_configs")
+	if jobs == nil {
+		return
+	}
+	walk(jobs, func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && (n.Value == "localhost:9090" || n.Value == "127.0.0.1:9090") {
+			c.result.Notes = append(c.result.Notes, fmt.Sprintf("%s is scraped still: that is the Prometheus of this host, most often; remove the job if it is to be stopped", n.Value))
+		}
+	})
+}
+
+// addSelf adds the job that scrapes the agent, as the last of all.
 func (c *conversion) addSelf(t *text) {
 	jobs := value(t.root, "scrape_configs")
 	if jobs == nil {
 		t.lines = append(t.lines, "\n", "scrape_configs:\n")
-		t.insert(len(t.lines)+1, selfJob("  ")[:4]...)
+		t.insert(len(t.lines)+1, selfJob("  ")...)
 		return
 	}
 	if jobs.Kind == yaml.SequenceNode && len(jobs.Content) > 0 {
@@ -303,14 +330,13 @@ func (c *conversion) addSelf(t *text) {
 				return
 			}
 		}
-		line := t.head(t.dash(jobs, jobs.Content[0]), jobs.Column)
-		t.insert(line, selfJob(strings.Repeat(" ", jobs.Column-1))...)
+		t.insert(t.sectionEnd("scrape_configs"), append([]string{"\n"}, selfJob(strings.Repeat(" ", jobs.Column-1))...)...)
 		return
 	}
 	for i := 0; i < len(t.root.Content); i += 2 {
 		if key := t.root.Content[i]; key.Value == "scrape_configs" {
 			t.lines[key.Line-1] = "scrape_configs:\n" // it may have been an empty list
-			t.insert(key.Line+1, selfJob("  ")...)
+			t.insert(key.Line+1, append(selfJob("  "), "\n")...)
 		}
 	}
 }

@@ -21,6 +21,7 @@ type Options struct {
 	Cluster   string // name below opstrace.io, or the whole domain
 	Tenant    string
 	TokenFile string // empty: an instance without authentication
+	Labels    []Label
 }
 
 // Source is a configuration of Prometheus.
@@ -49,7 +50,12 @@ func New(o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	labels, err := o.labelLines("  ")
+	if err != nil {
+		return nil, err
+	}
 	text := strings.Replace(template, "#OPSTRACE#\n", block, 1)
+	text = strings.Replace(text, "#LABELS#\n", strings.Join(labels, ""), 1)
 	return finish(&Result{Text: []byte(text)}, "")
 }
 
@@ -131,7 +137,6 @@ func selfJob(indent string) []string {
 		indent + "- job_name: " + selfName + "\n",
 		indent + "  static_configs:\n",
 		indent + "    - targets: [127.0.0.1:9095]\n",
-		"\n",
 	}
 }
 

@@ -155,7 +155,7 @@ func TestFromShapes(t *testing.T) {
 			for _, j := range cfg.ScrapeConfigs {
 				jobs = append(jobs, j.JobName)
 			}
-			if want := append([]string{"opstrace-agent"}, tc.jobs...); !slices.Equal(jobs, want) {
+			if want := append(tc.jobs, "opstrace-agent"); !slices.Equal(jobs, want) {
 				t.Errorf("got jobs %q, want %q:\n%s", jobs, want, r.Text)
 			}
 			if len(cfg.RemoteWriteConfigs) != 1 {

@@ -243,3 +243,18 @@ func (t *text) insert(line int, lines ...string) {
 	t.lines = slices.Insert(t.lines, line-1, lines...)
 	t.gone = make([]bool, len(t.lines))
 }
+
+// sectionEnd is the line behind the last one of a section, the blank lines and
+// what belongs to the next section left out.
+func (t *text) sectionEnd(name string) int {
+	end := len(t.lines) + 1
+	for i := 0; i < len(t.root.Content); i += 2 {
+		if t.root.Content[i].Value == name {
+			end = t.keyEnd(t.root, i, end)
+		}
+	}
+	for end > 1 && strings.TrimSpace(t.lines[end-2]) == "" {
+		end--
+	}
+	return end
+}
