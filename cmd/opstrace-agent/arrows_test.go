@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"cmd/opstrace-agent": {
 		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/web", "scrapeconfig", "cmd/opstrace-agent/internal/...",
 	},
+	"cmd/opstrace-agent/internal/configcheck": {"agent/delivery/selection", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel", "scrapeconfig"},
 	"cmd/opstrace-agent/internal/golden":      nil,
 	"cmd/opstrace-agent/internal/human":       {"agent/number"},
 	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},

@@ -1,14 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
 	"github.com/prometheus/prometheus/config"
 
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/configcheck"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
@@ -23,17 +28,24 @@ func (c *cli) addCheck() {
 
 func (c *cli) addCheckConfig(check *kingpin.CmdClause) {
 	clause := check.Command("config", "Check a configuration file and the files it names.")
-	file := clause.Arg("file", "The configuration file.").Required().String()
+	file := c.configFileArg(clause)
 	show := clause.Flag("print", "Print the configuration that the file stands for, without secrets.").Bool()
+	as := clause.Flag("as", "User who has to be able to read the files; only root can ask for another one. Default for root, on a host with the packaged service: "+serviceUser+".").
+		PlaceHolder("USER").String()
 	c.command(clause, func() error {
-		cfg, err := scrapeconfig.LoadFile(*file, log.NewNopLogger())
+		path := file.path(installRoot)
+		f, err := scrapeconfig.ReadFile(path, log.NewNopLogger())
 		if err != nil {
 			return err
 		}
 		if *show {
-			return printConfig(c.stdout, cfg)
+			return printConfig(c.stdout, f.Config)
 		}
-		return checkConfig(c.stdout, *file, cfg)
+		reader, err := readerOf(*as, installRoot)
+		if err != nil {
+			return err
+		}
+		return checkConfig(c.stdout, path, f, reader)
 	})
 }
 
@@ -46,34 +58,91 @@ func printConfig(w io.Writer, cfg *config.Config) error {
 	return err
 }
 
-func checkConfig(w io.Writer, file string, cfg *config.Config) error {
-	scrapes, err := cfg.GetScrapeConfigs()
+func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) error {
+	scrapes, err := f.GetScrapeConfigs()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
-		human.Count(len(scrapes), "scrape config"), human.Count(len(cfg.RemoteWriteConfigs), "destination"))
-
-	refs, err := scrapeconfig.Files(cfg)
+		human.Count(len(scrapes), "scrape config"), human.Count(len(f.RemoteWriteConfigs), "destination"))
+	unreadable, err := checkFiles(w, file, f.Config, as)
 	if err != nil {
 		return err
 	}
-	var unreadable []string
-	for _, ref := range refs {
-		err := ref.Check()
-		switch {
-		case err == nil:
-		case ref.Glob: // targets may come later
-			fmt.Fprintln(w, "note:", err)
-		default:
-			unreadable = append(unreadable, err.Error())
-		}
+	missing, err := configcheck.Missing(f, file)
+	if err != nil {
+		return err
 	}
-	if len(unreadable) == 0 {
-		return nil
+	printNotes(w, missing)
+	bad, err := checkSense(w, file, f)
+	if err != nil {
+		return err
+	}
+	if unreadable != nil {
+		return unreadable
+	}
+	return bad
+}
+
+// checkFiles reads every file that the agent will, as the user who runs it. The
+// error is a *usageError; what may come later is a note.
+func checkFiles(w io.Writer, file string, cfg *config.Config, as reader) (unreadable, err error) {
+	refs, err := scrapeconfig.Files(cfg)
+	if err != nil {
+		return nil, err
+	}
+	refs = append([]scrapeconfig.FileRef{{Field: "the configuration", Path: file}}, refs...)
+	var problems []string
+	denied := false
+	err = as.do(func() {
+		for _, ref := range refs {
+			err := ref.Check()
+			switch {
+			case err == nil:
+			case ref.Glob && !errors.Is(err, fs.ErrPermission): // targets may come later
+				fmt.Fprintln(w, "note:", err)
+			default:
+				denied = denied || errors.Is(err, fs.ErrPermission)
+				problems = append(problems, err.Error())
+			}
+		}
+	})
+	switch {
+	case err != nil || len(problems) == 0:
+		return nil, err
+	case denied && as.name != "":
+		return &usageError{strings.Join(problems, "\nerror: "),
+			fmt.Sprintf("let user %s, who runs the agent, read it: chgrp %[1]s FILE && chmod g+r FILE, and g+x for its folders", as.name)}, nil
 	}
 	return &usageError{
-		strings.Join(unreadable, "\nerror: "),
+		strings.Join(problems, "\nerror: "),
 		"create the file or correct the path: the agent would start, and fail where it needs it",
+	}, nil
+}
+
+// checkSense prints what is valid and most likely not meant. The error is a
+// *usageError about what would be refused.
+func checkSense(w io.Writer, file string, f *scrapeconfig.File) (bad, err error) {
+	host, _ := os.Hostname() // without it, less can be said
+	findings, err := configcheck.Look(f, file, host)
+	if err != nil {
+		return nil, err
+	}
+	notes := slices.DeleteFunc(slices.Clone(findings), func(f configcheck.Finding) bool { return f.Fatal })
+	fatal := slices.DeleteFunc(findings, func(f configcheck.Finding) bool { return !f.Fatal })
+	printNotes(w, notes)
+	if len(fatal) == 0 {
+		return nil, nil
+	}
+	lines := make([]string, len(fatal))
+	for i, finding := range fatal {
+		lines[i] = human.Line(finding.String(), 500)
+	}
+	return &usageError{strings.Join(lines, "\nerror: "), fatal[0].Hint}, nil
+}
+
+func printNotes(w io.Writer, findings []configcheck.Finding) {
+	for _, f := range findings {
+		fmt.Fprintf(w, "note: %s\n      hint: %s\n", human.Line(f.String(), 500), f.Hint)
 	}
 }

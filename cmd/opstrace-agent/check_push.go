@@ -13,22 +13,17 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/pushcheck"
+	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
 func (c *cli) addCheckPush(check *kingpin.CmdClause) {
 	clause := check.Command("push", "Check the way to every destination, step by step, down to an empty write. No sample is sent.")
 	file := c.configFileArg(clause)
-	c.command(clause, func() error { return c.checkPush(*file) })
-}
-
-// configFileArg is the file that run would read, unless another one is named.
-func (c *cli) configFileArg(clause *kingpin.CmdClause) *string {
-	def := c.app.GetCommand("run").GetFlag("config.file").Model().Default
-	return clause.Arg("file", "The configuration file.").Default(def...).String()
+	c.command(clause, func() error { return c.checkPush(file.path(installRoot)) })
 }
 
 func (c *cli) checkPush(file string) error {
-	cfg, err := loadConfig(file, log.NewNopLogger())
+	cfg, err := scrapeconfig.ReadFile(wholePath(file), log.NewNopLogger())
 	if err != nil {
 		return err
 	}
@@ -37,6 +32,10 @@ func (c *cli) checkPush(file string) error {
 		return &usageError{file + " has no destination", "add an opstrace: section; 'opstrace-agent init' writes one"}
 	}
 	setUserAgents()
+	bad, err := checkSense(c.stdout, file, cfg)
+	if err != nil {
+		return err
+	}
 	good := 0
 	for _, rw := range cfg.RemoteWriteConfigs {
 		if _, err := fmt.Fprintf(c.stdout, "%s  %s\n", rw.Name, redact.Text(rw.URL.String())); err != nil {
@@ -45,6 +44,9 @@ func (c *cli) checkPush(file string) error {
 		if c.checkDestination(rw) {
 			good++
 		}
+	}
+	if good == all && bad != nil {
+		return bad
 	}
 	if good == all {
 		_, err := fmt.Fprintf(c.stdout, "%s: samples would be accepted\n", human.Count(all, "destination"))

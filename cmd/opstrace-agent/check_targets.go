@@ -24,7 +24,7 @@ const discoveryTimeout = 10 * time.Second
 func (c *cli) addCheckTargets(check *kingpin.CmdClause) {
 	clause := check.Command("targets", "Scrape every target once, and print what would be sent. Nothing is sent.")
 	file := c.configFileArg(clause)
-	c.command(clause, func() error { return c.checkTargets(*file) })
+	c.command(clause, func() error { return c.checkTargets(file.path(installRoot)) })
 }
 
 func (c *cli) checkTargets(file string) error {

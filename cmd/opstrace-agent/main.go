@@ -31,6 +31,7 @@ const (
 
 func main() {
 	setVersion()
+	setHostname()
 	os.Exit(runMain(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -39,6 +40,14 @@ func main() {
 func setVersion() {
 	if info, ok := debug.ReadBuildInfo(); ok && version.Version == "" {
 		version.Version = strings.Trim(info.Main.Version, "v()")
+	}
+}
+
+// setHostname makes ${HOSTNAME} in external labels this host's name wherever the
+// environment does not have it: shells keep it to themselves.
+func setHostname() {
+	if name, err := os.Hostname(); err == nil && os.Getenv("HOSTNAME") == "" {
+		_ = os.Setenv("HOSTNAME", name) // without it the checks tell
 	}
 }
 
