@@ -27,7 +27,7 @@ const (
 // stands for a package and all below. Tests may import what they like.
 var arrows = map[string][]string{
 	"cmd/opstrace-agent": {
-		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/web", "scrapeconfig", "cmd/opstrace-agent/internal/...",
+		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/web", "scrapeconfig/...", "cmd/opstrace-agent/internal/...",
 	},
 	"cmd/opstrace-agent/internal/configcheck": {"agent/delivery/selection", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel", "scrapeconfig"},
 	"cmd/opstrace-agent/internal/golden":      nil,
@@ -57,7 +57,8 @@ var arrows = map[string][]string{
 	"agent/limits": nil,
 
 	// What passes between the configuration and the agent is upstream's *config.Config.
-	"scrapeconfig": {"agent/redact"},
+	"scrapeconfig":         {"agent/redact", "scrapeconfig/similar"},
+	"scrapeconfig/similar": nil,
 
 	// Whoever shows or logs something uses these, so they use nobody.
 	"agent/number": nil,
