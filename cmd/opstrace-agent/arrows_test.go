@@ -33,7 +33,7 @@ var arrows = map[string][]string{
 	"cmd/opstrace-agent/internal/golden":      nil,
 	"cmd/opstrace-agent/internal/human":       {"agent/number"},
 	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},
-	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "cmd/opstrace-agent/internal/human"},
+	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "agent/delivery/selection", "cmd/opstrace-agent/internal/human"},
 	"cmd/opstrace-agent/internal/status":      {"agent", "agent/delivery/...", "agent/number", "cmd/opstrace-agent/internal/human"},
 	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/limits"},
 	"cmd/opstrace-agent/internal/tenantlabel": nil,

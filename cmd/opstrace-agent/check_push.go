@@ -17,12 +17,13 @@ import (
 )
 
 func (c *cli) addCheckPush(check *kingpin.CmdClause) {
-	clause := check.Command("push", "Check the way to every destination, step by step, down to an empty write. No sample is sent.")
+	clause := check.Command("push", "Check the way to every destination, step by step, down to an empty write.")
 	file := c.configFileArg(clause)
-	c.command(clause, func() error { return c.checkPush(file.path(installRoot)) })
+	sample := clause.Flag("write", "Write one sample too, of opstrace_agent_check: an empty write passes where nothing can be stored.").Bool()
+	c.command(clause, func() error { return c.checkPush(file.path(installRoot), *sample) })
 }
 
-func (c *cli) checkPush(file string) error {
+func (c *cli) checkPush(file string, sample bool) error {
 	cfg, err := scrapeconfig.ReadFile(wholePath(file), log.NewNopLogger())
 	if err != nil {
 		return err
@@ -36,12 +37,13 @@ func (c *cli) checkPush(file string) error {
 	if err != nil {
 		return err
 	}
+	options := pushcheck.Options{Sample: sample, External: cfg.GlobalConfig.ExternalLabels}
 	good := 0
 	for _, rw := range cfg.RemoteWriteConfigs {
 		if _, err := fmt.Fprintf(c.stdout, "%s  %s\n", rw.Name, redact.Text(rw.URL.String())); err != nil {
 			return err
 		}
-		if c.checkDestination(rw) {
+		if c.checkDestination(rw, options) {
 			good++
 		}
 	}
@@ -60,13 +62,13 @@ func (c *cli) checkPush(file string) error {
 
 // checkDestination prints each step as it is done. On a terminal it shows how
 // long it waits for the next one.
-func (c *cli) checkDestination(rw *config.RemoteWriteConfig) bool {
+func (c *cli) checkDestination(rw *config.RemoteWriteConfig, o pushcheck.Options) bool {
 	begun := time.Now()
 	line := startProgress(c.stderr, progressInterval, func() string {
 		return fmt.Sprintf("waiting: %s of at most %s", time.Since(begun).Round(time.Second), rw.RemoteTimeout)
 	})
 	defer line.stop()
-	return pushcheck.Check(context.Background(), rw, func(s pushcheck.Step) {
+	return pushcheck.Check(context.Background(), rw, o, func(s pushcheck.Step) {
 		line.clear()
 		printStep(c.stdout, s)
 	})
