@@ -50,6 +50,8 @@ type runFlags struct {
 
 	// notices are for flags that were accepted and do nothing.
 	notices []string
+	// refused are names of flags of a server that were given.
+	refused []string
 }
 
 type webFlags struct {
@@ -163,6 +165,9 @@ func (f *runFlags) registerProcess(cmd *kingpin.CmdClause) {
 // validate finds what kingpin cannot.
 func (f *runFlags) validate() error {
 	const segmentUnit = 32 << 10
+	if err := f.refuse(); err != nil {
+		return err
+	}
 	switch {
 	case f.memlimitRatio <= 0 || f.memlimitRatio > 1:
 		return &usageError{fmt.Sprintf("--auto-gomemlimit.ratio=%g is not above 0 and at most 1", f.memlimitRatio), "leave it out for 0.9"}

@@ -121,7 +121,7 @@ func TestInitErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, tc := range []struct{ args, want string }{
 		// One only: kingpin names several in any order.
-		{"init --cluster=c", "error: required flag(s) '--tenant' not provided\nhint: 'opstrace-agent --help' lists the commands and flags\n"},
+		{"init --cluster=c", "error: required flag(s) '--tenant' not provided\nhint: 'opstrace-agent init --help' lists the commands and flags\n"},
 		{"init --cluster=c --tenant=T_1", "error: tenant \"T_1\" is not a tenant's name\nhint: "},
 		{"init --cluster=c --tenant=t --label=site-id=7", "error: --label=site-id=7: \"site-id\" is not the name of a label that an Opstrace tenant takes: letters, digits and _ only\nhint: write it like --label=site=berlin\n"},
 		{"init --cluster=c --tenant=t --label=site", "error: --label=site: label site has no value\nhint: "},
