@@ -12,9 +12,6 @@ import (
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/tenantlabel"
 )
 
-// pushPath is where Opstrace's tenants take samples, and Cortex everywhere.
-const pushPath = "/api/v1/push"
-
 const labelHint = "rename it, or drop it with write_relabel_configs (action: labeldrop)"
 
 // tenantLabels finds labels for which a tenant would refuse every sample: those of
@@ -22,7 +19,7 @@ const labelHint = "rename it, or drop it with write_relabel_configs (action: lab
 func (l *look) tenantLabels() {
 	tenants := false
 	for _, rw := range l.cfg.RemoteWriteConfigs {
-		if !strings.HasSuffix(rw.URL.Path, pushPath) {
+		if !tenantlabel.Asked(rw.URL.URL) {
 			continue
 		}
 		tenants = true

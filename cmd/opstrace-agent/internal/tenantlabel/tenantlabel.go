@@ -4,7 +4,11 @@ package tenantlabel
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // Limits of Cortex, as Opstrace runs it.
@@ -18,6 +22,24 @@ var (
 	labelName  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 	metricName = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
 )
+
+// Asked reports whether a URL is where a tenant takes samples, as Cortex does
+// everywhere.
+func Asked(u *url.URL) bool { return strings.HasSuffix(u.Path, "/api/v1/push") }
+
+// SeriesProblem says what is wrong with the labels of a series; empty if nothing
+// is.
+func SeriesProblem(ls labels.Labels) (problem string) {
+	if n := ls.Len(); n > MaxLabels {
+		return fmt.Sprintf("%d labels, and a series may have %d", n, MaxLabels)
+	}
+	ls.Range(func(l labels.Label) {
+		if problem == "" {
+			problem = Problem(l.Name, l.Value)
+		}
+	})
+	return problem
+}
 
 // Problem says what is wrong with a label; empty if nothing is.
 func Problem(name, value string) string {

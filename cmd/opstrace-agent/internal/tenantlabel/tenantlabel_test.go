@@ -1,8 +1,11 @@
 package tenantlabel
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 func TestProblem(t *testing.T) {
@@ -25,5 +28,22 @@ func TestProblem(t *testing.T) {
 		if got := Problem(tc.name, tc.value); !strings.HasPrefix(got, tc.want) || (got == "") != (tc.want == "") {
 			t.Errorf("%s=%s: got %q, want %q", shorten(tc.name), shorten(tc.value), got, tc.want)
 		}
+	}
+}
+
+func TestSeriesProblem(t *testing.T) {
+	b := labels.NewBuilder(labels.FromStrings("__name__", "m"))
+	for i := range 29 {
+		b.Set(fmt.Sprint("l", i), "x")
+	}
+	full := b.Labels()
+	if got := SeriesProblem(full); got != "" {
+		t.Errorf("30 labels: %q", got)
+	}
+	if got := SeriesProblem(b.Set("one", "more").Labels()); got != "31 labels, and a series may have 30" {
+		t.Errorf("31 labels: %q", got)
+	}
+	if got := SeriesProblem(labels.FromStrings("__name__", "m", "a-b", "x")); !strings.HasPrefix(got, `"a-b" is not`) {
+		t.Errorf("got %q", got)
 	}
 }
