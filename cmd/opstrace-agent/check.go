@@ -78,15 +78,12 @@ func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) erro
 	if err != nil {
 		return err
 	}
-	if unreadable != nil {
-		return unreadable
-	}
-	return bad
+	return join(unreadable, bad)
 }
 
-// checkFiles reads every file that the agent will, as the user who runs it. The
-// error is a *usageError; what may come later is a note.
-func checkFiles(w io.Writer, file string, cfg *config.Config, as reader) (unreadable, err error) {
+// checkFiles reads every file that the agent will, as the user who runs it.
+// What may come later is a note.
+func checkFiles(w io.Writer, file string, cfg *config.Config, as reader) (unreadable *usageError, err error) {
 	refs, err := scrapeconfig.Files(cfg)
 	if err != nil {
 		return nil, err
@@ -120,9 +117,22 @@ func checkFiles(w io.Writer, file string, cfg *config.Config, as reader) (unread
 	}, nil
 }
 
-// checkSense prints what is valid and most likely not meant. The error is a
-// *usageError about what would be refused.
-func checkSense(w io.Writer, file string, f *scrapeconfig.File) (bad, err error) {
+// join makes one of two mistakes, with the hint of the first.
+func join(first, second *usageError) error {
+	switch {
+	case first == nil && second == nil:
+		return nil
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return &usageError{first.msg + "\nerror: " + second.msg, first.hint + "; " + second.hint}
+}
+
+// checkSense prints what is valid and most likely not meant, and
+// returns what would be refused.
+func checkSense(w io.Writer, file string, f *scrapeconfig.File) (bad *usageError, err error) {
 	host, _ := os.Hostname() // without it, less can be said
 	findings, err := configcheck.Look(f, file, host)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage/remote"
@@ -133,9 +134,16 @@ func (c *cli) fail(err error) int {
 	if reported := (reportedError{}); errors.As(err, &reported) {
 		return exitFailed
 	}
-	fmt.Fprintf(c.stderr, "error: %s\n", redact.Text(err.Error()))
+	text := "error: " + redact.Text(err.Error()) + "\n"
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintf(c.stderr, "hint: %s\n", hint)
+		text += "hint: " + hint + "\n"
+	}
+	priority := ""
+	if journaled, _ := journal.StderrIsJournalStream(); journaled {
+		priority = priorities[len(priorities)-1] // without it, "journalctl -p err" finds nothing
+	}
+	for line := range strings.Lines(text) {
+		fmt.Fprint(c.stderr, priority, line)
 	}
 	return exitCode(err)
 }
