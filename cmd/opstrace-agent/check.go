@@ -30,8 +30,7 @@ func (c *cli) addCheckConfig(check *kingpin.CmdClause) {
 	clause := check.Command("config", "Check a configuration file and the files it names.")
 	file := c.configFileArg(clause)
 	show := clause.Flag("print", "Print the configuration that the file stands for, without secrets.").Bool()
-	as := clause.Flag("as", "User who has to be able to read the files; only root can ask for another one. Default for root, on a host with the packaged service: "+serviceUser+".").
-		PlaceHolder("USER").String()
+	as := asArg(clause)
 	c.command(clause, func() error {
 		path := file.path(installRoot)
 		f, err := scrapeconfig.ReadFile(path, log.NewNopLogger())
@@ -47,6 +46,11 @@ func (c *cli) addCheckConfig(check *kingpin.CmdClause) {
 		}
 		return checkConfig(c.stdout, path, f, reader)
 	})
+}
+
+func asArg(clause *kingpin.CmdClause) *string {
+	return clause.Flag("as", "User who has to be able to read the files; only root can ask for another one. Default for root, on a host with the packaged service: "+serviceUser+".").
+		PlaceHolder("USER").String()
 }
 
 func printConfig(w io.Writer, cfg *config.Config) error {
@@ -65,7 +69,11 @@ func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) erro
 	}
 	fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
 		human.Count(len(scrapes), "scrape config"), human.Count(len(f.RemoteWriteConfigs), "destination"))
-	unreadable, err := checkFiles(w, file, f.Config, as)
+	refs, err := scrapeconfig.Files(f.Config)
+	if err != nil {
+		return err
+	}
+	unreadable, err := checkFiles(w, append([]scrapeconfig.FileRef{{Field: "the configuration", Path: file}}, refs...), as)
 	if err != nil {
 		return err
 	}
@@ -81,14 +89,9 @@ func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) erro
 	return join(unreadable, bad)
 }
 
-// checkFiles reads every file that the agent will, as the user who runs it.
-// What may come later is a note.
-func checkFiles(w io.Writer, file string, cfg *config.Config, as reader) (unreadable *usageError, err error) {
-	refs, err := scrapeconfig.Files(cfg)
-	if err != nil {
-		return nil, err
-	}
-	refs = append([]scrapeconfig.FileRef{{Field: "the configuration", Path: file}}, refs...)
+// checkFiles reads files as the agent will, as the user who runs it. What may come
+// later is a note.
+func checkFiles(w io.Writer, refs []scrapeconfig.FileRef, as reader) (unreadable *usageError, err error) {
 	var problems []string
 	denied := false
 	err = as.do(func() {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -20,10 +22,17 @@ func (c *cli) addCheckPush(check *kingpin.CmdClause) {
 	clause := check.Command("push", "Check the way to every destination, step by step, down to an empty write.")
 	file := c.configFileArg(clause)
 	sample := clause.Flag("write", "Write one sample too, of opstrace_agent_check: an empty write passes where nothing can be stored.").Bool()
-	c.command(clause, func() error { return c.checkPush(file.path(installRoot), *sample) })
+	as := asArg(clause)
+	c.command(clause, func() error {
+		reader, err := readerOf(*as, installRoot)
+		if err != nil {
+			return err
+		}
+		return c.checkPush(file.path(installRoot), reader, *sample)
+	})
 }
 
-func (c *cli) checkPush(file string, sample bool) error {
+func (c *cli) checkPush(file string, as reader, sample bool) error {
 	cfg, err := scrapeconfig.ReadFile(wholePath(file), log.NewNopLogger())
 	if err != nil {
 		return err
@@ -37,6 +46,10 @@ func (c *cli) checkPush(file string, sample bool) error {
 	if err != nil {
 		return err
 	}
+	unreadable, err := checkSecrets(c.stdout, cfg.Config, as)
+	if err != nil {
+		return err
+	}
 	options := pushcheck.Options{Sample: sample, External: cfg.GlobalConfig.ExternalLabels}
 	good := 0
 	for _, rw := range cfg.RemoteWriteConfigs {
@@ -47,17 +60,34 @@ func (c *cli) checkPush(file string, sample bool) error {
 			good++
 		}
 	}
-	if good == all && bad != nil {
-		return bad
-	}
-	if good == all {
+	problem := join(unreadable, bad)
+	switch {
+	case good < all:
+		if _, err := fmt.Fprintf(c.stdout, "%d of %s: samples would not be accepted\n", all-good, human.Count(all, "destination")); err != nil {
+			return err
+		}
+		if problem == nil {
+			problem = reportedError{fmt.Errorf("%d of %d destinations failed", all-good, all)}
+		}
+	case problem == nil:
 		_, err := fmt.Fprintf(c.stdout, "%s: samples would be accepted\n", human.Count(all, "destination"))
 		return err
 	}
-	if _, err := fmt.Fprintf(c.stdout, "%d of %s: samples would not be accepted\n", all-good, human.Count(all, "destination")); err != nil {
-		return err
+	return problem
+}
+
+// checkSecrets reads what the destinations need as the user who runs the agent,
+// where that is somebody else: the steps read it as the one who asks.
+func checkSecrets(w io.Writer, cfg *config.Config, as reader) (*usageError, error) {
+	if as.name == "" {
+		return nil, nil
 	}
-	return reportedError{fmt.Errorf("%d of %d destinations failed", all-good, all)}
+	refs, err := scrapeconfig.Files(cfg)
+	if err != nil {
+		return nil, err
+	}
+	refs = slices.DeleteFunc(refs, func(r scrapeconfig.FileRef) bool { return !strings.HasPrefix(r.Field, "remote_write[") })
+	return checkFiles(w, refs, as)
 }
 
 // checkDestination prints each step as it is done. On a terminal it shows how

@@ -143,6 +143,10 @@ func TestCheckAs(t *testing.T) {
 		}
 	}
 	check(0, "")
+	stdout, stderr, code := runCommand(t, dir, "check", "push", "--as=nobody", write(t, filepath.Join(dir, "push.yml"), "remote_write: [{name: a, url: 'http://127.0.0.1:1/push', bearer_token_file: token}]\n"))
+	if code != exitUsage || !strings.HasPrefix(stderr, "error: remote_write[a].authorization.credentials_file: open "+token+": permission denied\nhint: let user nobody, ") {
+		t.Errorf("check push: code %d, %q\n%s", code, stderr, stdout)
+	}
 	check(exitUsage, "error: remote_write[opstrace-t].authorization.credentials_file: open "+token+": permission denied\nhint: let user nobody, who runs the agent, read it: ", "--as=nobody")
 	check(exitUsage, "error: --as=nosuchuser: user: unknown user nosuchuser\nhint: ", "--as=nosuchuser")
 	gid, err := strconv.Atoi(nobody.Gid)
@@ -180,7 +184,7 @@ func TestServiceFile(t *testing.T) {
 		}
 		none := ""
 		f := configFile{arg: &none, flag: &none, def: filepath.Join(root, "opstrace-agent.yml")}
-		if got := f.path(root); !isInstalled(root) || got != filepath.Join(root, tc.want) {
+		if got := f.path(root); !isInstalled(root) || got != strings.Replace(tc.want, serviceConfig, root+serviceConfig, 1) {
 			t.Errorf("%s: got %s", name, got)
 		}
 		write(t, f.def, "")

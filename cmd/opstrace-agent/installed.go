@@ -58,21 +58,30 @@ func isInstalled(root string) bool {
 	return false
 }
 
-var (
-	argsLine       = regexp.MustCompile(`(?m)^[ \t]*ARGS=(.*)$`)
-	configFileFlag = regexp.MustCompile(`(?:^|\s)--config\.file[= ](\S+)`)
-)
+var argsLine = regexp.MustCompile(`(?m)^[ \t]*ARGS=(.*)$`)
+
+// serviceArgs are the flags of the service, its unit's own included. Quotes inside
+// of them are not understood.
+func serviceArgs(root string) []string {
+	args := []string{"--config.file=" + filepath.Join(root, serviceConfig)}
+	content, _ := os.ReadFile(filepath.Join(root, serviceFlags)) // it may be gone
+	if lines := argsLine.FindAllSubmatch(content, -1); lines != nil {
+		last := strings.TrimSpace(string(lines[len(lines)-1][1]))
+		args = append(args, strings.Fields(strings.Trim(last, `"'`))...)
+	}
+	return args
+}
 
 // serviceFile is the file that the service reads: its flags may name another one,
 // and the last one counts.
-func serviceFile(root string) string {
-	content, _ := os.ReadFile(filepath.Join(root, serviceFlags)) // it may be gone
-	file := serviceConfig
-	if lines := argsLine.FindAllSubmatch(content, -1); lines != nil {
-		args := strings.Trim(strings.TrimSpace(string(lines[len(lines)-1][1])), `"'`)
-		if flags := configFileFlag.FindAllStringSubmatch(args, -1); flags != nil {
-			file = strings.Trim(flags[len(flags)-1][1], `"'`)
+func serviceFile(root string) (file string) {
+	args := serviceArgs(root)
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--config.file="); ok {
+			file = value
+		} else if arg == "--config.file" && i+1 < len(args) {
+			file = args[i+1]
 		}
 	}
-	return filepath.Join(root, file)
+	return file
 }

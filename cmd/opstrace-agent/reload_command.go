@@ -32,9 +32,13 @@ func (c *cli) addReload() {
 		PlaceHolder("URL").StringVar(&address.url)
 	clause.Flag("http.config.file", "File with password or TLS settings for that address, in promtool's format.").
 		PlaceHolder("FILE").StringVar(&address.httpConfigFile)
-	flags := clause.Arg("run-flags", "Flags that the agent runs with, after --: they tell its address and its file.").Strings()
+	flags := clause.Arg("run-flags", "Flags that the agent runs with, after --: they tell its address and its file. Default: those of the installed service.").Strings()
 	c.command(clause, func() error {
-		target, err := parseReloadTarget(*flags, address)
+		args := *flags
+		if len(args) == 0 && isInstalled(installRoot) {
+			args = serviceArgs(installRoot)
+		}
+		target, err := parseReloadTarget(args, address)
 		if err != nil {
 			return err
 		}
