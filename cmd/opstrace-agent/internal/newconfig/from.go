@@ -252,31 +252,6 @@ func (c *conversion) fixPath(t *text, n *yaml.Node) {
 	c.result.Notes = append(c.result.Notes, fmt.Sprintf("line %d: %s is relative to the folder of the new file", n.Line, n.Value))
 }
 
-// replace writes another value over a scalar on one line.
-func (t *text) replace(n *yaml.Node, with string) bool {
-	line := []rune(t.lines[n.Line-1])
-	old := n.Value
-	switch {
-	case n.Style&yaml.SingleQuotedStyle != 0:
-		old = "'" + old + "'"
-	case n.Style&yaml.DoubleQuotedStyle != 0:
-		old = `"` + old + `"`
-	}
-	tail, ok := strings.CutPrefix(string(line[n.Column-1:]), old)
-	if !ok {
-		return false
-	}
-	written, err := scalar(with)
-	if err != nil || strings.Contains(written, "\n") {
-		return false
-	}
-	if strings.ContainsAny(written, "[]{},") && !strings.ContainsAny(written[:1], `'"`) {
-		written = "'" + strings.ReplaceAll(with, "'", "''") + "'" // it may stand in a list like [a, b]
-	}
-	t.lines[n.Line-1] = string(line[:n.Column-1]) + written + tail
-	return true
-}
-
 // complete adds the new sections.
 func (c *conversion) complete(rest []byte, block string, labels []Label) ([]byte, error) {
 	t, err := parse(rest)

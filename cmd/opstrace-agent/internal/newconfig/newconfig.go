@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/go-kit/log"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
@@ -119,15 +118,6 @@ func (o Options) url(block string) (string, error) {
 		return "", err
 	}
 	return cfg.RemoteWriteConfigs[0].URL.String(), nil
-}
-
-// scalar writes a string as YAML, quoted where it must be.
-func scalar(s string) (string, error) {
-	text, err := yaml.Marshal(s)
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimSuffix(string(text), "\n"), nil
 }
 
 // selfJob scrapes the agent, at an indentation.

@@ -258,3 +258,37 @@ func (t *text) sectionEnd(name string) int {
 	}
 	return end
 }
+
+// replace writes another value over a scalar on one line.
+func (t *text) replace(n *yaml.Node, with string) bool {
+	line := []rune(t.lines[n.Line-1])
+	old := n.Value
+	switch {
+	case n.Style&yaml.SingleQuotedStyle != 0:
+		old = "'" + old + "'"
+	case n.Style&yaml.DoubleQuotedStyle != 0:
+		old = `"` + old + `"`
+	}
+	tail, ok := strings.CutPrefix(string(line[n.Column-1:]), old)
+	if !ok {
+		return false
+	}
+	written, err := scalar(with)
+	if err != nil || strings.Contains(written, "\n") {
+		return false
+	}
+	if strings.ContainsAny(written, "[]{},") && !strings.ContainsAny(written[:1], `'"`) {
+		written = "'" + strings.ReplaceAll(with, "'", "''") + "'" // it may stand in a list like [a, b]
+	}
+	t.lines[n.Line-1] = string(line[:n.Column-1]) + written + tail
+	return true
+}
+
+// scalar writes a string as YAML, quoted where it must be.
+func scalar(s string) (string, error) {
+	text, err := yaml.Marshal(s)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(string(text), "\n"), nil
+}
