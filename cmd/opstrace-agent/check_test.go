@@ -122,13 +122,11 @@ func TestCheckAs(t *testing.T) {
 	if err != nil || os.Geteuid() != 0 {
 		t.Skip("needs root, and a user nobody:", err)
 	}
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	token := write(t, filepath.Join(dir, "token"), "t")
 	file := write(t, filepath.Join(dir, "c.yml"), "opstrace: {cluster: c, tenant: t, token_file: token}\nscrape_configs: [{job_name: a}]\n")
