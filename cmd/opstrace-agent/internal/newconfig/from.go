@@ -34,17 +34,22 @@ func From(o Options, s Source) (*Result, error) {
 		return nil, err
 	}
 	rest, err := c.cut(s.Content)
-	if err != nil {
-		// Not in block style: written anew, it is.
-		anew, formatErr := reformat(s.Content)
-		if formatErr != nil {
-			return nil, c.refuse(formatErr)
+	for _, resolve := range []bool{false, true} {
+		if err == nil {
+			break
+		}
+		// Not in block style, or with anchors in what is left out: written anew, it
+		// can be taken apart.
+		var anew []byte
+		if anew, err = reformat(s.Content, resolve); err != nil {
+			return nil, c.refuse(err)
 		}
 		c.settings = ""
 		c.result = Result{Notes: []string{"it was written anew, to be taken apart: blank lines are gone"}}
-		if rest, err = c.cut(anew); err != nil {
-			return nil, c.refuse(err)
-		}
+		rest, err = c.cut(anew)
+	}
+	if err != nil {
+		return nil, c.refuse(err)
 	}
 	if c.hasBlock {
 		return nil, &scrapeconfig.Error{File: s.Path, Msg: "it has an opstrace section already", Hint: "run the agent with it as it is"}

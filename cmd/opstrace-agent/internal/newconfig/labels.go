@@ -131,15 +131,15 @@ func (t *text) putFirst(mapping *yaml.Node, entries []string) bool {
 		t.insert(t.head(first.Line, first.Column), indent+strings.Join(entries, "\n"+indent)+"\n")
 		return true
 	}
-	line := []rune(t.lines[mapping.Line-1])
-	if line[mapping.Column-1] != '{' {
+	line, column := []rune(t.lines[mapping.Line-1]), t.column(mapping)
+	if line[column-1] != '{' {
 		return false // an anchor or a tag stands in front of it
 	}
 	text := strings.Join(entries, ", ")
 	if len(mapping.Content) > 0 {
 		text += ", "
 	}
-	t.lines[mapping.Line-1] = string(line[:mapping.Column]) + text + string(line[mapping.Column:])
+	t.lines[mapping.Line-1] = string(line[:column]) + text + string(line[column:])
 	return true
 }
 

@@ -1,6 +1,7 @@
 package newconfig
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -71,5 +72,47 @@ func TestFromOwnServer(t *testing.T) {
 	r := from(t, "scrape_configs:\n- job_name: prometheus\n  static_configs: [{targets: ['localhost:9090']}]\n", false)
 	if len(r.Notes) != 1 || !strings.HasPrefix(r.Notes[0], "localhost:9090 is scraped still: ") {
 		t.Errorf("got %q", r.Notes)
+	}
+}
+
+// TestFromPathsOnOneLine: all paths of a line become absolute.
+func TestFromPathsOnOneLine(t *testing.T) {
+	r := from(t, "scrape_configs:\n- job_name: a\n  tls_config: {ca_file: ca.pem, cert_file: 'c.pem', key_file: \"ké.pem\"}\n  file_sd_configs: [{files: [a.yml, b.yml]}]\n", true)
+	tls := load(t, r).ScrapeConfigs[0].HTTPClientConfig.TLSConfig
+	if tls.CAFile != "/etc/prometheus/ca.pem" || tls.CertFile != "/etc/prometheus/c.pem" || tls.KeyFile != "/etc/prometheus/ké.pem" || len(r.Notes) > 0 {
+		t.Errorf("got %+v, notes %q\n%s", tls, r.Notes, r.Text)
+	}
+	if !strings.Contains(string(r.Text), "files: [/etc/prometheus/a.yml, /etc/prometheus/b.yml]") {
+		t.Errorf("got\n%s", r.Text)
+	}
+}
+
+// TestFromAnchorsLeftOut: what is kept may refer to what is not.
+func TestFromAnchorsLeftOut(t *testing.T) {
+	r := from(t, `alerting:
+  alertmanagers:
+  - static_configs: &targets [{targets: [a:1]}]
+    tls_config: &tls {insecure_skip_verify: true}
+scrape_configs:
+# about a
+- job_name: a
+  static_configs: *targets
+  tls_config:
+    <<: *tls
+    server_name: x
+`, false)
+	job := load(t, r).ScrapeConfigs[0]
+	if tls := job.HTTPClientConfig.TLSConfig; !tls.InsecureSkipVerify || tls.ServerName != "x" || len(job.ServiceDiscoveryConfigs) != 1 || !strings.Contains(string(r.Text), "# about a") {
+		t.Errorf("got %+v\n%s", job, r.Text)
+	}
+
+	bomb, last := "", "x"
+	for i, section := range []string{"alerting", "otlp", "storage", "rule_files", "remote_read"} {
+		bomb += fmt.Sprintf("%s: &a%d [%s%s]\n", section, i, strings.Repeat(last+", ", 9), last)
+		last = fmt.Sprintf("*a%d", i)
+	}
+	_, err := From(options, Source{Content: []byte(bomb + "scrape_configs:\n- job_name: a\n  static_configs: *a4\n"), Path: "p.yml"})
+	if err == nil || err.Error() != "p.yml: its anchors stand for too much" {
+		t.Errorf("got %v", err)
 	}
 }
