@@ -1,13 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
@@ -64,41 +62,6 @@ func TestCheckTellsAll(t *testing.T) {
 		"error: c.yml:1: \"site-id\" is not the name of a label that an Opstrace tenant takes: letters, digits and _ only\nhint: create the file "
 	if code != exitUsage || !strings.HasPrefix(stderr, want) {
 		t.Errorf("code %d, %q\n%s", code, stderr, stdout)
-	}
-}
-
-// TestErrorsInTheJournal: an error at a start has its priority there.
-func TestErrorsInTheJournal(t *testing.T) {
-	out, err := os.Create(filepath.Join(t.TempDir(), "journal"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	info, err := out.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		t.Skip("files have no device here")
-	}
-	cmd := command(t.Context(), "--config.file=none.yml")
-	cmd.Dir, cmd.Stderr = t.TempDir(), out
-	cmd.Env = append(cmd.Env, fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino))
-	if err := cmd.Run(); err == nil {
-		t.Error("no error")
-	}
-	got, err := os.ReadFile(out.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(got)) {
-		if !strings.HasPrefix(line, "<3>error: ") && !strings.HasPrefix(line, "<3>hint: ") {
-			t.Errorf("got %q", line)
-		}
-	}
-	if !strings.Contains(string(got), "cannot read the configuration") {
-		t.Errorf("got %q", got)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage/remote"
@@ -134,16 +133,9 @@ func (c *cli) fail(err error) int {
 	if reported := (reportedError{}); errors.As(err, &reported) {
 		return exitFailed
 	}
-	text := "error: " + redact.Text(err.Error()) + "\n"
+	fmt.Fprintf(c.stderr, "error: %s\n", redact.Text(err.Error()))
 	if hint := hintOf(err); hint != "" {
-		text += "hint: " + hint + "\n"
-	}
-	priority := ""
-	if journaled, _ := journal.StderrIsJournalStream(); journaled {
-		priority = priorities[len(priorities)-1] // without it, "journalctl -p err" finds nothing
-	}
-	for line := range strings.Lines(text) {
-		fmt.Fprint(c.stderr, priority, line)
+		fmt.Fprintf(c.stderr, "hint: %s\n", hint)
 	}
 	return exitCode(err)
 }

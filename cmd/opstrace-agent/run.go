@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -11,7 +10,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -80,10 +78,8 @@ func (c *cli) run(flags *runFlags) error {
 	if p.web, err = web.New(webOptions); err != nil {
 		return &usageError{err.Error(), "the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/"}
 	}
-	if err := p.web.Listen(); errors.Is(err, syscall.EADDRINUSE) {
-		return &failure{err, "another process has this address, perhaps another agent: stop it, or choose one by --web.listen-address"}
-	} else if err != nil {
-		return &failure{err, "choose an address of this host by --web.listen-address"}
+	if err := p.web.Listen(); err != nil {
+		return err
 	}
 	if err := p.run(file); err != nil {
 		level.Error(logger).Log("msg", "Stopped", "err", err)
