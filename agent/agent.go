@@ -140,6 +140,9 @@ func (a *Agent) Apply(cfg *config.Config) error {
 	r := a.run
 	a.mtx.Unlock()
 	if r != nil {
+		if err := r.trace(p.cfg); err != nil {
+			return err
+		}
 		if err := r.apply(p); err != nil {
 			return err
 		}
@@ -206,7 +209,7 @@ func (a *Agent) Status() Status {
 	limits.Skipped, limits.SkippedScrapes = r.skips.status(time.Now())
 	s.Limits = &limits
 	s.Storage = r.storageStatus(limits.Series)
-	s.StoppedJobs = r.stoppedJobs()
+	s.StoppedJobs, s.MissingLogs = r.stoppedJobs(), r.missingLogs()
 	s.Kept, s.ForgottenSamples = r.delivery.Kept(), r.delivery.Forgotten()
 	return s
 }
@@ -257,6 +260,7 @@ func (a *Agent) begin(r *run) error {
 	if err != nil {
 		return err
 	}
+	r.tryToTrace(p.cfg)
 	if err := r.apply(p); err != nil {
 		return fmt.Errorf("cannot apply the configuration: %w", err)
 	}

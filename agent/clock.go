@@ -63,16 +63,24 @@ func stepBetween(before, after reading) time.Duration {
 	return step
 }
 
+// leap is a step forward after which upstream's scrapes would count the intervals
+// that they have missed for longer than an interval; see alignment. The shortest
+// usual interval, a second, is counted in less than a tenth of one.
+const leap = 60 * 24 * time.Hour
+
 // runBroken says why a run must not go on after the wall clock was set between
 // two readings; empty: it may. Its WAL takes nothing that is dated before what it
 // holds already. And scrapes that began when the clock was not plausible have
-// their times aligned by nobody; see alignment.
+// their times aligned by nobody, while others would be aligned for too long; see
+// alignment.
 func runBroken(before, after reading, step time.Duration) string {
 	switch {
 	case step < 0:
 		return "the clock was set back"
 	case step > 0 && before.wall.Before(plausible) && !after.wall.Before(plausible):
 		return "the clock was set for the first time"
+	case step > leap:
+		return "the clock was set forward by months or years"
 	}
 	return ""
 }

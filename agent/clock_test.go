@@ -28,6 +28,8 @@ func TestStepBetween(t *testing.T) {
 		"2 h back":              {now, now.Add(-2 * time.Hour), time.Second, -2*time.Hour - time.Second, "the clock was set back"},
 		"2 h forward":           {now, now.Add(2 * time.Hour), time.Second, 2*time.Hour - time.Second, ""},
 		"suspended for a night": {now, now.Add(8 * time.Hour), time.Millisecond, 8*time.Hour - time.Millisecond, ""},
+		"suspended for a month": {now, now.Add(30 * 24 * time.Hour), time.Millisecond, 30*24*time.Hour - time.Millisecond, ""},
+		"to another century":    {now, now.Add(75 * 365 * 24 * time.Hour), 0, 75 * 365 * 24 * time.Hour, "the clock was set forward by months or years"},
 		"to 1970":               {now, epoch, time.Second, epoch.Sub(now) - time.Second, "the clock was set back"},
 		"from 1970":             {epoch, now, time.Second, now.Sub(epoch) - time.Second, "the clock was set for the first time"},
 		"within 1970":           {epoch, epoch.Add(time.Hour), time.Second, time.Hour - time.Second, ""},

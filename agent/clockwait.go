@@ -91,24 +91,44 @@ func alignment(now time.Time) (restore func()) {
 // scrapesStop is how long upstream's scrapes may take to end when the agent does.
 const scrapesStop = 1500 * time.Millisecond
 
-// stopScraping ends upstream's loops: after this, nothing is appended, and it
-// reports true. When ctx has ended, it does not wait for ever: a loop that is
-// counting intervals (see alignment) would keep the agent from writing its marks.
-func (r *run) stopScraping(ctx context.Context) bool {
+// longestScrape is how long what is being scraped may take, by the configuration.
+func (r *run) longestScrape() (longest time.Duration) {
+	scrapes, err := r.agent.Config().GetScrapeConfigs()
+	if err != nil {
+		return 0 // it was applied with none
+	}
+	for _, s := range scrapes {
+		longest = max(longest, time.Duration(s.ScrapeTimeout))
+	}
+	return longest
+}
+
+// stopScraping ends upstream's loops, and reports whether they have ended. When ctx
+// has ended, or with clockSet, it does not wait for ever: a loop that is counting
+// intervals (see alignment) would keep the agent from writing its marks, or from
+// scraping in another run. What such a loop scrapes once more, delivery does not take.
+func (r *run) stopScraping(ctx context.Context, clockSet bool) bool {
 	stopped := make(chan struct{})
 	go func() {
 		r.scrape.Stop()
 		close(stopped)
 	}()
-	select {
-	case <-stopped:
-		return true
-	case <-ctx.Done():
+	var left <-chan time.Time // nil: never
+	if clockSet {
+		left = time.After(r.longestScrape() + scrapesStop)
 	}
 	select {
 	case <-stopped:
 		return true
-	case <-time.After(scrapesStop):
+	case <-ctx.Done():
+		left = time.After(scrapesStop)
+	case <-left:
+		left = time.After(0)
+	}
+	select {
+	case <-stopped:
+		return true
+	case <-left:
 		level.Warn(r.agent.opts.Logger).Log("msg", "Scrapes do not end; leaving them behind")
 		return false
 	}

@@ -342,3 +342,53 @@ func copyFile(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 }
+
+// TestStopWithoutMarks: a stop while nothing can be written is no failure. What could
+// not be saved is told once, and is sent again after the next start, without loss.
+func TestStopWithoutMarks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	loopDisk(t, r)
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	if err := r.endpoint.Down(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitScrapes(one, 20)
+	r.stop()
+	command(t, "mount", "-o", "remount,ro", r.options.StoragePath)
+	r.start()
+	r.awaitRefusing("read-only file system")
+	if err := r.endpoint.Up(); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("what is on disk to be delivered", func() error {
+		if l := r.destination("one").Ledger; l.Delivered == 0 || l.OnDisk > 0 {
+			return fmt.Errorf("%+v", l)
+		}
+		return nil
+	})
+	r.stop() // which fails the test if the agent does
+	if n := strings.Count(r.log.String(), "Not everything could be written at the stop"); n != 1 {
+		t.Errorf("it is told %d times", n)
+	}
+	command(t, "mount", "-o", "remount,rw", r.options.StoragePath)
+	r.start()
+	r.awaitAccepting(one)
+	r.targets.Remove(one)
+	if err := r.reload(); err != nil {
+		t.Fatal(err)
+	}
+	// Of what it has already, the endpoint refuses all but the newest sample of each
+	// series, and the agent does not know that it has sent it.
+	r.eventually("the ledger to add up", func() error {
+		l := r.destination("one").Ledger
+		stored := uint64(r.endpoint.Snapshot().Accepted)
+		if l.Appended != l.Sum() || l.OnDisk > 0 || l.Lost > 0 || l.Delivered+total(l.Uncertain) != stored || l.Uncertain["out_of_order"] == 0 {
+			return fmt.Errorf("%d stored: %+v", stored, l)
+		}
+		return nil
+	})
+	r.checkNothingLost(r.endpoint)
+}

@@ -295,9 +295,11 @@ func TestSkippedScrapes(t *testing.T) {
 			t.Fatal(status, err, string(body))
 		}
 	}
-	limit("98")
 	r.eventually("the large target to be left out", func() error {
 		s := r.status().Limits
+		if len(s.Skipped) == 0 {
+			limit("98") // of what lives at this moment, which may be much
+		}
 		if len(s.Skipped) != 1 || s.Skipped[0].Instance != "large" || s.Skipped[0].Samples < 5000 || s.SkippedScrapes == 0 {
 			return fmt.Errorf("%+v", s)
 		}
@@ -316,11 +318,14 @@ func TestSkippedScrapes(t *testing.T) {
 		}
 		return err
 	})
-	before := len(large.Answered())
-	r.awaitMore(10, small...)
-	if n := len(large.Answered()); n != before {
-		t.Errorf("the large target was scraped %d times more", n-before)
-	}
+	r.eventually("ten scrapes of the others without one of it", func() error { // the last may be under way
+		before := len(large.Answered())
+		r.awaitMore(10, small...)
+		if n := len(large.Answered()); n != before {
+			return fmt.Errorf("it was scraped %d times more", n-before)
+		}
+		return nil
+	})
 	limit("0")
 	r.awaitMore(3, append(small, large)...)
 	if s := r.status().Limits; len(s.Skipped) > 0 || s.Problem() != "" && len(s.Worst) == 0 {

@@ -126,6 +126,9 @@ type Status struct {
 	ForgottenSamples uint64 `json:"forgottenSamples,omitempty"`
 	// StoppedJobs are not scraped until the files that they need can be used.
 	StoppedJobs []StoppedJob `json:"stoppedJobs,omitempty"`
+	// MissingLogs are files that failed scrapes are not logged to, until they can be
+	// opened.
+	MissingLogs []MissingLog `json:"missingLogs,omitempty"`
 }
 
 // StorageStatus is what is on disk, in bytes.

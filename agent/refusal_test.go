@@ -104,28 +104,34 @@ func TestTokenRotation(t *testing.T) {
 	}
 }
 
-// TestOneBadSeries: a series that Cortex refuses costs itself only, and does
-// not send the destination back and forth.
+// TestOneBadSeries: a series that Cortex refuses costs itself only, to the sample.
+// It is named, and left out of what is sent.
 func TestOneBadSeries(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	one := r.targets.Add("one", agenttest.TargetOptions{Series: 20, Wide: true})
 	r.start()
 	r.awaitState("one", delivery.Live)
+	r.eventually("the series to be named", func() error {
+		if s := r.destination("one"); s.State != delivery.Behind || !strings.Contains(s.Why, "agenttest_wide") || !strings.Contains(s.LastError, "too many labels") {
+			return fmt.Errorf("%s, %q, the last error is %q", s.State, s.Why, s.LastError)
+		}
+		return nil
+	})
 	since := r.destination("one").Since
 	r.awaitScrapes(one, 25)
 	r.awaitStored(r.endpoint, "", one)
-	s := r.destination("one")
-	if s.State != delivery.Live || !s.Since.Equal(since) {
-		t.Errorf("the destination did not stay live: %+v", s)
-	}
-	if total(s.Ledger.Uncertain) == 0 {
-		t.Errorf("the ledger does not know of the refusals: %+v", s.Ledger)
+	if s := r.destination("one"); s.State != delivery.Behind || !s.Since.Equal(since) {
+		t.Errorf("it goes to and fro: %+v", s)
 	}
 	for _, lost := range r.endpoint.Snapshot().Lost() {
 		if !strings.Contains(lost.Labels.String(), "agenttest_wide") {
 			t.Fatalf("%v was lost: %s", lost.Labels, lost.Reason)
 		}
+	}
+	l := r.awaitLedger("one", r.endpoint)
+	if total(l.Uncertain) > 0 || total(l.Refused) < 25 {
+		t.Errorf("the ledger does not know of the refusals: %+v", l)
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 	"github.com/prometheus/prometheus/scrape"
 	agentdb "github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/util/compression"
-	"github.com/prometheus/prometheus/util/logging"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
@@ -46,6 +45,8 @@ type run struct {
 	skips           *skips
 	pace            pace
 	stopped         []StoppedJob  // guarded by agent.mtx
+	missing         []MissingLog  // guarded by agent.mtx
+	untraced        bool          // the tracing of the configuration cannot be begun; guarded by agent.applyMtx
 	clockBroken     <-chan string // why the run must be begun anew
 }
 
@@ -66,7 +67,7 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	}
 	a.opened = true
 	a.tellUnwritable(r.store.Unwritable())
-	defer func() { err = errors.Join(err, r.closeStorage()) }()
+	defer func() { err = errors.Join(err, r.close(ctx)) }()
 	r.awaitClock(ctx, time.UnixMilli(saved.Written))
 	if ctx.Err() != nil {
 		return nil
@@ -80,7 +81,7 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	r.addActors(ctx, &g)
 	err = g.Run()
 	a.finish()
-	if r.stopScraping(ctx) {
+	if r.stopScraping(ctx, errors.Is(err, errClockSet)) {
 		restore()
 	}
 	a.tracing.stop()
@@ -211,7 +212,7 @@ func (r *run) openScraping() error {
 		EnableZstdScrape:         f.ZstdScrape,
 		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
 		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
-	}, logger.With("component", "scrape"), logging.NewJSONFileLogger, nil, appendable, r.reg)
+	}, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}
@@ -225,7 +226,7 @@ func (r *run) openScraping() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancelDiscovery = cancel
-	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics, discovery.Name("scrape"))
+	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics, discovery.Name("scrape"), discovery.HTTPClientOptions(discoveryOptions(r.agent.opts.Limits.BodySize)...))
 	if r.discovery == nil {
 		cancel()
 		return errors.New("cannot create the discovery manager")
@@ -286,6 +287,18 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 	}
 }
 
+// close closes the storage. When the agent ends because it was asked to, what could
+// not be written is told, and is no failure of the stop: nothing else can be done about
+// it, and nothing is lost.
+func (r *run) close(ctx context.Context) error {
+	err := r.closeStorage()
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	level.Error(r.agent.opts.Logger).Log("msg", "Not everything could be written at the stop; what was delivered since the marks were saved last may be sent again", "err", words(err))
+	return nil
+}
+
 // closeStorage closes in the reverse order of opening.
 func (r *run) closeStorage() error {
 	var errs []error
@@ -329,9 +342,6 @@ func (r *run) apply(p *prepared) error {
 	for _, notice := range p.delivery.Notices {
 		level.Info(r.agent.opts.Logger).Log("msg", notice)
 	}
-	if err := r.agent.tracing.apply(p.cfg, r.agent.slogger.With("component", "tracing")); err != nil {
-		return err
-	}
 	if err := r.delivery.Apply(p.delivery); err != nil {
 		return err
 	}
@@ -343,5 +353,6 @@ func (r *run) apply(p *prepared) error {
 		return err
 	}
 	r.setStopped(p.stopped)
+	r.setMissingLogs(p.missing)
 	return nil
 }

@@ -50,38 +50,59 @@ func (r *run) setStopped(jobs []StoppedJob) {
 func (r *run) retryJobs(ctx context.Context) error {
 	tick := time.NewTicker(jobRetry)
 	defer tick.Stop()
+	logged := "" // once in an episode
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		if err := r.retryStopped(); err != nil {
-			level.Error(r.agent.opts.Logger).Log("msg", "Cannot take up a scrape job that was left out", "err", err)
-		}
+		logged = r.tellRetry(r.retryStopped(), logged)
 	}
 }
 
-// retryStopped changes nothing but what is discovered: the scrape manager has all
-// jobs, and makes a pool when a job has targets.
-func (r *run) retryStopped() error {
-	stopped := r.stoppedJobs()
-	if len(stopped) == 0 {
-		return nil
+// tellRetry logs what keeps stopped jobs from being tried, unless that is what was
+// logged last, and returns what to give it the next time.
+func (r *run) tellRetry(err error, logged string) string {
+	if err == nil {
+		return ""
 	}
+	if err.Error() != logged {
+		level.Error(r.agent.opts.Logger).Log("msg", "Cannot take up what was left out of the configuration", "err", err)
+	}
+	return err.Error()
+}
+
+// retryStopped takes up jobs and logs that were left out. For jobs, it changes nothing
+// but what is discovered: the scrape manager has all of them, and makes a pool when a
+// job has targets.
+func (r *run) retryStopped() error {
+	stopped, missing := r.stoppedJobs(), r.missingLogs()
 	r.agent.applyMtx.Lock()
 	defer r.agent.applyMtx.Unlock()
+	if r.untraced {
+		r.tryToTrace(r.agent.Config())
+	}
+	if len(stopped) == 0 && len(missing) == 0 {
+		return nil
+	}
 	p, err := prepare(r.agent.Config())
 	if err != nil {
 		return err
 	}
-	if len(p.stopped) >= len(stopped) {
-		return nil
+	if len(p.missing) < len(missing) {
+		// With the same configuration, it opens the logs anew and does nothing else.
+		if err := r.scrape.ApplyConfig(p.cfg); err != nil {
+			return err
+		}
+		r.setMissingLogs(p.missing)
 	}
-	if err := r.discovery.ApplyConfig(p.discovery); err != nil {
-		return err
+	if len(p.stopped) < len(stopped) {
+		if err := r.discovery.ApplyConfig(p.discovery); err != nil {
+			return err
+		}
+		r.setStopped(p.stopped)
 	}
-	r.setStopped(p.stopped)
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/go-kit/log/level"
+	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/config"
 	upstream "github.com/prometheus/prometheus/tracing"
 
@@ -34,6 +36,38 @@ func (t *tracing) apply(cfg *config.Config, logger *slog.Logger) error {
 	}
 	upstreamqueue.ReinstallTracing()
 	return nil
+}
+
+// tryTracing returns what keeps cfg's tracing from being begun: a certificate that is
+// missing. Upstream ends the tracing in force before it finds out.
+func tryTracing(cfg *config.Config) error {
+	if cfg.TracingConfig.Endpoint == "" || cfg.TracingConfig.Insecure {
+		return nil
+	}
+	if _, err := config_util.NewTLSConfig(&cfg.TracingConfig.TLSConfig); err != nil {
+		return fmt.Errorf("tracing: %w", err)
+	}
+	return nil
+}
+
+// trace begins or ends tracing as cfg says. Callers hold applyMtx.
+func (r *run) trace(cfg *config.Config) error {
+	err := r.agent.tracing.apply(cfg, r.agent.slogger.With("component", "tracing"))
+	if err == nil && r.untraced {
+		r.untraced = false
+		level.Info(r.agent.opts.Logger).Log("msg", "Traces are sent")
+	}
+	return err
+}
+
+// tryToTrace goes on without traces where they cannot be sent, which is logged once.
+// Callers hold applyMtx.
+func (r *run) tryToTrace(cfg *config.Config) {
+	err := r.trace(cfg)
+	if err != nil && !r.untraced {
+		r.untraced = true
+		level.Error(r.agent.opts.Logger).Log("msg", "No traces are sent until the files that tracing needs can be used", "err", err)
+	}
 }
 
 func (t *tracing) stop() {

@@ -24,7 +24,7 @@ import (
 //     returned by this reader, and after End has become a mark by no other.
 //
 // A Damaged record ends where its segment ends; if all of the segment cannot be
-// opened and its size is unknown, at the beginning of the next segment; if it is of
+// read and its size is unknown, at the beginning of the next segment; if it is of
 // a whole generation, at the beginning of the next one there is. A Missing record
 // ends at the beginning of the next segment, or generation, that can be read, or,
 // when the last segments of a generation are missing, behind them: there need not
@@ -381,6 +381,11 @@ func (r *Reader) finish(err error) (*Record, error) {
 		}
 		err = errCut
 	}
+	lost := size - max(read, before.Offset)
+	if isReadFailure(err) && size == 0 && r.seg == r.pos.Segment {
+		// It claims to be empty. What is empty can be read.
+		r.pos, lost = Position{Generation: r.gen.number, Segment: r.seg + 1}, -1
+	}
 	name := Position{Generation: r.gen.number, Segment: r.seg, Offset: read}
 	r.damage.note(name.String(), size-read)
 	r.preamble.consult()
@@ -388,6 +393,5 @@ func (r *Reader) finish(err error) (*Record, error) {
 	if r.pos == before { // all of it was read already, when it could be
 		return &Record{Kind: Damaged, Pos: r.pos, End: r.pos, Context: true, Lost: size - read, Err: err}, nil
 	}
-	lost := size - max(read, before.Offset)
 	return &Record{Kind: Damaged, Pos: before, End: r.pos, Lost: lost, Err: err}, nil
 }

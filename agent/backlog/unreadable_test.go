@@ -109,6 +109,35 @@ func segmentIsNoFile(t *testing.T, with func(*testing.T, string), segment int, r
 	require.Equal(t, []string{segmentName(s.Generation())}, ls(t, filepath.Join(dir, "backlog")))
 }
 
+// A segment whose reading fails and that claims to have no bytes is not empty: its
+// stretch is told, and what is before and behind it is delivered.
+func TestSegmentClaimsToBeEmpty(t *testing.T) {
+	for at, segment := range map[string]int{"first": 0, "middle": 2, "last": 5} {
+		t.Run(at, func(t *testing.T) {
+			dir, by := finishedRun(t)
+			openAndClose(t, dir)
+			// No address space begins at 0: the kernel answers EIO.
+			replace(t, segmentFile(dir, 1, segment), func(t *testing.T, path string) {
+				require.NoError(t, os.Symlink("/proc/self/mem", path))
+			})
+			s := openStore(t, dir, Options{})
+			c := newConsumer(t, s, Position{Generation: 1})
+			c.patience = readAttempts - 1
+			c.drain()
+			require.Equal(t, []Kind{Damaged, Generation}, c.kinds())
+			require.Equal(t, Position{1, segment + 1, 0}, c.events[0].End)
+			require.EqualValues(t, -1, c.events[0].Lost)
+			require.ErrorIs(t, c.events[0].Err, syscall.EIO)
+			require.Equal(t, values(append(concat(by[:segment]...), concat(by[segment+1:]...)...)), values(c.samples))
+			// It is not told to those who are behind it.
+			c = newConsumer(t, s, Position{1, segment + 1, 0})
+			c.patience = readAttempts - 1
+			c.drain()
+			require.Equal(t, []Kind{Generation}, c.kinds())
+		})
+	}
+}
+
 // A file that may not be opened is asked for some times, and given up then.
 func TestSegmentMayNotBeOpened(t *testing.T) {
 	dir, by := finishedRun(t)

@@ -102,6 +102,49 @@ func TestOtherRun(t *testing.T) {
 			t.Errorf("beside %s: %v, expected %v", c.last, got, c.want)
 		}
 	}
+	// Those that are asked about one after the other come from all over a batch.
+	var times [][]int64
+	for range 16 {
+		times = append(times, []int64{1, 2})
+	}
+	items = grouped(times...)
+	p := part{items: items, last: items[1]}
+	var tried []*remotewrite.Series
+	var names []string
+	for from, to := 0, 2; len(tried) < mostTried; from, to = nextRun(&p, tried) {
+		tried = append(tried, items[from].Series)
+		names = append(names, spell(items[to-1:to])...)
+	}
+	if want := []string{"a2", "c2", "e2", "g2", "i2", "k2", "m2", "o2"}; !slices.Equal(names, want) {
+		t.Errorf("asked about %v, expected %v", names, want)
+	}
+	if from, to := nextRun(&part{items: items[:2], last: items[1]}, tried[:1]); from != to {
+		t.Errorf("beside the only one: %d to %d", from, to)
+	}
+}
+
+func TestNewerIn(t *testing.T) {
+	t.Parallel()
+	items := grouped([]int64{1, 3}, []int64{5}, []int64{9}, []int64{2})
+	items[3].Kind = remotewrite.Exemplar
+	old := func(i int, at int64) remotewrite.Item { return remotewrite.Item{Series: items[i].Series, T: at} }
+	delivered := []remotewrite.Item{old(0, 2), old(2, 5), old(3, 8), old(4, 1)}
+	if got := spell(newerIn(items, delivered, 9)); !slices.Equal(got, []string{"a2", "d1"}) {
+		t.Error(got)
+	}
+	if got := spell(newerIn(items, delivered, 1)); !slices.Equal(got, []string{"a2"}) {
+		t.Error(got)
+	}
+}
+
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	if got := spread([]int{1, 2, 3}, 3); !slices.Equal(got, []int{1, 2, 3}) {
+		t.Error(got)
+	}
+	if got := spread([]int{0, 2, 4, 6, 8, 10, 12}, 3); !slices.Equal(got, []int{0, 4, 8}) {
+		t.Error(got)
+	}
 }
 
 func TestNewerOf(t *testing.T) {

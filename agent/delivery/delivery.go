@@ -299,10 +299,12 @@ func (d *Delivery) Unwritten() *ledger.File {
 }
 
 // Close stops all destinations at once, each with a moment for what is in flight,
-// and writes the marks. No samples may be appended any more.
+// and writes the marks. Samples that are appended all the same, by a scrape that
+// could not be ended, are not taken: nobody could count them.
 func (d *Delivery) Close() error {
 	d.applyMtx.Lock()
 	defer d.applyMtx.Unlock()
+	d.intake.close()
 	d.cancel()
 	for _, t := range d.all() {
 		<-t.done

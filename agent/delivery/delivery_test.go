@@ -129,8 +129,8 @@ func (r *rig) openBehind() {
 	r.goBehind("one")
 }
 
-// TestRefusedByCortex: while behind, samples that Cortex refuses are uncertain
-// with the others of their request, once it is known to store the good ones.
+// TestRefusedByCortex: while behind, a series that Cortex refuses costs its own
+// samples, once it is known to store the good ones of a request.
 func TestRefusedByCortex(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
@@ -141,7 +141,7 @@ func TestRefusedByCortex(t *testing.T) {
 	before := len(r.one().Snapshot().Requests)
 	r.one().Recover()
 	l := r.awaitSettled("one")
-	if l.Delivered+l.Uncertain["http_400"]+l.Refused["http_400"] != 21 || l.Refused["http_400"] > 0 {
+	if l.Delivered != 11 || l.Refused["http_400"] != 10 {
 		t.Errorf("%+v", l)
 	}
 	if got := r.accepted("one"); got != 11 {

@@ -44,11 +44,19 @@ type destination struct {
 	beat        time.Time // the last time the loop went round, or the end of its pause
 	lastSuccess time.Time
 	lastErr     string
+	noClient    string // why there is no client to ask the endpoint with
 	lastErrAt   time.Time
 	episode     string // what the present trouble has been logged as
 	settled     ewma
 
 	doubtful *suspicion // see partial_writes.go
+
+	// leftOut is how many series are left out of the backlog, and whyLeftOut what is
+	// to be said of them; see unwanted.
+	leftOut    int
+	whyLeftOut string
+	// seriesRefused is when a live batch was refused last for what a series is.
+	seriesRefused time.Time
 }
 
 func newDestination(s *shared, e *remotewrite.Endpoint, a *ledger.Account) *destination {

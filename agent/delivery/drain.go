@@ -87,7 +87,8 @@ func (d *drain) atEnd(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	if leaving && d.on(event{kind: drained}).do == handOver {
+	// The batch may have told of a reason to stay.
+	if leaving && d.mayHandOver() && d.on(event{kind: drained}).do == handOver {
 		return true, nil
 	}
 	if d.batch.end.IsZero() {
@@ -99,14 +100,14 @@ func (d *drain) atEnd(ctx context.Context) (bool, error) {
 
 // mayHandOver reports whether the destination has been behind for long enough, and
 // its requests have the size again that they had before a 413: a queue keeps the
-// size that it was started with.
+// size that it was started with. Nor does a queue leave out what an endpoint refuses.
 func (d *drain) mayHandOver() bool {
 	d.resize((*requestSize).passed)
 	d.mtx.Lock()
 	stayed, doubt := d.machine.stayed(time.Now()) && !d.requests.recovering(), d.doubtful
 	d.mtx.Unlock()
 	// Upstream's queue would read a WAL that this run does not have.
-	return stayed && !doubt.blocks(d.store) && d.store.Unwritable() == nil
+	return stayed && d.unwanted.quiet(time.Now()) && !doubt.blocks(d.store) && d.store.Unwritable() == nil
 }
 
 // take adds one record to the batch and sends the batch when it is full, or
@@ -199,7 +200,10 @@ func (d *drain) flush(ctx context.Context) error {
 	if err := d.settleDoubt(calm, b.items, b.resent); err != nil {
 		return err
 	}
-	items := d.dropOld(b)
+	items, err := d.leaveOut(calm, d.dropOld(b), b.resent, &b.outcome)
+	if err != nil {
+		return err
+	}
 	last := lastOf(items, time.Now().UnixMilli())
 	items = remotewrite.Group(items)
 	s := d.newSearch(items)
@@ -211,6 +215,7 @@ func (d *drain) flush(ctx context.Context) error {
 		rest = rest[n:]
 	}
 	d.learnBudget(s)
+	d.learnUnwanted(s)
 	d.settle(b.end, b.outcome)
 	b.size.Reset()
 	d.batch = batch{items: reuse(b.items), size: b.size}

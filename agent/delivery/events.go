@@ -79,6 +79,8 @@ type event struct {
 	onlyAgain bool
 	// outOfWindow: the answer says that samples are too old or too new.
 	outOfWindow bool
+	// series: the answer is about what a series is, its labels or a limit.
+	series bool
 	// overtaken: the samples are dated before a time that the clock had before it
 	// was set back, and may be refused for what the endpoint got then.
 	overtaken bool
@@ -117,6 +119,9 @@ const (
 	retry
 	// askPartial: find out whether the endpoint stored the good samples.
 	askPartial
+	// narrow: find out which series are refused, of those whose good samples are
+	// stored.
+	narrow
 	// askOne: find out whether a single sample passes.
 	askOne
 	// askEmpty: find out whether the endpoint takes a request without samples.
@@ -138,7 +143,7 @@ const (
 )
 
 var actionNames = [...]string{
-	"carry on", "settle", "give up", "doubt", "retry", "ask whether partial writes are stored", "ask whether one sample passes",
+	"carry on", "settle", "give up", "doubt", "retry", "ask whether partial writes are stored", "narrow", "ask whether one sample passes",
 	"ask whether an empty request passes", "split", "shrink", "hand over", "wait for a segment", "go live", "suspect", "end",
 }
 

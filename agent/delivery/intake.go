@@ -28,8 +28,9 @@ type intake struct {
 	// failed is told of a commit that failed: upstream's pooled appender is
 	// dirty then, and would write the old samples again.
 	failed func(error)
-	// broken: a commit has failed. What is committed after it would be written with
-	// what it left, a second time; the run is about to be begun anew.
+	// broken: a commit has failed, or the intake is closed. What is committed after
+	// a failure would be written with what it left, a second time; the run is about to
+	// be begun anew.
 	broken atomic.Bool
 	// generation that the WAL belongs to.
 	generation int
@@ -61,6 +62,13 @@ func (in *intake) atRest(end func() backlog.Position, f func(end backlog.Positio
 	in.commits.Lock()
 	defer in.commits.Unlock()
 	f(end())
+}
+
+// close returns when nothing is being committed, and nothing will be any more.
+func (in *intake) close() {
+	in.commits.Lock()
+	defer in.commits.Unlock()
+	in.broken.Store(true)
 }
 
 func (in *intake) committed() {

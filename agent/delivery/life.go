@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"time"
 
 	"github.com/go-kit/log/level"
 
@@ -14,13 +15,56 @@ func (t *destination) start(ctx context.Context) {
 	go t.run(ctx)
 }
 
+// clientRetry is how often it is tried to build a client whose files were missing.
+const clientRetry = 3 * time.Second
+
+// awaitClient waits until there is a client to ask the endpoint with, and reports
+// whether ctx has not ended. Meanwhile the destination is behind: the mark stands, so
+// all that comes is kept for it.
+func (t *destination) awaitClient(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		_, err := t.inForce().Client()
+		t.noteClient(err)
+		if err == nil {
+			return true
+		}
+		t.pause(ctx, clientRetry)
+	}
+	return false
+}
+
+// noteClient notes why the destination has no client; nil: it has one. An episode is
+// logged once.
+func (t *destination) noteClient(err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	t.mtx.Lock()
+	was := t.noClient
+	t.noClient = why
+	switch {
+	case err != nil:
+		t.lastErr, t.lastErrAt = why, time.Now()
+	case was != "":
+		t.lastErr, t.lastErrAt = "", time.Time{} // nothing has been sent so far
+	}
+	t.mtx.Unlock()
+	switch {
+	case err != nil && was == "":
+		level.Error(t.logger).Log("msg", "Nothing can be sent until the files that the connection needs can be used; samples are kept on disk", "err", err)
+	case err == nil && was != "":
+		level.Info(t.logger).Log("msg", "The files that the connection needs can be used", "was", was)
+	}
+}
+
 // run is the destination's whole life: behind, handed over, live, and behind
 // again. There is no other way to become live.
 func (t *destination) run(ctx context.Context) {
 	defer close(t.done)
 	// The last samples that were delivered before a hand-over; see suspicion.
 	var delivered []remotewrite.Item
-	for ctx.Err() == nil {
+	for t.awaitClient(ctx) {
 		if t.lateSent.Swap(false) {
 			delivered = nil
 		}

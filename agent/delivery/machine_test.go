@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -64,13 +63,15 @@ func TestMachine(t *testing.T) {
 		{name: "behind: 413 for one sample that is large, and for nothing", in: Behind, e: event{kind: refused, class: large, alone: true, large: true, emptyAsked: true}, do: retry, to: Behind},
 		{name: "behind: one sample, there", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true}, do: settle, to: Behind},
 		{name: "behind: one sample, out of order for the first time", in: Behind, e: event{kind: refused, class: final, alone: true, there: true}, do: giveUp, to: Behind},
+		{name: "behind: one sample, out of order, after others of an endpoint that does not tell", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, asked: true}, do: doubt, to: Behind},
 		{name: "behind: one sample, there or overtaken", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true, overtaken: true}, do: doubt, to: Behind},
 		{name: "behind: there or overtaken, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true, overtaken: true}, do: doubt, to: Behind},
 		{name: "behind: one sample, overtaken, for the first time", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, overtaken: true}, do: giveUp, to: Behind},
 		{name: "behind: overtaken, unknown endpoint", in: Behind, e: event{kind: refused, class: final, there: true, asked: true, overtaken: true}, do: split, to: Behind},
 		{name: "behind: one sample, bad", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, alone: true, before: true}, do: giveUp, to: Behind},
-		{name: "behind: there, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true}, do: settle, to: Behind},
-		{name: "behind: some bad, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, before: true}, do: doubt, to: Behind},
+		{name: "behind: there, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true}, do: narrow, to: Behind},
+		{name: "behind: some bad, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, before: true}, do: narrow, to: Behind},
+		{name: "behind: some too old, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, outOfWindow: true}, do: doubt, to: Behind},
 		{name: "behind: out of order for the first time, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true}, do: doubt, to: Behind},
 		{name: "behind: some bad, unknown endpoint", in: Behind, e: event{kind: refused, class: final}, do: askPartial, to: Behind},
 		{name: "behind: there, unknown endpoint", in: Behind, e: event{kind: refused, class: final, there: true, before: true}, do: askPartial, to: Behind},
@@ -105,6 +106,8 @@ func TestMachine(t *testing.T) {
 		{name: "live: there perhaps, unknown endpoint", in: Live, e: event{kind: refused, class: final, there: true, before: true}, do: carryOn, to: Behind, left: true},
 		{name: "live: there perhaps, Prometheus", in: Live, partial: partialRolledBack, e: event{kind: refused, class: final, there: true, before: true}, do: carryOn, to: Behind, left: true},
 		{name: "live: some bad", in: Live, e: event{kind: refused, class: final, before: true, again: true}, do: doubt, to: Live},
+		{name: "live: a bad series", in: Live, partial: partialStored, e: event{kind: refused, class: final, series: true}, do: carryOn, to: Behind, left: true},
+		{name: "live: a bad series, unknown endpoint", in: Live, e: event{kind: refused, class: final, series: true, before: true, again: true}, do: carryOn, to: Behind, left: true},
 		{name: "live: out of order for the first time", in: Live, partial: partialStored, e: event{kind: refused, class: final, there: true}, do: doubt, to: Live},
 		{name: "live: lagging", in: Live, e: event{kind: lagging}, do: carryOn, to: Behind, left: true},
 		{name: "live: the watcher has begun again", in: Live, e: event{kind: watcherBegunAgain}, do: carryOn, to: Behind, left: true},
@@ -176,11 +179,18 @@ func TestMachineIsComplete(t *testing.T) {
 		for _, kind := range kinds {
 			for _, partial := range []partialWrites{partialUnknown, partialStored, partialRolledBack} {
 				for class := remotewrite.Unanswered; class <= remotewrite.Final; class++ {
-					for bits := range 1 << 14 {
+					for bits := range 1 << 15 {
+						if bits > 0 && kind != refused {
+							break // nothing else depends on them
+						}
 						bit := func(i int) bool { return bits>>i&1 == 1 }
+						if bit(9) && !bit(2) || bit(14) && (bit(0) || bit(3)) {
+							continue // not possible; see remotewrite.AboutSeries
+						}
 						e := event{
 							kind: kind, class: class, there: bit(0), before: bit(1), again: bit(2), outOfWindow: bit(3),
-							retried: bit(4), alone: bit(5), asked: bit(6), oneAsked: bit(7), vain: bit(8), onlyAgain: bit(2) && bit(9), large: bit(10), emptyAsked: bit(11), othersPass: bit(12), overtaken: bit(13),
+							retried: bit(4), alone: bit(5), asked: bit(6), oneAsked: bit(7), vain: bit(8), onlyAgain: bit(9), large: bit(10), emptyAsked: bit(11), othersPass: bit(12), overtaken: bit(13),
+							series: bit(14),
 						}
 						checkComplete(t, state, partial, e)
 						n++
@@ -198,29 +208,34 @@ func checkComplete(t *testing.T, state State, partial partialWrites, e event) {
 	t.Helper()
 	m := machineIn(state, partial, true)
 	d := m.On(e, machineStart.Add(time.Hour))
-	what := fmt.Sprintf("%s, %+v, partial %d: %s, then %s", state, e, partial, d.do, m.state)
+	fail := func(fault string) {
+		t.Helper()
+		t.Fatalf("%s: %s, %+v, partial %d: %s, then %s", fault, state, e, partial, d.do, m.state)
+	}
 	fitting := false
 	for i := range transitions {
 		fitting = fitting || transitions[i].fits(state, facts{e, partial, true})
 	}
 	switch {
 	case !fitting:
-		t.Fatal("no row fits:", what)
+		fail("no row fits")
 	case d.left && d.why == "":
-		t.Fatal("no reason:", what)
+		fail("no reason")
 	case m.state == HandingOver && state != HandingOver && e.kind != drained:
-		t.Fatal("handed over without being drained:", what)
+		fail("handed over without being drained")
 	case m.state == Live && state != Live && e.kind != handedOver:
-		t.Fatal("live without a hand-over:", what)
+		fail("live without a hand-over")
 	case state == Live && e.kind == refused && d.do == settle && (partial != partialStored && !e.onlyAgain || !e.there):
-		t.Fatal("a refusal taken for an acknowledgement:", what)
+		fail("a refusal taken for an acknowledgement")
 	case d.do == giveUp && e.class == remotewrite.TooLarge && (!e.alone || !e.large || !e.othersPass):
-		t.Fatal("an ordinary sample is given up for a 413:", what)
+		fail("an ordinary sample is given up for a 413")
 	case e.kind == refused && d.do == settle && e.overtaken && !e.onlyAgain && (state == Live || e.alone):
-		t.Fatal("a sample that was overtaken is taken for stored:", what)
+		fail("a sample that was overtaken is taken for stored")
+	case d.do == narrow && (partial != partialStored || e.alone || !(e.there && e.before) && (e.there || e.outOfWindow)):
+		fail("newest samples may overtake others, or nothing follows from them")
 	case state == Behind && e.kind == refused && d.do == settle && (!e.there || !e.before):
-		t.Fatal("a refusal taken for an acknowledgement:", what)
+		fail("a refusal taken for an acknowledgement")
 	case state == Live && e.kind == refused && m.state == Live && d.do == carryOn && !e.retried:
-		t.Fatal("a batch that upstream gives up is forgotten:", what)
+		fail("a batch that upstream gives up is forgotten")
 	}
 }

@@ -65,7 +65,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	again, onlyAgain := f.sendsAgain(o.Items())
 	e := event{
 		kind: refused, class: r.Class(), retried: o.Retried,
-		there: remotewrite.AlreadyThere(o.Err), before: f.maybeThere, again: again > 0, onlyAgain: onlyAgain,
+		there: remotewrite.AlreadyThere(o.Err), series: remotewrite.AboutSeries(r.Body), before: f.maybeThere, again: again > 0, onlyAgain: onlyAgain,
 		// What a live queue sends is as old as it may lag.
 		overtaken: t.overtaken > 0 && time.Now().Add(-t.maxLiveLag).UnixMilli() <= t.overtaken,
 	}
@@ -92,6 +92,9 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	case suspect:
 		f.suspect(o.Items() - again)
 	}
+	if e.series && d.left {
+		t.refusedSeries()
+	}
 	t.failed(remotewrite.Kind(o.Status), r.Error())
 	// A request that is refused for its samples may have been stored in part.
 	if !f.maybeThere && e.class != remotewrite.Final && !remotewrite.MayHaveStored(o.Status, o.Err) {
@@ -107,6 +110,14 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	}
 	f.stop(fmt.Errorf("%s: %w", d.why, r))
 	<-ctx.Done()
+}
+
+// refusedSeries notes that a batch was refused for what a series is: even if the
+// drainer finds none, the destination must not go to and fro.
+func (t *destination) refusedSeries() {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	t.seriesRefused = time.Now()
 }
 
 // sendsAgain returns how many of the next items of the queue had been delivered

@@ -13,23 +13,30 @@ const (
 	mostAsked = 3
 	// mostInconclusive is after how many batches the question is given up.
 	mostInconclusive = 3
+	// mostTried is how many series of a batch are asked about in order, until two
+	// agree. One that is refused for what it is costs one request.
+	mostTried = 8
 )
 
 // askPartial finds out what an endpoint did with the good samples of a request
 // that it refused, and reports whether they are stored. It sends an older sample
 // of a series whose newer one was in the request too: an endpoint that stored
 // the newer one refuses the older; one that rolled back takes it, and the newer
-// one after it. With no such pair, splitting tells the samples apart in either
-// case, so nothing need be known. What is taken leaves the part, as delivered.
+// one after it. With no such pair, it asks about samples that were delivered before.
+// Where that tells nothing either, splitting tells the samples apart in either case.
+// What is taken leaves the part, as delivered.
 func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.Outcome) (there bool, err error) {
 	s.asked = true
 	if p.before {
 		return d.askInOrder(ctx, p)
 	}
-	pairs := olderOfPairs(p.items, mostAsked)
-	older, unclear := false, false
+	pairs := spread(olderOfPairs(p.items, len(p.items)), mostTried)
+	older, unclear := 0, false
 	// From the last, so that what leaves the part moves none that is yet to be asked.
 	for _, i := range slices.Backward(pairs) {
+		if older == mostAsked {
+			break
+		}
 		newer := newerOf(p.items, i)
 		r, err := d.sendOf(ctx, p, i, i+1, s, o)
 		if err != nil {
@@ -38,7 +45,9 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 		if r != nil {
 			// Perhaps for what it is, or because somebody else writes ahead of us in
 			// this one series: so the others are asked as well.
-			older = older || remotewrite.AlreadyThere(r.Body)
+			if remotewrite.AlreadyThere(r.Body) {
+				older++
+			}
 			continue
 		}
 		r, err = d.sendOf(ctx, p, i, newer, s, o)
@@ -54,7 +63,8 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 	}
 	switch {
 	case len(pairs) == 0:
-	case older && !unclear:
+		return false, d.askDelivered(ctx, p)
+	case older > 0 && !unclear:
 		d.learnPartial(partialStored)
 	default:
 		// Not told. If it stores them, the parts of this one are there already.
@@ -62,6 +72,35 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 		p.before = true
 	}
 	return false, nil
+}
+
+// askDelivered is askPartial by samples that were delivered before the part, of
+// series of which it has a newer one: an endpoint that stored that refuses the older;
+// to one that did not, it is the newest, and no news.
+func (d *sender) askDelivered(ctx context.Context, p *part) error {
+	if !d.own {
+		return nil
+	}
+	there := false
+	old := newerIn(p.items, slices.Clone(d.delivered), mostAsked)
+	for _, old := range old {
+		r, err := d.sendUntilAnswered(ctx, []remotewrite.Item{old})
+		switch {
+		case err != nil:
+			return err
+		case r == nil:
+			d.learnPartial(partialRolledBack)
+			return nil
+		}
+		there = there || remotewrite.AlreadyThere(r.Body)
+	}
+	switch {
+	case there:
+		d.learnPartial(partialStored)
+	case len(old) > 0:
+		d.inconclusive++
+	}
+	return nil
 }
 
 // sendOf sends items of a part by themselves. If they are taken (nil), they are
@@ -98,41 +137,64 @@ func (d *sender) askInOrder(ctx context.Context, p *part) (there bool, err error
 	if to-from < 2 {
 		return false, nil
 	}
-	if there, err = d.askRun(ctx, p.items[from:to]); !there || err != nil {
-		return false, err
+	agreed := 0
+	var tried []*remotewrite.Series
+	for len(tried) < mostTried && agreed < 2 && from < to {
+		tried = append(tried, p.items[from].Series)
+		there, clear, err := d.askRun(ctx, p.items[from:to])
+		switch {
+		case err != nil || clear && !there:
+			return false, err
+		case there:
+			agreed++
+		}
+		from, to = nextRun(p, tried)
 	}
-	if from, to = otherRun(p.items, p.last); from == to {
-		return true, nil
+	if agreed == 0 {
+		d.inconclusive++
 	}
-	return d.askRun(ctx, p.items[from:to])
+	return agreed == 2 || agreed == 1 && from == to, nil
+}
+
+// nextRun returns the run to be asked about after some were: of another part of the
+// batch, because series that are refused for the same often come together.
+func nextRun(p *part, tried []*remotewrite.Series) (from, to int) {
+	at := len(p.items) * len(tried) / mostTried
+	for at > 0 && at < len(p.items) && p.items[at].Series == p.items[at-1].Series {
+		at++
+	}
+	if from, to = otherRun(p.items[at:], p.last, tried...); from < to {
+		return at + from, at + to
+	}
+	return otherRun(p.items, p.last, tried...)
 }
 
 // askRun reports whether the newest of some samples of one series is there. It
 // sends the others in their order: the first that is taken tells that no newer
-// one is there, and has overtaken none. If all are refused, the newest is there.
-func (d *sender) askRun(ctx context.Context, run []remotewrite.Item) (there bool, err error) {
+// one is there, and has overtaken none. If all are refused, the newest is there. A
+// series that is refused for something else makes nothing clear.
+func (d *sender) askRun(ctx context.Context, run []remotewrite.Item) (there, clear bool, err error) {
 	for i := range run[:len(run)-1] {
 		r, err := d.sendUntilAnswered(ctx, run[i:i+1])
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
 		switch {
 		case r == nil:
 			d.learnPartial(partialRolledBack)
-			return false, nil
+			return false, true, nil
 		case !remotewrite.AlreadyThere(r.Body):
-			d.inconclusive++
-			return false, nil
+			return false, false, nil
 		}
 	}
-	return true, nil
+	return true, true, nil
 }
 
-// otherRun returns the bounds of the samples of another series than last's in
-// grouped items that are not newer than last, two at least: of the series that
+// otherRun returns the bounds of the samples of another series than last's and those
+// tried, in grouped items, that are not newer than last, two at least: of the series that
 // go on for longest, the one with the fewest samples, each of which may cost a
 // request. They are the same if there is none.
-func otherRun(items []remotewrite.Item, last remotewrite.Item) (from, to int) {
+func otherRun(items []remotewrite.Item, last remotewrite.Item, tried ...*remotewrite.Series) (from, to int) {
 	for begin, end := 0, 0; begin < len(items); begin = end {
 		series := items[begin].Series
 		for end < len(items) && items[end].Series == series {
@@ -140,7 +202,7 @@ func otherRun(items []remotewrite.Item, last remotewrite.Item) (from, to int) {
 		}
 		f, t := runUpTo(items[begin:end], remotewrite.Item{Series: series, T: last.T})
 		f, t = f+begin, t+begin
-		if series == last.Series || t-f < 2 {
+		if series == last.Series || t-f < 2 || slices.Contains(tried, series) {
 			continue
 		}
 		if to == from || items[t-1].T > items[to-1].T || items[t-1].T == items[to-1].T && t-f < to-from {
@@ -148,6 +210,18 @@ func otherRun(items []remotewrite.Item, last remotewrite.Item) (from, to int) {
 		}
 	}
 	return from, to
+}
+
+// spread returns n of some indices, from all over them.
+func spread(indices []int, n int) []int {
+	if len(indices) <= n {
+		return indices
+	}
+	out := make([]int, n)
+	for i := range out {
+		out[i] = indices[i*len(indices)/n]
+	}
+	return out
 }
 
 func (t *destination) learnPartial(p partialWrites) {

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/prometheus/prometheus/config"
@@ -10,15 +11,23 @@ import (
 )
 
 // Prepared is a configuration whose remote_write entries have been checked and
-// whose clients have been built. Nothing is touched until Delivery.Apply.
+// whose clients have been built, where that can be done. Nothing is touched until
+// Delivery.Apply.
 type Prepared struct {
 	endpoints []*remotewrite.Endpoint
 	external  labels.Labels
+	unusable  error
 	// Notices are things that an operator should know about the configuration.
 	Notices []string
 }
 
-// Prepare builds the client of every destination in cfg. It changes nothing.
+// Unusable returns what keeps clients from being built: files that are missing,
+// mostly. Nil: nothing. A destination without a client is there, and what it has to
+// get is kept, until it can be built.
+func (p *Prepared) Unusable() error { return p.unusable }
+
+// Prepare builds the client of every destination in cfg. It changes nothing. An
+// error is that of an entry that will never work.
 func Prepare(cfg *config.Config) (*Prepared, error) {
 	p := &Prepared{external: cfg.GlobalConfig.ExternalLabels}
 	seen := map[string]bool{}
@@ -33,6 +42,9 @@ func Prepare(cfg *config.Config) (*Prepared, error) {
 		e, notices, err := remotewrite.NewEndpoint(rw, p.external)
 		if err != nil {
 			return nil, fmt.Errorf("remote_write %q: %w", rw.Name, err)
+		}
+		if _, err := e.Client(); err != nil {
+			p.unusable = errors.Join(p.unusable, fmt.Errorf("remote_write %q: %w", rw.Name, err))
 		}
 		p.endpoints = append(p.endpoints, e)
 		p.Notices = append(p.Notices, notices...)

@@ -76,11 +76,18 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			o.Delivered += n
 			return true, nil
 		case giveUp:
+			if e.alone && e.class == remotewrite.Final {
+				s.name(p.items[0].Series, r)
+			}
 			s.refuse(o, n)
 			return true, nil
 		case doubt:
 			o.Doubt(s.reason, n)
 			return true, nil
+		case narrow:
+			// Whether older samples were stored with the newest is known only where the
+			// refusal was about series, or for what is there.
+			return true, d.narrow(ctx, p, e, e.series || e.there, s, o)
 		case shrink:
 			d.shrink(len(p.items))
 			if !d.pause(ctx, d.backoff(d.tooLargeInRow()-1, r)) {
@@ -100,9 +107,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			}
 			n = remotewrite.Samples(p.items)
 			if there {
-				d.remember(p.items)
-				o.Delivered += n
-				return true, nil
+				return true, d.narrow(ctx, p, e, true, s, o)
 			}
 			e.asked, e.before, e.alone = true, p.before, len(p.items) == 1
 		case askOne:
@@ -224,7 +229,8 @@ func (d *sender) newSearch(items []remotewrite.Item) *search {
 func (d *sender) learnBudget(s *search) {
 	switch {
 	case s.taken:
-		d.budget = mostInVain
+		// What could not be told may have been because it refused everything.
+		d.budget, d.inconclusive = mostInVain, 0
 	case s.refusals >= s.budget:
 		d.budget = max(1, d.budget/4)
 	}

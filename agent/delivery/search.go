@@ -28,6 +28,10 @@ type search struct {
 	// whole, or is older than what came before a step of the clock.
 	unsure bool
 	reason string
+	// series: parts were refused for what a series is. unwanted are those that
+	// were found to be the reason.
+	series   bool
+	unwanted []unwantedSeries
 }
 
 // vain reports whether enough parts have been refused in a row.
@@ -49,6 +53,15 @@ func (s *search) refuse(o *ledger.Outcome, n uint64) {
 	o.Refuse(s.reason, n)
 }
 
+// name notes that a series is refused by itself, if that is for what it is.
+func (s *search) name(series *remotewrite.Series, r *remotewrite.Refusal) {
+	if !remotewrite.AboutSeries(r.Body) {
+		return
+	}
+	s.series = true
+	s.unwanted = append(s.unwanted, unwantedSeries{labels: series.Labels, reason: remotewrite.Reason(r.Status, r.Error()), words: r.Body})
+}
+
 // part is what goes into one request, grouped by series.
 type part struct {
 	items []remotewrite.Item
@@ -64,6 +77,7 @@ func (s *search) judge(p *part, r *remotewrite.Refusal) event {
 	e := event{
 		kind: refused, class: r.Class(),
 		there: remotewrite.AlreadyThere(r.Body), before: p.before,
+		series:      remotewrite.AboutSeries(r.Body),
 		outOfWindow: remotewrite.OutOfWindow(r.Body),
 		large:       large(p.items), othersPass: s.taken,
 		alone: len(p.items) == 1, asked: s.asked, oneAsked: s.oneAsked,
@@ -78,6 +92,7 @@ func (s *search) judge(p *part, r *remotewrite.Refusal) event {
 		s.refusals++
 	}
 	e.vain = s.vain()
+	s.series = s.series || e.series && e.class == remotewrite.Final
 	return e
 }
 

@@ -25,16 +25,24 @@ type sender struct {
 	// inconclusive counts the batches with which it was tried in vain to find out
 	// what the endpoint does with partial writes.
 	inconclusive int
-	// delivered are the last samples of some series that were acknowledged.
+	// delivered are the last samples of some series that were acknowledged; own,
+	// that no queue has sent newer ones since.
 	delivered []remotewrite.Item
+	own       bool
+	unwanted  unwanted
 }
 
 func newSender(t *destination, delivered []remotewrite.Item) *sender {
+	t.mtx.Lock()
+	t.leftOut, t.whyLeftOut = 0, ""
+	refused := t.seriesRefused
+	t.mtx.Unlock()
 	return &sender{
 		destination: t,
 		encoder:     remotewrite.NewEncoder(t.typeAndUnitLabels),
 		budget:      mostInVain,
 		delivered:   delivered,
+		unwanted:    unwanted{pause: askPause * t.minStay, met: refused},
 	}
 }
 

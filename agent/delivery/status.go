@@ -11,6 +11,10 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
+// upToDate is how old the oldest sample may be that a destination is yet to get
+// when it has caught up.
+const upToDate = 10 * time.Second
+
 // Status is a destination's state at one moment.
 type Status struct {
 	Name string `json:"name"`
@@ -19,8 +23,12 @@ type Status struct {
 	State State     `json:"state"`
 	Since time.Time `json:"since"`
 	// Why the destination is behind; empty when it is not, or has not been
-	// handed over yet in this run.
+	// handed over yet in this run and there is nothing else to tell. Where series are
+	// left out that the endpoint refuses, it names one, in the endpoint's words.
 	Why string `json:"why,omitempty"`
+	// LeftOut is how many series the endpoint refuses for what they are, so that
+	// their samples are counted as refused without being sent.
+	LeftOut int `json:"leftOut,omitempty"`
 	// BacklogSamples and BacklogBytes are on disk and not yet acknowledged.
 	BacklogSamples uint64 `json:"backlogSamples"`
 	BacklogBytes   int64  `json:"backlogBytes"`
@@ -33,7 +41,7 @@ type Status struct {
 	// CatchUpRate is in samples a second; 0 unless behind.
 	CatchUpRate float64 `json:"catchUpRate"`
 	// ETASeconds until the backlog is drained at today's rates; 0 unless
-	// behind, -1 when it does not get smaller.
+	// behind and more than a few seconds back, -1 when it does not get smaller.
 	ETASeconds  float64    `json:"etaSeconds"`
 	LastSuccess *time.Time `json:"lastSuccess,omitempty"`
 	// LastError in the endpoint's own words.
@@ -50,6 +58,15 @@ func (t *destination) status(terms ledger.Terms, intake float64) Status {
 		State: t.machine.state, Since: t.machine.since, Why: t.machine.why,
 		LastError: t.lastErr, LastSuccess: moment(t.lastSuccess), LastErrorAt: moment(t.lastErrAt),
 	}
+	if s.State == Behind && t.leftOut > 0 {
+		s.LeftOut = t.leftOut
+		if t.episode == "" {
+			s.Why = t.whyLeftOut
+		}
+	}
+	if t.noClient != "" {
+		s.Why = t.noClient
+	}
 	drained := t.settled.perSecond()
 	t.mtx.Unlock()
 
@@ -65,7 +82,8 @@ func (t *destination) status(terms ledger.Terms, intake float64) Status {
 		if gain := drained - intake; gain > 0 {
 			s.ETASeconds = float64(s.BacklogSamples) / gain
 		}
-		if s.BacklogSamples == 0 {
+		// It may stay behind although it has caught up.
+		if s.BacklogSamples == 0 || s.OldestUnsent != nil && time.Since(*s.OldestUnsent) < upToDate {
 			s.ETASeconds = 0
 		}
 	}

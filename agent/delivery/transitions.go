@@ -66,10 +66,13 @@ var transitions = []transition{
 		return f.there && f.before && f.overtaken && (f.alone || f.partial == partialStored)
 	}, do: doubt},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "one sample, already there", when: func(f facts) bool { return f.alone && f.there && f.before }, do: settle},
+	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "one sample, perhaps there with the others", when: func(f facts) bool {
+		return f.alone && f.there && f.asked && f.partial == partialUnknown
+	}, do: doubt},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "one sample", when: func(f facts) bool { return f.alone }, do: giveUp},
-	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "already there, stores partial writes", when: func(f facts) bool {
-		return f.there && f.before && f.partial == partialStored
-	}, do: settle},
+	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "already there or not for the time, stores partial writes", when: func(f facts) bool {
+		return f.partial == partialStored && (f.there && f.before || !f.there && !f.outOfWindow)
+	}, do: narrow},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "stores partial writes", when: func(f facts) bool { return f.partial == partialStored }, do: doubt},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "not known whether partial writes are stored", when: func(f facts) bool {
 		return f.partial == partialUnknown && !f.asked
@@ -101,6 +104,9 @@ var transitions = []transition{
 	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "already there, all sent again", when: func(f facts) bool { return f.there && f.onlyAgain }, do: settle},
 	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "some sent again, some new", when: func(f facts) bool { return f.there && f.again }, do: suspect, to: Behind, why: "the endpoint refused a batch for samples that it has; whether it took the others is to be found out"},
 	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "already there, perhaps", when: func(f facts) bool { return f.there && f.before }, do: carryOn, to: Behind, why: "the endpoint refused a batch that it may have stored before; what is there is to be found out"},
+	// What cannot be found out about the next batch by remembering it would send
+	// the destination to and fro for ever: that stays uncertain.
+	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "for what a series is", when: func(f facts) bool { return f.series && !f.there }, do: carryOn, to: Behind, why: "the endpoint refuses series for what they are; which ones is found out from the backlog"},
 	{in: Live, on: refused, of: classes{remotewrite.Final}, do: doubt},
 	{in: Live, on: refused, do: carryOn, to: Behind, why: "the endpoint refused a batch that it may take later"},
 	{in: Live, on: lagging, do: carryOn, to: Behind, why: "the endpoint does not keep up"},

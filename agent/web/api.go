@@ -75,6 +75,7 @@ func (s *Server) api(f apiFunc) http.Handler {
 func (s *Server) delivery(*http.Request) (any, *apiError) {
 	st := s.opts.Agent.Status()
 	for i := range st.Destinations {
+		st.Destinations[i].Why = redact.Text(st.Destinations[i].Why)
 		st.Destinations[i].LastError = redact.Text(st.Destinations[i].LastError)
 	}
 	return st, nil

@@ -108,8 +108,8 @@ func increase(from, to uint64) uint64 {
 }
 
 // lost are samples that will not arrive, or may not have, beside those that the
-// configuration keeps back. A live destination's refusal mostly counts as
-// uncertain: which samples of the request it meant is not known.
+// configuration keeps back. A live destination's refusal for the
+// time of a sample counts as uncertain: which of the request it meant is not known.
 func lost(l ledger.Terms) uint64 {
 	return l.Evicted + l.Lost + l.NotAppended + sum(l.Refused) + sum(l.Uncertain)
 }

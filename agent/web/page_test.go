@@ -63,6 +63,7 @@ func TestVerdict(t *testing.T) {
 		"caught up": {ready, []delivery.Status{caughtUp}, up, 0, "good", "All is well", ""},
 		"stuck":     {ready, []delivery.Status{stuck}, up, 0, "warn", "Catching up", "b gets the backlog of 5 min: done never at this rate."},
 		"failing":   {ready, []delivery.Status{live, behind, failing}, up, 0, "bad", "Not delivering to b", "b does not take samples: they are kept on disk, the oldest for 5 min."},
+		"no client": {ready, []delivery.Status{{Name: "c", State: delivery.Behind, LastErrorAt: before(0)}}, up, 0, "bad", "Not delivering to c", "c gets nothing: what is scraped is kept on disk."},
 		"lost":      {ready, []delivery.Status{live}, up, 1234, "warn", "Samples were lost", "1,234 samples for a were, or may have been, refused or deleted unsent in the last hour."},
 		"disk full": {agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true}}, []delivery.Status{live}, up, 0, "bad", "The disk is full", "New samples are refused until there is room."},
 		"too many series": {agent.Status{Ready: true, Limits: hogged}, []delivery.Status{live}, up, 0, "warn", "Series are dropped",
@@ -77,6 +78,7 @@ func TestVerdict(t *testing.T) {
 		"gone": {agent.Status{Ready: true, Kept: []delivery.Kept{{Name: "b", BacklogSamples: 1234, Until: noon}}}, []delivery.Status{live}, up, 0, "warn", "b is gone",
 			"The configuration does not name b any more: 1,234 samples are kept for it until " + formatStamp(noon) + "."},
 		"stopped job": {agent.Status{Ready: true, StoppedJobs: []agent.StoppedJob{{Job: "j", Err: "no ca.pem"}}}, []delivery.Status{live}, up, 0, "warn", "A scrape job is left out", "j is not scraped: no ca.pem"},
+		"missing log": {agent.Status{Ready: true, MissingLogs: []agent.MissingLog{{File: "/f", Err: "no /f"}}}, []delivery.Status{live}, up, 0, "warn", "A log of failed scrapes is missing", "Scrapes that fail are not logged to /f: no /f"},
 		"starting":    {agent.Status{Waiting: "for the clock"}, nil, targetCounts{}, 0, "warn", "Not scraping yet", "Waiting: for the clock"},
 	} {
 		var views []destinationView
@@ -87,6 +89,18 @@ func TestVerdict(t *testing.T) {
 		if v.Level != tc.level || v.Title != tc.title || tc.line != "" && v.Lines[0] != tc.line {
 			t.Errorf("%s: %+v", name, v)
 		}
+	}
+}
+
+// TestLeftOutOnThePage: series that an endpoint refuses are named, without secrets.
+func TestLeftOutOnThePage(t *testing.T) {
+	d := delivery.Status{Name: "d", State: delivery.Behind, LeftOut: 3, Why: `One is m{target="http://u:pw@h/?token=hidden"}: too long`}
+	v := viewDestination(noon, d, lastHour{})
+	if strings.Contains(v.Why, "hidden") || !strings.Contains(v.Why, "too long") {
+		t.Errorf("it says %q", v.Why)
+	}
+	if v := judge(agent.Status{Ready: true}, []destinationView{v}, targetCounts{Up: 1}); v.Level != "warn" || !strings.Contains(strings.Join(v.Lines, ""), "d refuses 3 series for what they are") {
+		t.Errorf("%+v", v)
 	}
 }
 
@@ -296,7 +310,7 @@ func TestPageEscapes(t *testing.T) {
 	set := targetSet{pools: []string{evil}, active: map[string][]*scrape.Target{evil: {target}}, dropped: map[string][]*scrape.Target{evil: {target}}}
 	q := query{Text: "alert", Pool: evil, Page: 1}
 	st := agent.Status{Ready: true, Waiting: evil, Destinations: []delivery.Status{{
-		Name: evil, URL: evil, State: delivery.Behind, LastError: evil, LastErrorAt: before(0), Ledger: ledger.Terms{Refused: map[string]uint64{evil: 1}},
+		Name: evil, URL: evil, State: delivery.Behind, LastError: evil, LastErrorAt: before(0), LeftOut: 1, Why: evil, Ledger: ledger.Terms{Refused: map[string]uint64{evil: 1}},
 	}}, Kept: []delivery.Kept{{Name: evil, URL: evil}}}
 	v := s.view(noon, st, set, q)
 	v.Config = evil

@@ -45,7 +45,7 @@ type reason struct {
 
 func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinationView {
 	v := destinationView{Status: d, Hour: hour, Kind: string(d.State), Level: "good", Ledger: viewLedger(d.Ledger, d.Counting)}
-	v.LastError = redact.Text(d.LastError)
+	v.LastError, v.Why = redact.Text(d.LastError), redact.Text(d.Why)
 	v.Erring = d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))
 	v.For = max(0, now.Sub(d.Since))
 	if d.OldestUnsent != nil {
@@ -154,6 +154,8 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 	}
 	for _, d := range destinations {
 		switch {
+		case d.Kind == "failing" && d.OldestUnsent == nil:
+			note("bad", "Not delivering to "+d.Name, d.Name+" gets nothing: what is scraped is kept on disk.")
 		case d.Kind == "failing":
 			note("bad", "Not delivering to "+d.Name, fmt.Sprintf("%s does not take samples: they are kept on disk, the oldest for %s.", d.Name, formatDuration(d.Age)))
 		case d.Kind == "retrying":
@@ -161,12 +163,18 @@ func judge(st agent.Status, destinations []destinationView, n targetCounts) verd
 		case d.State == delivery.Behind && d.Age >= upToDate:
 			note("warn", "Catching up", fmt.Sprintf("%s gets the backlog of %s: done %s.", d.Name, formatDuration(d.Age), cmp.Or(d.ETA, "soon")))
 		}
+		if d.LeftOut > 0 {
+			note("warn", "Series are refused", fmt.Sprintf("%s refuses %s for what they are. Those are left out, all others are delivered.", d.Name, plural(d.LeftOut, "series", "series")))
+		}
 		if d.Hour.Lost > 0 {
 			note("warn", "Samples were lost", fmt.Sprintf("%s samples for %s were, or may have been, refused or deleted unsent in the last hour.", number.Group(d.Hour.Lost), d.Name))
 		}
 	}
 	for _, j := range st.StoppedJobs {
 		note("warn", "A scrape job is left out", fmt.Sprintf("%s is not scraped: %s", j.Job, redact.Text(j.Err)))
+	}
+	for _, l := range st.MissingLogs {
+		note("warn", "A log of failed scrapes is missing", fmt.Sprintf("Scrapes that fail are not logged to %s: %s", l.File, redact.Text(l.Err)))
 	}
 	for _, k := range st.Kept {
 		note("warn", k.Name+" is gone", fmt.Sprintf("The configuration does not name %s any more: %s samples are kept for it until %s.", k.Name, number.Group(k.BacklogSamples), formatStamp(k.Until)))

@@ -253,16 +253,27 @@ func TestClockIsAwaitedAfterAStepBack(t *testing.T) {
 }
 
 // TestClockStepToAnotherCentury: upstream's scrapes count the intervals to there
-// one by one, which takes minutes. The agent stops all the same, in order.
+// one by one, which takes minutes. The agent scrapes on all the same, and stops, in
+// order.
 func TestClockStepToAnotherCentury(t *testing.T) {
 	t.Parallel()
-	r := newClockRig(t)
-	r.start(t)
-	r.awaitAppended()
-	r.clock.set(75 * 365 * 24 * time.Hour)
-	r.eventually("the step is noticed", func() bool { return r.status().Clock != nil })
-	r.end()
-	if !strings.Contains(r.log.String(), "Scrapes do not end; leaving them behind") {
-		t.Error("the scrapes did end: this test shows nothing")
+	for name, goesOn := range map[string]bool{"scrapes on": true, "stops": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newClockRig(t)
+			r.start(t)
+			r.awaitAppended()
+			r.clock.set(75 * 365 * 24 * time.Hour)
+			r.eventually("the step is noticed", func() bool { return r.status().Clock != nil })
+			if goesOn {
+				r.eventually("another run begins", func() bool { return strings.Contains(r.log.String(), `msg="Beginning a new run`) })
+				r.awaitAppended()
+				r.awaitSum()
+			}
+			r.end()
+			if !strings.Contains(r.log.String(), "Scrapes do not end; leaving them behind") {
+				t.Error("the scrapes did end: this test shows nothing")
+			}
+		})
 	}
 }

@@ -151,6 +151,13 @@ func statusLine(s agent.Status, now time.Time) string {
 	if n := len(s.StoppedJobs); n > 0 {
 		line += fmt.Sprintf(", jobs left out: %d", n)
 	}
+	if s.Clock != nil && s.Clock.Recent {
+		direction := "forward"
+		if s.Clock.Back() {
+			direction = "back"
+		}
+		line += fmt.Sprintf(", clock set %s by %s", direction, human.Duration(s.Clock.By()))
+	}
 	if n := len(s.Kept); n > 0 {
 		line += fmt.Sprintf(", gone: %d", n)
 	}

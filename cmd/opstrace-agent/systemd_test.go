@@ -123,6 +123,18 @@ func TestStatusLine(t *testing.T) {
 			"series dropped, live: 1",
 		},
 		{
+			agent.Status{Ready: true, Clock: &agent.ClockStatus{Steps: 2, LastStepSeconds: -7200, Recent: true}, Destinations: []delivery.Status{live}},
+			"live: 1, clock set back by 2 h",
+		},
+		{
+			agent.Status{Ready: true, Clock: &agent.ClockStatus{Steps: 1, LastStepSeconds: 90, Recent: true}, Destinations: []delivery.Status{live}, Kept: []delivery.Kept{{}}},
+			"live: 1, clock set forward by 90 s, gone: 1",
+		},
+		{
+			agent.Status{Ready: true, Clock: &agent.ClockStatus{Steps: 1, LastStepSeconds: -7200}, Destinations: []delivery.Status{live}},
+			"live: 1",
+		},
+		{
 			agent.Status{Ready: true, Storage: agent.StorageStatus{Refusing: true, Unwritable: "mkdir /x: read-only file system"}, Destinations: []delivery.Status{live}},
 			"disk cannot be written, samples refused: mkdir /x: read-only file system, live: 1",
 		},

@@ -82,6 +82,37 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// TestAboutSeries: what an endpoint says of a series, and not of one sample.
+func TestAboutSeries(t *testing.T) {
+	t.Parallel()
+	for words, want := range map[string]bool{
+		"sample missing metric name":                                                    true,
+		`sample invalid metric name: "a b"`:                                             true,
+		"series has too many labels (actual: 31, limit: 30) series: 'm{a=\"b\"}'":       true,
+		`sample invalid label: "a b" metric "m"`:                                        true,
+		`label name too long: "xx" metric "m"`:                                          true,
+		`label value too long for metric: "m" label value: "xx"`:                        true,
+		`duplicate label name: "a" metric "m"`:                                          true,
+		`labels not sorted: "a" metric "m"`:                                             true,
+		"user=1: per-user series limit of 10 exceeded, please contact administrator":    true,
+		"per-metric series limit of 10 exceeded, please contact administrator":          true,
+		"received a series whose label value length exceeds the limit, value: 'x'":      true,
+		"received a series whose number of labels exceeds the limit (actual: 31)":       true,
+		"received a series with an invalid metric name: 'a b'":                          true,
+		`invalid metric name or labels, got {a="b"}`:                                    true,
+		`user=1: err: out of order sample. series={x="series limit"}`:                   false,
+		`timestamp too new: 1 metric: "metric name"`:                                    false,
+		"TimeSeries must contain at least one sample or histogram for series {a=\"b\"}": false,
+		"invalid native histogram: schema 9":                                            false,
+		"no":                                                                            false,
+		"":                                                                              false,
+	} {
+		if got := AboutSeries(words); got != want {
+			t.Errorf("%q: %t", words, got)
+		}
+	}
+}
+
 // TestBackoff: pauses grow and are jittered, are never zero, never too short
 // for an endpoint that names one, and the arithmetic holds for any settings.
 func TestBackoff(t *testing.T) {

@@ -2,11 +2,36 @@ package remotewrite
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"sync"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage/remote"
 )
+
+// client is the HTTP client of an entry, built when it is wanted first: a file that
+// it needs may be missing for a while.
+type client struct {
+	entry *config.RemoteWriteConfig
+
+	mtx  sync.Mutex
+	http *http.Client // nil: not built yet
+}
+
+func (c *client) get() (*http.Client, error) {
+	c.mtx.Lock()
+	defer c.mtx.Unlock()
+	if c.http != nil {
+		return c.http, nil
+	}
+	built, err := newClient(c.entry)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use its certificates or credentials: %w", err)
+	}
+	c.http = built
+	return built, nil
+}
 
 // newClient builds the client that upstream's queue builds of an entry: same
 // TLS, token file, headers, proxy and signatures.
@@ -33,5 +58,7 @@ func newClient(rw *config.RemoteWriteConfig) (*http.Client, error) {
 	return rc.Client, nil
 }
 
-// Client is the HTTP client of the endpoint.
-func (e *Endpoint) Client() *http.Client { return e.client }
+// Client is the HTTP client of the endpoint. An error is that of a file that it needs
+// (a certificate, say) and is missing or unusable at this moment: asked again, it
+// tries again. Once it could be built, it stays the same.
+func (e *Endpoint) Client() (*http.Client, error) { return e.client.get() }

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
@@ -20,8 +19,8 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
-// Endpoint is one remote_write entry made ready: everything of it that can
-// fail has been done. It is read-only, and may be used by several goroutines.
+// Endpoint is one remote_write entry made ready: everything of it that can fail has
+// been done, but for its client. It may be used by several goroutines.
 type Endpoint struct {
 	Name string
 	// Config is what upstream's queue gets: one shard, 429 retried, no age
@@ -38,7 +37,7 @@ type Endpoint struct {
 	V2                     bool // remote write 2.0
 
 	hash   string
-	client *http.Client
+	client *client
 }
 
 // ErrConvertsHistograms is the refusal of an entry with convert_nhcb_to_classic.
@@ -50,9 +49,8 @@ const queueBackoff = model.Duration(2 * time.Second)
 
 // NewEndpoint makes an entry ready; external are the labels that its series get
 // where they have none of that name. Notices are sentences about what is not
-// done as the entry says. rw is not changed. An error is that of a client that
-// cannot be built (a missing certificate, say) or of a setting that is not
-// supported.
+// done as the entry says. rw is not changed. An error is that of a setting that is
+// not supported. What its client needs is looked at by Endpoint.Client.
 func NewEndpoint(rw *config.RemoteWriteConfig, external labels.Labels) (e *Endpoint, notices []string, err error) {
 	if rw.ConvertNHCBToClassic {
 		return nil, nil, ErrConvertsHistograms
@@ -74,10 +72,6 @@ func NewEndpoint(rw *config.RemoteWriteConfig, external labels.Labels) (e *Endpo
 	// the POST into a GET whose 200 would pass for an acknowledgement.
 	own.HTTPClientConfig.FollowRedirects = false
 
-	client, err := newClient(&own)
-	if err != nil {
-		return nil, nil, err
-	}
 	hash, err := hashOf(rw, external)
 	if err != nil {
 		return nil, nil, err
@@ -91,7 +85,7 @@ func NewEndpoint(rw *config.RemoteWriteConfig, external labels.Labels) (e *Endpo
 		MaxBackoff: time.Duration(rw.QueueConfig.MaxBackoff),
 		V2:         own.ProtobufMessage == remoteapi.WriteV2MessageType,
 		hash:       hash,
-		client:     client,
+		client:     &client{entry: &own},
 	}, notices, nil
 }
 

@@ -52,7 +52,11 @@ func (e *Endpoint) Post(ctx context.Context, body []byte, attempt int) error {
 	if err != nil {
 		return err
 	}
-	resp, err := e.client.Do(req)
+	client, err := e.Client()
+	if err != nil {
+		return &Refusal{Err: err}
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return &Refusal{Err: err}
 	}

@@ -20,7 +20,7 @@ import (
 const sampleMetric = "opstrace_agent_check"
 
 // writeSample posts one sample, with the labels that it would get on its way.
-func (c *check) writeSample(ctx context.Context, endpoint *remotewrite.Endpoint) bool {
+func (c *check) writeSample(ctx context.Context, client *http.Client, endpoint *remotewrite.Endpoint) bool {
 	own := labels.FromStrings(model.MetricNameLabel, sampleMetric, model.JobLabel, "opstrace-agent")
 	ls, keep := selection.ExternalAndRelabelled(labels.NewBuilder(own), own, c.options.External, c.rw.WriteRelabelConfigs)
 	if !keep {
@@ -28,7 +28,7 @@ func (c *check) writeSample(ctx context.Context, endpoint *remotewrite.Endpoint)
 		return true
 	}
 	begun := time.Now()
-	a, err := post(ctx, endpoint, []remotewrite.Item{{
+	a, err := post(ctx, client, endpoint, []remotewrite.Item{{
 		Kind: remotewrite.FloatSample, Series: &remotewrite.Series{Labels: ls}, T: begun.UnixMilli(), V: 1,
 	}})
 	if outer := (*url.Error)(nil); errors.As(err, &outer) {

@@ -162,7 +162,7 @@ func TestRequestThatCannotBeSent(t *testing.T) {
 
 	steps, good = run(t, destination(t, e.URL(), "tls_config: {ca_file: "+filepath.Join(t.TempDir(), "missing")+"}"))
 	expect(t, steps, good, noToken,
-		"FAIL write: unable to read CA cert: unable to read file missing: open missing: no such file or directory | the agent would refuse this configuration too")
+		"FAIL write: cannot use its certificates or credentials: unable to read CA cert: unable to read file missing: open missing: no such file or directory | the agent would refuse a reload with this configuration; at a start it waits for the file")
 }
 
 // TestFutureToken: a token that was made by a host whose clock is ahead.

@@ -33,10 +33,14 @@ func (c *check) write(ctx context.Context) bool {
 		return c.fail(StepWrite, err.Error(), "the agent would refuse this configuration too")
 	}
 	c.v2 = endpoint.V2
-	defer endpoint.Client().CloseIdleConnections()
+	client, err := endpoint.Client()
+	if err != nil {
+		return c.fail(StepWrite, err.Error(), "the agent would refuse a reload with this configuration; at a start it waits for the file")
+	}
+	defer client.CloseIdleConnections()
 	conn := &connection{check: c}
 	begun := time.Now()
-	a, err := post(httptrace.WithClientTrace(ctx, conn.trace()), endpoint, nil)
+	a, err := post(httptrace.WithClientTrace(ctx, conn.trace()), client, endpoint, nil)
 	if err != nil {
 		return c.explain(ctx, err, conn)
 	}
@@ -47,12 +51,12 @@ func (c *check) write(ctx context.Context) bool {
 	if !c.compareClocks(a, written.Add(took/2)) || !c.judge(ctx, a, took) {
 		return false
 	}
-	return !c.options.Sample || c.writeSample(ctx, endpoint)
+	return !c.options.Sample || c.writeSample(ctx, client, endpoint)
 }
 
 // post sends one request with these items, and reads the answer. Its error is that
 // of the client.
-func post(ctx context.Context, endpoint *remotewrite.Endpoint, items []remotewrite.Item) (*answer, error) {
+func post(ctx context.Context, client *http.Client, endpoint *remotewrite.Endpoint, items []remotewrite.Item) (*answer, error) {
 	body, err := remotewrite.NewEncoder(false).Encode(endpoint.V2, items)
 	if err != nil {
 		return nil, err
@@ -61,7 +65,7 @@ func post(ctx context.Context, endpoint *remotewrite.Endpoint, items []remotewri
 	if err != nil {
 		return nil, err
 	}
-	resp, err := endpoint.Client().Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,9 @@ func line(b *strings.Builder, name, text string) {
 func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 	fmt.Fprintf(b, "\n%s: %s for %s\n", human.Line(d.Name, maxWords), d.State, human.Duration(now.Sub(d.Since)))
 	line(b, "url", human.Line(d.URL, maxWords))
+	if d.State == delivery.Behind && d.Why != "" {
+		line(b, "why", human.Line(d.Why, 2*maxWords))
+	}
 	if d.BacklogSamples > 0 {
 		text := fmt.Sprintf("%s samples, %s", number.Group(d.BacklogSamples), human.Bytes(d.BacklogBytes))
 		if d.OldestUnsent != nil {

@@ -80,6 +80,9 @@ func (v *View) judge(now time.Time) {
 	for _, j := range v.StoppedJobs {
 		v.problem("the scrape job %s is left out: %s", j.Job, human.Line(j.Err, maxWords))
 	}
+	for _, l := range v.MissingLogs {
+		v.problem("scrapes that fail are not logged to %s: %s", human.Line(l.File, maxWords), human.Line(l.Err, maxWords))
+	}
 	for _, d := range v.Destinations {
 		v.judgeDestination(d, now)
 	}
@@ -105,7 +108,9 @@ func (v *View) judgeDestination(d delivery.Status, now time.Time) {
 	if d.State == delivery.Behind && failing(d) {
 		v.problem("%s takes nothing: %s", d.Name, words)
 	}
-	if refusedForGood.MatchString(d.LastError) && d.LastErrorAt != nil && now.Sub(*d.LastErrorAt) < recently {
+	if d.LeftOut > 0 {
+		v.problem("%s refuses %s series for good: %s", d.Name, number.Group(uint64(d.LeftOut)), human.Line(d.Why, 2*maxWords))
+	} else if refusedForGood.MatchString(d.LastError) && d.LastErrorAt != nil && now.Sub(*d.LastErrorAt) < recently {
 		switch {
 		case total(d.Ledger.Refused) > 0:
 			v.problem("%s refused samples for good: %s", d.Name, words)

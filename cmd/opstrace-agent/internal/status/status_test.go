@@ -244,6 +244,30 @@ func TestRefusedWhileLive(t *testing.T) {
 	}
 }
 
+// TestLeftOut: series that an endpoint refuses are a problem for as long as they are
+// left out, and one is named.
+func TestLeftOut(t *testing.T) {
+	s := healthy()
+	d := &s.Destinations[0]
+	d.State, d.LeftOut, d.Why = delivery.Behind, 3, "the endpoint refuses 3 series; one is wide"
+	d.LastErrorAt, d.LastError = before(time.Hour), "server returned HTTP status 400 Bad Request: label value too long"
+	d.Ledger.Refused = map[string]uint64{"http_400": 500}
+	v, err := ask(t, serve(t, s, up))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Health != Degraded || len(v.Problems) != 1 || !strings.Contains(v.Problems[0], "refuses 3 series for good") || !strings.Contains(v.Problems[0], "one is wide") {
+		t.Errorf("%s, %q", v.Health, v.Problems)
+	}
+	var b strings.Builder
+	if err := v.Print(&b, now); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "why           "+d.Why) {
+		t.Errorf("it is not said why:\n%s", b.String())
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	text := func(code int, body string) *url.URL {
 		return listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
