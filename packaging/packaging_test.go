@@ -237,6 +237,7 @@ func TestPaths(t *testing.T) {
 		"ExecStart":       binaryPath + " " + start,
 		"ExecReload":      binaryPath + " reload --pid=${MAINPID} -- --config.file=" + configPath + " $ARGS",
 		"ExecPaths":       binaryPath,
+		"Environment":     "HOSTNAME=%H", // for external labels
 		"EnvironmentFile": "-/etc/default/opstrace-agent",
 		"StateDirectory":  filepath.Base(statePath),
 		"LoadCredential":  "token:" + filepath.Dir(configPath) + "/token",

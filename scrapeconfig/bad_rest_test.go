@@ -1,6 +1,54 @@
 package scrapeconfig
 
 var badRests = []badCase{
+	// URLs
+	{`remote_write:
+- url: http://x
+- name: sb
+  url: "mimir:9009/api/v1/push"`,
+		"testdata/bad.yml:4: url \"mimir:9009/api/v1/push\" is not one of http or https",
+		"write https://mimir:9009/api/v1/push, or http:// for an endpoint without TLS"},
+	{`remote_write: [{url: cortex.example.org/push}]`,
+		"testdata/bad.yml:1: url \"cortex.example.org/push\" is not one of http or https",
+		"write https://cortex.example.org/push, or http:// for an endpoint without TLS"},
+	{`remote_write: [{url: 'u:s3cret@host/push'}]`,
+		"testdata/bad.yml:1: a url in remote_write is not one of http or https",
+		"write https:// in front of the host, or http:// for an endpoint without TLS"},
+	{`remote_write: [{url: 'ftp://host/push'}]`,
+		"testdata/bad.yml:1: url \"ftp://host/push\" is not one of http or https",
+		"write https:// in front of the host, or http:// for an endpoint without TLS"},
+	{`remote_write: [{url: 'https:///push'}]`,
+		"testdata/bad.yml:1: url \"https:///push\" is not one of http or https",
+		"write https:// in front of the host, or http:// for an endpoint without TLS"},
+
+	// two mistakes: the line is that of the one which is told
+	{`remote_write:
+- url: http://x
+  tls_config:
+    server_name: a
+    min_version: TLS1
+  protobuf_message: x`,
+		"testdata/bad.yml:5: unknown TLS version: TLS1",
+		manual},
+	{`remote_write:
+- url: http://x
+  protobuf_message: x
+  queue_config:
+    capacity: 0`,
+		"testdata/bad.yml:3: invalid protobuf_message value: unknown type for remote write protobuf message x, supported: prometheus.WriteRequest, io.prometheus.write.v2.Request",
+		manual},
+	{`scrape_configs:
+- job_name: c
+  static_configs:
+  - targets: ["http://x:1/"]
+  relabel_configs:
+  - action: drop
+    source_labels: [a]
+  - regex: a
+    action: foo`,
+		"testdata/bad.yml:9: unknown relabel action \"foo\"",
+		manual},
+
 	// lines of the rest
 	{`opstrace:
   cluster: c
@@ -8,7 +56,7 @@ var badRests = []badCase{
 global:
   scrape_intervall: 5s`,
 		"testdata/bad.yml:5: field scrape_intervall not found in type config.plain",
-		"check its spelling and its indentation; see https://prometheus.io/docs/prometheus/latest/configuration/configuration/"},
+		"did you mean scrape_interval?"},
 	{`global:
   scrape_intervall: 5s
 opstrace:
@@ -16,7 +64,7 @@ opstrace:
   tenant: t
 foo: bar`,
 		"testdata/bad.yml:2: field scrape_intervall not found in type config.plain; line 6: field foo not found in type config.plain",
-		"check its spelling and its indentation; see https://prometheus.io/docs/prometheus/latest/configuration/configuration/"},
+		"did you mean scrape_interval?"},
 	{`opstrace:
   cluster: c
   tenant: t

@@ -66,7 +66,7 @@ opstrace: testcluster`,
 - cluster: c
   tenent: b`,
 		"testdata/bad.yml:5: unknown field \"tenent\" in the opstrace block",
-		"the block takes cluster, tenant, token_file and every field of a remote_write entry"},
+		"did you mean tenant?"},
 	{`opstrace:
 - cluster: c
   tenant: a
@@ -81,6 +81,17 @@ opstrace: testcluster`,
 - foo`,
 		"testdata/bad.yml:4: cannot unmarshal !!str `foo` into an entry of the opstrace block",
 		manual},
+	{`opstrace:
+  cluster: c
+  tenant: t
+  passphrase: x`,
+		"testdata/bad.yml:4: unknown field \"passphrase\" in the opstrace block",
+		"the block takes cluster, tenant, token_file and every field of a remote_write entry"},
+	{`opstrace:
+  tenant: t
+  url: mimir:9009/api/v1/push`,
+		"testdata/bad.yml:3: url \"mimir:9009/api/v1/push\" is not one of http or https",
+		"write https://mimir:9009/api/v1/push, or http:// for an endpoint without TLS"},
 	{`opstrace:
   cluster: testcluster
   tenant: Default`,

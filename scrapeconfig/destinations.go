@@ -1,6 +1,11 @@
 package scrapeconfig
 
-import "github.com/prometheus/prometheus/config"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/prometheus/config"
+)
 
 // refuseConversion refuses what upstream takes and delivery cannot account for.
 // The first own entries stand in remote_write, the others in the block.
@@ -12,6 +17,27 @@ func (s *source) refuseConversion(rws []*config.RemoteWriteConfig, own int) erro
 				field+" is not supported: of the several series that one sample would become some may be refused, and what became of it could not be counted",
 				"send custom buckets as they are, with protobuf_message: io.prometheus.write.v2.Request and send_native_histograms: true, or scrape classic histograms")
 		}
+	}
+	return nil
+}
+
+// refuseScheme refuses URLs that no request can be sent to, which upstream takes:
+// of one without a scheme, such as mimir:9009/push, the host is taken for it.
+func (s *source) refuseScheme(rws []*config.RemoteWriteConfig, own int) error {
+	for i, rw := range rws {
+		u := rw.URL
+		if (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" {
+			continue
+		}
+		msg, hint := "a url in remote_write is not one of http or https", "write https:// in front of the host, or http:// for an endpoint without TLS"
+		// Of one that holds a password, nobody knows which part it is.
+		if text := u.String(); !strings.Contains(text, "@") && !strings.Contains(text, "?") {
+			msg = fmt.Sprintf("url %q is not one of http or https", text)
+			if bare := strings.TrimLeft(text, "/"); !strings.Contains(text, "://") && bare != "" {
+				hint = fmt.Sprintf("write https://%s, or http:// for an endpoint without TLS", bare)
+			}
+		}
+		return s.fail(s.entryLine(i, own, "url"), msg, hint)
 	}
 	return nil
 }

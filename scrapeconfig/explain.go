@@ -87,12 +87,12 @@ func explainField(msg string) (string, string) {
 		return msg, "write `opstrace:` once, at the top level of the file, in UTF-8 and at the start of a line"
 	case m != nil && strings.HasPrefix(m[2], "scrapeconfig."):
 		return fmt.Sprintf("unknown field %q in the opstrace block", m[1]),
-			"the block takes cluster, tenant, token_file and every field of a remote_write entry"
+			meant(m[1], "the block takes cluster, tenant, token_file and every field of a remote_write entry")
 	case m != nil:
 		if missing, hint := missingDiscovery(m[1], m[2]); missing != "" {
 			return missing, hint
 		}
-		return msg, "check its spelling and its indentation; " + manual
+		return msg, meant(m[1], "check its spelling and its indentation; "+manual)
 	case strings.Contains(msg, " already set in "), strings.Contains(msg, " already defined at "):
 		return msg, "keep one of them"
 	}

@@ -81,6 +81,9 @@ func Load(content []byte, path string, logger log.Logger) (*config.Config, error
 	if err := src.refuseConversion(cfg.RemoteWriteConfigs, own); err != nil {
 		return nil, err
 	}
+	if err := src.refuseScheme(cfg.RemoteWriteConfigs, own); err != nil {
+		return nil, err
+	}
 	// Names are made from the paths as written: moving the folder that holds
 	// the configuration must not make new destinations of the old ones.
 	if err := nameDestinations(cfg.RemoteWriteConfigs, logger); err != nil {

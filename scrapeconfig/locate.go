@@ -89,14 +89,24 @@ func (l *locator) findItem(n *yaml.Node, line int) int {
 
 // findField looks for the field without which all is well, the later one
 // where two exclude each other. Without a required field something else
-// fails, so that one is not taken for it.
+// fails, so that one is not taken for it. What the error does not need is left
+// out first: it may be wrong in another way, and then nothing would be well.
 func (l *locator) findField(n *yaml.Node, line int) int {
+	for i := len(n.Content) - 2; i >= 0; i -= 2 {
+		all := n.Content
+		if n.Content = slices.Concat(all[:i], all[i+2:]); !l.same() {
+			n.Content = all
+		}
+	}
 	all := n.Content
-	defer func() { n.Content = all }()
+	if len(all) == 2 {
+		return l.find(all[1], all[0].Line)
+	}
 	for i := len(all) - 2; i >= 0; i -= 2 {
 		n.Content = slices.Concat(all[:i], all[i+2:])
-		if l.try() == nil {
-			n.Content = all
+		fits := l.try() == nil
+		n.Content = all
+		if fits {
 			return l.find(all[i+1], all[i].Line)
 		}
 	}

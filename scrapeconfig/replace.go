@@ -15,6 +15,9 @@ type File struct {
 	content []byte
 }
 
+// Text is what the file holds.
+func (f *File) Text() []byte { return f.content }
+
 // ReadFile reads the configuration in path. Errors are of type *Error.
 func ReadFile(path string, logger log.Logger) (*File, error) {
 	content, err := readFile(path)

@@ -91,6 +91,13 @@ func TestUpstreamGoodFiles(t *testing.T) {
 			reasons[reason] = append(reasons[reason], filepath.Base(path))
 			continue
 		}
+		if filepath.Base(path) == "remote_write_retry_on_rate_limit.good.yml" {
+			// Nothing can be sent to its localhost:9090.
+			if err == nil || !strings.Contains(err.Error(), `url "localhost:9090" is not one of http or https`) {
+				t.Errorf("%s: got %v", path, err)
+			}
+			continue
+		}
 		accepted++
 		if err != nil {
 			t.Errorf("upstream accepts it, but: %v", err)

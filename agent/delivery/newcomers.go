@@ -20,8 +20,8 @@ import (
 const (
 	reasonMaxSeries = "max_series"
 	reasonMemory    = "memory"
-	reasonTooLong   = "label_too_long"
-	reasonTooMany   = "too_many_labels"
+	reasonTooLong   = limits.TooLong
+	reasonTooMany   = limits.TooMany
 )
 
 // newcomers judges series that a scrape shows for the first time. One that exists
@@ -56,7 +56,7 @@ func (*refusal) Is(target error) bool { return target == storage.ErrDuplicateSam
 // itself tells how a target is: there are a handful per target, and without them
 // nobody would see what is wrong with it.
 func (n *newcomers) refuse(ls labels.Labels, scraped uint64, reported bool) string {
-	if reason := checkLabels(ls, n.limits); reason != "" {
+	if reason := n.limits.Refuse(ls); reason != "" {
 		return reason
 	}
 	reason := ""
@@ -109,22 +109,6 @@ func (n *newcomers) dropped(rejected map[string]uint64, target targetName) {
 			n.drops.add(reason, target, count, time.Now())
 		}
 	}
-}
-
-// checkLabels returns the reason for which a series is refused whatever there is
-// room for; "" if there is none.
-func checkLabels(ls labels.Labels, l limits.Limits) string {
-	reason, count := "", 0
-	ls.Range(func(pair labels.Label) {
-		count++
-		if len(pair.Name) > l.LabelLength || len(pair.Value) > l.LabelLength {
-			reason = reasonTooLong
-		}
-	})
-	if reason == "" && count > l.Labels {
-		reason = reasonTooMany
-	}
-	return reason
 }
 
 // isReport reports whether a sample is the scrape loop's own. Upstream marks their

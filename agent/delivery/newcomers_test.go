@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
-	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 // offer appends one sample of a series that the caller has no reference of.
@@ -173,23 +172,6 @@ func TestSheddingBelowAnyCeiling(t *testing.T) {
 		}
 		if l := r.awaitSettled("one"); l.Rejected["memory"] != anyHost || l.Delivered != anyHost {
 			t.Errorf("ceiling %d: %+v", ceiling, l)
-		}
-	}
-}
-
-func TestCheckLabels(t *testing.T) {
-	t.Parallel()
-	l := limits.Limits{LabelLength: 10, Labels: 3}
-	long, fits := strings.Repeat("x", 11), strings.Repeat("x", 10)
-	for want, all := range map[string][]labels.Labels{
-		"":                {labels.FromStrings("a", fits, fits, "b", "c", "d")},
-		"label_too_long":  {labels.FromStrings("a", long), labels.FromStrings(long, "a"), labels.FromStrings("__name__", long), labels.FromStrings("a", long, "b", "1", "c", "1", "d", "1")},
-		"too_many_labels": {labels.FromStrings("a", "1", "b", "1", "c", "1", "d", "1")},
-	} {
-		for _, ls := range all {
-			if got := checkLabels(ls, l); got != want {
-				t.Errorf("%s: %q", ls, got)
-			}
 		}
 	}
 }

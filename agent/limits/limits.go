@@ -10,6 +10,7 @@ import (
 
 	"github.com/alecthomas/units"
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // Limits of what is scraped. In the Limits of a user, 0 means that the value
@@ -47,13 +48,13 @@ const (
 	SafeBodySize = 15 << 20
 
 	labelLength = 16 << 10
-	labels      = 256
+	maxLabels   = 256
 )
 
 // From returns the limits for a process that may use so many bytes of memory; 0
 // or less and math.MaxInt64 mean that this is not known.
 func From(memory int64) Limits {
-	l := Limits{BodySize: SafeBodySize, LabelLength: labelLength, Labels: labels}
+	l := Limits{BodySize: SafeBodySize, LabelLength: labelLength, Labels: maxLabels}
 	if memory <= 0 || memory == math.MaxInt64 {
 		return l
 	}
@@ -81,6 +82,28 @@ func (l Limits) Or(d Limits) Limits {
 		l.Labels = d.Labels
 	}
 	return l
+}
+
+// Reasons for which Refuse refuses a series.
+const (
+	TooLong = "label_too_long"
+	TooMany = "too_many_labels"
+)
+
+// Refuse returns the reason for which a series with these labels is not taken,
+// whatever there is room for; "" if there is none.
+func (l Limits) Refuse(ls labels.Labels) string {
+	reason, count := "", 0
+	ls.Range(func(pair labels.Label) {
+		count++
+		if len(pair.Name) > l.LabelLength || len(pair.Value) > l.LabelLength {
+			reason = TooLong
+		}
+	})
+	if reason == "" && count > l.Labels {
+		reason = TooMany
+	}
+	return reason
 }
 
 // Configure sets the limits of answers in cfg where the file sets none, and

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 func TestFrom(t *testing.T) {
@@ -82,6 +83,23 @@ func TestConfigure(t *testing.T) {
 		}
 		if cfg.GlobalConfig.BodySizeLimit <= 0 {
 			t.Errorf("%s: jobs of scrape_config_files inherit no limit", name)
+		}
+	}
+}
+
+func TestCheckLabels(t *testing.T) {
+	t.Parallel()
+	l := Limits{LabelLength: 10, Labels: 3}
+	long, fits := strings.Repeat("x", 11), strings.Repeat("x", 10)
+	for want, all := range map[string][]labels.Labels{
+		"":                {labels.FromStrings("a", fits, fits, "b", "c", "d")},
+		"label_too_long":  {labels.FromStrings("a", long), labels.FromStrings(long, "a"), labels.FromStrings("__name__", long), labels.FromStrings("a", long, "b", "1", "c", "1", "d", "1")},
+		"too_many_labels": {labels.FromStrings("a", "1", "b", "1", "c", "1", "d", "1")},
+	} {
+		for _, ls := range all {
+			if got := l.Refuse(ls); got != want {
+				t.Errorf("%s: %q", ls, got)
+			}
 		}
 	}
 }

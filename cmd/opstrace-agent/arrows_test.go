@@ -27,14 +27,16 @@ const (
 // stands for a package and all below. Tests may import what they like.
 var arrows = map[string][]string{
 	"cmd/opstrace-agent": {
-		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/verdict", "agent/web", "scrapeconfig", "cmd/opstrace-agent/internal/...",
+		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/verdict", "agent/web", "scrapeconfig/...", "cmd/opstrace-agent/internal/...",
 	},
+	"cmd/opstrace-agent/internal/configcheck": {"agent/delivery/selection", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel", "scrapeconfig"},
 	"cmd/opstrace-agent/internal/golden":      nil,
 	"cmd/opstrace-agent/internal/human":       {"agent/number", "agent/redact"},
 	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},
-	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "cmd/opstrace-agent/internal/human"},
+	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "agent/delivery/selection", "cmd/opstrace-agent/internal/human"},
 	"cmd/opstrace-agent/internal/status":      {"agent", "agent/verdict", "agent/delivery/...", "agent/number", "cmd/opstrace-agent/internal/human"},
-	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection"},
+	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/limits", "cmd/opstrace-agent/internal/tenantlabel"},
+	"cmd/opstrace-agent/internal/tenantlabel": nil,
 
 	// The admin face shows what the agent's status says, and reads no files of its own.
 	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/redact", "agent/verdict"},
@@ -58,7 +60,8 @@ var arrows = map[string][]string{
 	"agent/limits": nil,
 
 	// What passes between the configuration and the agent is upstream's *config.Config.
-	"scrapeconfig": {"agent/redact"},
+	"scrapeconfig":         {"agent/redact", "scrapeconfig/similar"},
+	"scrapeconfig/similar": nil,
 
 	// Whoever shows or logs something uses these, so they use nobody.
 	"agent/number": nil,

@@ -3,12 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
 	"github.com/prometheus/prometheus/config"
 
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/configcheck"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
@@ -23,17 +23,23 @@ func (c *cli) addCheck() {
 
 func (c *cli) addCheckConfig(check *kingpin.CmdClause) {
 	clause := check.Command("config", "Check a configuration file and the files it names.")
-	file := clause.Arg("file", "The configuration file.").Required().String()
+	file := c.configFileArg(clause)
 	show := clause.Flag("print", "Print the configuration that the file stands for, without secrets.").Bool()
+	as := asArg(clause)
 	c.command(clause, func() error {
-		cfg, err := scrapeconfig.LoadFile(*file, log.NewNopLogger())
+		path := file.path(installRoot)
+		f, err := scrapeconfig.ReadFile(path, log.NewNopLogger())
 		if err != nil {
 			return err
 		}
 		if *show {
-			return printConfig(c.stdout, cfg)
+			return printConfig(c.stdout, f.Config)
 		}
-		return checkConfig(c.stdout, *file, cfg)
+		reader, err := readerOf(*as, installRoot)
+		if err != nil {
+			return err
+		}
+		return checkConfig(c.stdout, path, f, reader)
 	})
 }
 
@@ -46,34 +52,29 @@ func printConfig(w io.Writer, cfg *config.Config) error {
 	return err
 }
 
-func checkConfig(w io.Writer, file string, cfg *config.Config) error {
-	scrapes, err := cfg.GetScrapeConfigs()
+func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) error {
+	scrapes, err := f.GetScrapeConfigs()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
-		human.Count(len(scrapes), "scrape config"), human.Count(len(cfg.RemoteWriteConfigs), "destination"))
-
-	refs, err := scrapeconfig.Files(cfg)
+		human.Count(len(scrapes), "scrape config"), human.Count(len(f.RemoteWriteConfigs), "destination"))
+	refs, err := scrapeconfig.Files(f.Config)
 	if err != nil {
 		return err
 	}
-	var unreadable []string
-	for _, ref := range refs {
-		err := ref.Check()
-		switch {
-		case err == nil:
-		case ref.Glob: // targets may come later
-			fmt.Fprintln(w, "note:", err)
-		default:
-			unreadable = append(unreadable, err.Error())
-		}
+	unreadable, err := checkFiles(w, append([]scrapeconfig.FileRef{{Field: "the configuration", Path: file}}, refs...), as)
+	if err != nil {
+		return err
 	}
-	if len(unreadable) == 0 {
-		return nil
+	missing, err := configcheck.Missing(f, file)
+	if err != nil {
+		return err
 	}
-	return &usageError{
-		strings.Join(unreadable, "\nerror: "),
-		"create the file or correct the path: the agent would start, and fail where it needs it",
+	printNotes(w, missing)
+	bad, err := checkSense(w, file, f)
+	if err != nil {
+		return err
 	}
+	return join(unreadable, bad)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -13,22 +15,25 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/pushcheck"
+	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
 func (c *cli) addCheckPush(check *kingpin.CmdClause) {
-	clause := check.Command("push", "Check the way to every destination, step by step, down to an empty write. No sample is sent.")
+	clause := check.Command("push", "Check the way to every destination, step by step, down to an empty write.")
 	file := c.configFileArg(clause)
-	c.command(clause, func() error { return c.checkPush(*file) })
+	sample := clause.Flag("write", "Write one sample too, of opstrace_agent_check: an empty write passes where nothing can be stored.").Bool()
+	as := asArg(clause)
+	c.command(clause, func() error {
+		reader, err := readerOf(*as, installRoot)
+		if err != nil {
+			return err
+		}
+		return c.checkPush(file.path(installRoot), reader, *sample)
+	})
 }
 
-// configFileArg is the file that run would read, unless another one is named.
-func (c *cli) configFileArg(clause *kingpin.CmdClause) *string {
-	def := c.app.GetCommand("run").GetFlag("config.file").Model().Default
-	return clause.Arg("file", "The configuration file.").Default(def...).String()
-}
-
-func (c *cli) checkPush(file string) error {
-	cfg, err := loadConfig(file, log.NewNopLogger())
+func (c *cli) checkPush(file string, as reader, sample bool) error {
+	cfg, err := scrapeconfig.ReadFile(wholePath(file), log.NewNopLogger())
 	if err != nil {
 		return err
 	}
@@ -37,34 +42,63 @@ func (c *cli) checkPush(file string) error {
 		return &usageError{file + " has no destination", "add an opstrace: section; 'opstrace-agent init' writes one"}
 	}
 	setUserAgents()
+	bad, err := checkSense(c.stdout, file, cfg)
+	if err != nil {
+		return err
+	}
+	unreadable, err := checkSecrets(c.stdout, cfg.Config, as)
+	if err != nil {
+		return err
+	}
+	options := pushcheck.Options{Sample: sample, External: cfg.GlobalConfig.ExternalLabels}
 	good := 0
 	for _, rw := range cfg.RemoteWriteConfigs {
 		if _, err := fmt.Fprintf(c.stdout, "%s  %s\n", rw.Name, redact.Text(rw.URL.String())); err != nil {
 			return err
 		}
-		if c.checkDestination(rw) {
+		if c.checkDestination(rw, options) {
 			good++
 		}
 	}
-	if good == all {
+	problem := join(unreadable, bad)
+	switch {
+	case good < all:
+		if _, err := fmt.Fprintf(c.stdout, "%d of %s: samples would not be accepted\n", all-good, human.Count(all, "destination")); err != nil {
+			return err
+		}
+		if problem == nil {
+			problem = reportedError{fmt.Errorf("%d of %d destinations failed", all-good, all)}
+		}
+	case problem == nil:
 		_, err := fmt.Fprintf(c.stdout, "%s: samples would be accepted\n", human.Count(all, "destination"))
 		return err
 	}
-	if _, err := fmt.Fprintf(c.stdout, "%d of %s: samples would not be accepted\n", all-good, human.Count(all, "destination")); err != nil {
-		return err
+	return problem
+}
+
+// checkSecrets reads what the destinations need as the user who runs the agent,
+// where that is somebody else: the steps read it as the one who asks.
+func checkSecrets(w io.Writer, cfg *config.Config, as reader) (*usageError, error) {
+	if as.name == "" {
+		return nil, nil
 	}
-	return reportedError{fmt.Errorf("%d of %d destinations failed", all-good, all)}
+	refs, err := scrapeconfig.Files(cfg)
+	if err != nil {
+		return nil, err
+	}
+	refs = slices.DeleteFunc(refs, func(r scrapeconfig.FileRef) bool { return !strings.HasPrefix(r.Field, "remote_write[") })
+	return checkFiles(w, refs, as)
 }
 
 // checkDestination prints each step as it is done. On a terminal it shows how
 // long it waits for the next one.
-func (c *cli) checkDestination(rw *config.RemoteWriteConfig) bool {
+func (c *cli) checkDestination(rw *config.RemoteWriteConfig, o pushcheck.Options) bool {
 	begun := time.Now()
 	line := startProgress(c.stderr, progressInterval, func() string {
 		return fmt.Sprintf("waiting: %s of at most %s", time.Since(begun).Round(time.Second), rw.RemoteTimeout)
 	})
 	defer line.stop()
-	return pushcheck.Check(context.Background(), rw, func(s pushcheck.Step) {
+	return pushcheck.Check(context.Background(), rw, o, func(s pushcheck.Step) {
 		line.clear()
 		printStep(c.stdout, s)
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
@@ -53,6 +54,11 @@ func TestCheckPush(t *testing.T) {
 	}
 	if s := e.Snapshot(); s.Requests[0].Bytes != 1 {
 		t.Errorf("got %d bytes", s.Requests[0].Bytes)
+	}
+
+	stdout, stderr, code = runCommand(t, "", "check", "push", "--write", good)
+	if s := e.Snapshot(); code != 0 || stderr != "" || !strings.Contains(stdout, "ok    sample  one sample of {__name__=\"opstrace_agent_check\"") || s.StoredSeries != 1 {
+		t.Errorf("code %d, %q\n%s\n%s", code, stderr, stdout, s)
 	}
 }
 

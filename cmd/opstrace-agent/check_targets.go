@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
 
+	"github.com/opstrace/opstrace-agent/agent/limits"
 	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
@@ -24,7 +28,7 @@ const discoveryTimeout = 10 * time.Second
 func (c *cli) addCheckTargets(check *kingpin.CmdClause) {
 	clause := check.Command("targets", "Scrape every target once, and print what would be sent. Nothing is sent.")
 	file := c.configFileArg(clause)
-	c.command(clause, func() error { return c.checkTargets(*file) })
+	c.command(clause, func() error { return c.checkTargets(file.path(installRoot)) })
 }
 
 func (c *cli) checkTargets(file string) error {
@@ -33,6 +37,9 @@ func (c *cli) checkTargets(file string) error {
 		return err
 	}
 	setUserAgents()
+	// The limits follow from the memory. Where that is not known, run knows it
+	// neither.
+	_ = setMemoryLimit(defaultMemoryRatio, 0)
 	var now atomic.Value // what the line shows
 	now.Store("looking for targets")
 	line := startProgress(c.stderr, progressInterval, func() string { return now.Load().(string) })
@@ -70,6 +77,9 @@ func formatTargets(r *targetcheck.Report) string {
 			formatTarget(&b, r, t)
 		}
 	}
+	for _, w := range r.Warnings {
+		fmt.Fprintf(&b, "note  %s\n", human.Line(w, 500))
+	}
 	formatSum(&b, r)
 	return b.String()
 }
@@ -90,11 +100,20 @@ func formatTarget(b *strings.Builder, r *targetcheck.Report, t *targetcheck.Targ
 		if t.NotTaken > 0 {
 			text += fmt.Sprintf(", %s not taken: repeated, or more than 10 minutes ahead", number.Group(uint64(t.NotTaken)))
 		}
+		for _, reason := range slices.Sorted(maps.Keys(t.Dropped)) {
+			text += fmt.Sprintf(", %s dropped: %s", number.Group(uint64(t.Dropped[reason])), droppedWords[reason])
+		}
 		fmt.Fprintf(b, "        %s\n", text)
 	}
 	for i, s := range t.Sends {
 		fmt.Fprintf(b, "        to %s: %s\n", human.Line(r.Destinations[i], 200), formatSend(s))
 	}
+}
+
+// droppedWords say why the agent drops series.
+var droppedWords = map[string]string{
+	limits.TooLong: "a label is longer than --limits.label-length",
+	limits.TooMany: "more labels than --limits.labels",
 }
 
 func formatSend(s targetcheck.Send) string {
@@ -104,6 +123,9 @@ func formatSend(s targetcheck.Send) string {
 	}
 	if s.Histograms > 0 {
 		text += fmt.Sprintf(", %s left out for lack of send_native_histograms", human.Count(s.Histograms, "native histogram"))
+	}
+	if s.Refused > 0 {
+		text += fmt.Sprintf(", %s would be refused: %s", number.Group(uint64(s.Refused)), human.Line(s.Problem, 200))
 	}
 	return text
 }
@@ -123,6 +145,8 @@ func formatSum(b *strings.Builder, r *targetcheck.Report) {
 				sums[i].Dropped += s.Dropped
 				sums[i].Histograms += s.Histograms
 				sums[i].Bytes += s.Bytes
+				sums[i].Refused += s.Refused
+				sums[i].Problem = cmp.Or(sums[i].Problem, s.Problem)
 			}
 		}
 	}

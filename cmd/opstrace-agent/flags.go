@@ -50,6 +50,8 @@ type runFlags struct {
 
 	// notices are for flags that were accepted and do nothing.
 	notices []string
+	// refused are names of flags of a server that were given.
+	refused []string
 }
 
 type webFlags struct {
@@ -135,13 +137,16 @@ func (f *runFlags) registerWeb(cmd *kingpin.CmdClause) {
 		Default("512").IntVar(&f.web.maxConnections)
 }
 
+// defaultMemoryRatio is GOMEMLIMIT as a part of the memory.
+const defaultMemoryRatio = 0.9
+
 func (f *runFlags) registerProcess(cmd *kingpin.CmdClause) {
 	cmd.Flag("auto-gomaxprocs", "Use as many CPUs as the container's quota allows.").
 		Default("true").BoolVar(&f.autoGOMAXPROCS)
 	cmd.Flag("auto-gomemlimit", "Set GOMEMLIMIT from the container's or the host's memory.").
 		Default("true").BoolVar(&f.autoGOMEMLIMIT)
 	cmd.Flag("auto-gomemlimit.ratio", "GOMEMLIMIT as a part of that memory.").
-		Default("0.9").FloatVar(&f.memlimitRatio)
+		Default(fmt.Sprint(defaultMemoryRatio)).FloatVar(&f.memlimitRatio)
 	cmd.Flag("auto-gomemlimit.refresh-interval", "How often to look at that memory again. 0: only at start.").
 		Default("0s").SetValue(&f.memlimitRefresh)
 	cmd.Flag("enable-feature", "Experimental features of Prometheus, separated by commas: "+strings.Join(featureNames(), ", ")+".").
@@ -163,6 +168,9 @@ func (f *runFlags) registerProcess(cmd *kingpin.CmdClause) {
 // validate finds what kingpin cannot.
 func (f *runFlags) validate() error {
 	const segmentUnit = 32 << 10
+	if err := f.refuse(); err != nil {
+		return err
+	}
 	switch {
 	case f.memlimitRatio <= 0 || f.memlimitRatio > 1:
 		return &usageError{fmt.Sprintf("--auto-gomemlimit.ratio=%g is not above 0 and at most 1", f.memlimitRatio), "leave it out for 0.9"}

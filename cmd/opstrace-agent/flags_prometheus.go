@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -101,10 +102,36 @@ func (f *runFlags) registerPrometheus(cmd *kingpin.CmdClause) {
 		cmd.Flag(flag.name, "Refused.").Hidden().SetValue(&foreignFlag{
 			isBool: flag.isBool,
 			set: func() error {
-				return &usageError{"--" + flag.name + " is not a flag of " + appName, flag.hint}
+				f.refused = append(f.refused, flag.name)
+				return nil
 			},
 		})
 	}
+}
+
+// refuse names all flags that were refused: whoever comes from a server has many.
+func (f *runFlags) refuse() error {
+	if len(f.refused) == 0 {
+		return nil
+	}
+	var names, hints []string
+	for _, flag := range refusedFlags {
+		if !slices.Contains(f.refused, flag.name) {
+			continue
+		}
+		names = append(names, "--"+flag.name)
+		if !slices.Contains(hints, flag.hint) {
+			hints = append(hints, flag.hint)
+		}
+	}
+	if len(names) == 1 {
+		return &usageError{names[0] + " is not a flag of " + appName, hints[0]}
+	}
+	if len(hints) == 1 {
+		return &usageError{strings.Join(names, ", ") + " are not flags of " + appName, strings.NewReplacer("remove it", "remove them", "it belongs", "they belong").Replace(hints[0])}
+	}
+	return &usageError{strings.Join(names, ", ") + " are not flags of " + appName,
+		"remove them: an agent neither queries, nor evaluates rules, nor receives; its storage has --storage.agent.path and --storage.backlog.max-bytes"}
 }
 
 // foreignFlag is a kingpin.Value that keeps nothing.

@@ -35,7 +35,7 @@ func (c *cli) forget(flags *addressFlags, name string) error {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("cannot ask the agent: %w", err)
+		return &failure{fmt.Errorf("cannot ask the agent: %w", err), "start the agent, or name the address where it answers with --url"}
 	}
 	defer resp.Body.Close()
 	words, err := wordsOf(resp)

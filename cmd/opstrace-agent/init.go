@@ -6,16 +6,21 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/newconfig"
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/tenantlabel"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
 type initFlags struct {
-	options newconfig.Options
-	from    string
-	output  string
-	force   bool
+	options   newconfig.Options
+	labels    []string
+	hostLabel bool
+	from      string
+	output    string
+	force     bool
 }
 
 func (c *cli) addInit() {
@@ -27,6 +32,10 @@ func (c *cli) addInit() {
 		Required().PlaceHolder("NAME").StringVar(&flags.options.Tenant)
 	clause.Flag("token-file", "File with the tenant's token. Not needed if the instance runs without authentication.").
 		PlaceHolder("FILE").StringVar(&flags.options.TokenFile)
+	clause.Flag("label", "External label, put on everything that leaves this host. Can be repeated.").
+		PlaceHolder("NAME=VALUE").StringsVar(&flags.labels)
+	clause.Flag("host-label", "Write the external label host with this host's name: two hosts without one overwrite each other.").
+		Default("true").BoolVar(&flags.hostLabel)
 	clause.Flag("from", "Configuration of Prometheus to start from. What an agent cannot use is left out and listed.").
 		PlaceHolder("FILE").StringVar(&flags.from)
 	clause.Flag("output", "Where to write. Default: standard output.").
@@ -44,6 +53,10 @@ func (c *cli) writeInitial(flags *initFlags) error {
 		}
 		flags.options.TokenFile = path
 	}
+	notes, err := flags.setLabels(os.Hostname)
+	if err != nil {
+		return err
+	}
 	r, err := flags.generate()
 	if err != nil {
 		return err
@@ -54,16 +67,48 @@ func (c *cli) writeInitial(flags *initFlags) error {
 	for _, line := range r.LeftOut {
 		fmt.Fprintf(c.stderr, "left out: %s\n", line)
 	}
-	for _, line := range r.Notes {
+	for _, line := range slices.Concat(r.Notes, notes) {
 		fmt.Fprintf(c.stderr, "note: %s\n", line)
 	}
-	if flags.options.TokenFile == "" {
+	switch _, err := os.Stat(flags.options.TokenFile); {
+	case flags.options.TokenFile == "":
 		fmt.Fprintln(c.stderr, "note: no --token-file: only an instance without authentication takes samples so")
+	case errors.Is(err, fs.ErrNotExist):
+		fmt.Fprintf(c.stderr, "note: %s does not exist yet: write the tenant's token into it\n", flags.options.TokenFile)
 	}
 	if flags.output != "" {
 		fmt.Fprintf(c.stderr, "written: %s; now try '%s check push %[1]s'\n", flags.output, appName)
 	}
 	return nil
+}
+
+// hostLabel is the external label by which init tells hosts apart.
+const hostLabel = "host"
+
+// setLabels makes external labels of the flags. It returns notes about them.
+func (f *initFlags) setLabels(hostname func() (string, error)) (notes []string, err error) {
+	for _, given := range f.labels {
+		name, value, _ := strings.Cut(given, "=")
+		if problem := tenantlabel.Problem(name, value); problem != "" {
+			return nil, &usageError{"--label=" + given + ": " + problem, "write it like --label=site=berlin"}
+		}
+		f.options.Labels = append(f.options.Labels, newconfig.Label{Name: name, Value: value})
+	}
+	named := slices.ContainsFunc(f.options.Labels, func(l newconfig.Label) bool { return l.Name == hostLabel })
+	if !f.hostLabel || named {
+		return nil, nil
+	}
+	name, err := hostname()
+	if err != nil || name == "" {
+		return []string{fmt.Sprintf("the name of this host is not known (%v): give one with --label=host=NAME, or others may overwrite its samples", err)}, nil
+	}
+	if name == "localhost" || strings.HasPrefix(name, "localhost.") {
+		notes = []string{"this host is called " + name + ", as others may be: give a name of its own with --label=host=NAME"}
+	}
+	// A $ would be taken for a variable.
+	host := newconfig.Label{Name: hostLabel, Value: strings.ReplaceAll(name, "$", "$$"), Weak: true}
+	f.options.Labels = append([]newconfig.Label{host}, f.options.Labels...)
+	return notes, nil
 }
 
 func (f *initFlags) generate() (*newconfig.Result, error) {

@@ -5,16 +5,23 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/go-kit/log"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
 func TestInit(t *testing.T) {
 	dir := t.TempDir()
 	tenant := []string{"init", "--cluster=testcluster", "--tenant=default", "--token-file=token"}
 	stdout, stderr, code := runCommand(t, dir, tenant...)
-	if code != 0 || stderr != "" || !strings.Contains(stdout, "\n  token_file: "+filepath.Join(dir, "token")+" #") {
+	noToken := "note: " + filepath.Join(dir, "token") + " does not exist yet: write the tenant's token into it\n"
+	if code != 0 || stderr != noToken || !strings.Contains(stdout, "\n  token_file: "+filepath.Join(dir, "token")+" #") {
 		t.Fatalf("code %d, %q\n%s", code, stderr, stdout)
 	}
 
+	write(t, filepath.Join(dir, "token"), "token")
 	file := filepath.Join(dir, "agent.yml")
 	stdout, stderr, code = runCommand(t, dir, append(tenant, "--output=agent.yml")...)
 	if code != 0 || stdout != "" || stderr != "written: agent.yml; now try 'opstrace-agent check push agent.yml'\n" {
@@ -40,6 +47,35 @@ func TestInit(t *testing.T) {
 	}
 }
 
+// TestInitLabels: what init writes tells this host from others, unless the user
+// says no.
+func TestInitLabels(t *testing.T) {
+	name, err := os.Hostname()
+	if err != nil {
+		t.Skip("this host has no name:", err)
+	}
+	dir := t.TempDir()
+	for _, tc := range []struct{ args, want string }{
+		{"", labels.FromStrings("host", name).String()},
+		{"--label=site=berlin --label=rack=7", labels.FromStrings("host", name, "site", "berlin", "rack", "7").String()},
+		{"--label=host=edge-17", `{host="edge-17"}`},
+		{"--no-host-label", `{}`},
+		{"--no-host-label --label=site=berlin", `{site="berlin"}`},
+	} {
+		args := append([]string{"init", "--cluster=c", "--tenant=t", "-o", "agent.yml", "--force"}, strings.Fields(tc.args)...)
+		if _, stderr, code := runCommand(t, dir, args...); code != 0 {
+			t.Fatalf("%s: code %d, %q", tc.args, code, stderr)
+		}
+		cfg, err := scrapeconfig.LoadFile(filepath.Join(dir, "agent.yml"), log.NewNopLogger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.GlobalConfig.ExternalLabels.String(); got != tc.want {
+			t.Errorf("%s: got %s, want %s", tc.args, got, tc.want)
+		}
+	}
+}
+
 const ofPrometheus = `
 rule_files: [rules.yml]
 scrape_configs:
@@ -55,7 +91,7 @@ func TestInitFrom(t *testing.T) {
 	from := write(t, filepath.Join(dir, "prometheus", "prometheus.yml"), ofPrometheus)
 	write(t, filepath.Join(dir, "prometheus", "password"), "s3cret")
 	write(t, filepath.Join(dir, "token"), "token")
-	args := []string{"init", "--cluster=testcluster", "--tenant=default", "--token-file=token", "--from=prometheus/prometheus.yml"}
+	args := []string{"init", "--cluster=testcluster", "--tenant=default", "--token-file=token", "--no-host-label", "--from=prometheus/prometheus.yml"}
 	stdout, stderr, code := runCommand(t, dir, args...)
 	wantErr := "left out: line 2: rule_files: rules are evaluated where the samples are queried\n" +
 		"note: line 7: remote_write to another destination is kept: the agent sends there as well\n"
@@ -85,8 +121,10 @@ func TestInitErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, tc := range []struct{ args, want string }{
 		// One only: kingpin names several in any order.
-		{"init --cluster=c", "error: required flag(s) '--tenant' not provided\nhint: 'opstrace-agent --help' lists the commands and flags\n"},
+		{"init --cluster=c", "error: required flag(s) '--tenant' not provided\nhint: 'opstrace-agent init --help' lists the commands and flags\n"},
 		{"init --cluster=c --tenant=T_1", "error: tenant \"T_1\" is not a tenant's name\nhint: "},
+		{"init --cluster=c --tenant=t --label=site-id=7", "error: --label=site-id=7: \"site-id\" is not the name of a label that an Opstrace tenant takes: letters, digits and _ only\nhint: write it like --label=site=berlin\n"},
+		{"init --cluster=c --tenant=t --label=site", "error: --label=site: label site has no value\nhint: "},
 		{"init --cluster=c --tenant=t --from=missing.yml", "error: cannot read the configuration: open missing.yml: no such file or directory\nhint: name a file that can be read with --from\n"},
 	} {
 		stdout, stderr, code := runCommand(t, dir, strings.Fields(tc.args)...)

@@ -31,6 +31,7 @@ const (
 
 func main() {
 	setVersion()
+	setHostname()
 	os.Exit(runMain(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -39,6 +40,14 @@ func main() {
 func setVersion() {
 	if info, ok := debug.ReadBuildInfo(); ok && version.Version == "" {
 		version.Version = strings.Trim(info.Main.Version, "v()")
+	}
+}
+
+// setHostname makes ${HOSTNAME} in external labels this host's name wherever the
+// environment does not have it: shells keep it to themselves.
+func setHostname() {
+	if name, err := os.Hostname(); err == nil && os.Getenv("HOSTNAME") == "" {
+		_ = os.Setenv("HOSTNAME", name) // without it the checks tell
 	}
 }
 
@@ -92,7 +101,7 @@ func runMain(args []string, stdout, stderr io.Writer) int {
 	c := newCLI(stdout, stderr)
 	name, err := c.app.Parse(args)
 	if err != nil {
-		return c.fail(asUsageError(err))
+		return c.fail(c.explainUsage(args, err))
 	}
 	if err := c.commands[name](); err != nil {
 		return c.fail(err)
@@ -108,12 +117,13 @@ type usageError struct {
 
 func (e *usageError) Error() string { return e.msg }
 
-func asUsageError(err error) error {
-	if usage := (*usageError)(nil); errors.As(err, &usage) {
-		return err
-	}
-	return &usageError{err.Error(), fmt.Sprintf("'%s --help' lists the commands and flags", appName)}
+// failure is one that somebody can do something about.
+type failure struct {
+	error
+	hint string
 }
+
+func (e *failure) Unwrap() error { return e.error }
 
 // reportedError is one that the log has told already.
 type reportedError struct{ error }
@@ -136,6 +146,9 @@ func hintOf(err error) string {
 	}
 	if conf := (*scrapeconfig.Error)(nil); errors.As(err, &conf) {
 		return conf.Hint
+	}
+	if failed := (*failure)(nil); errors.As(err, &failed) {
+		return failed.hint
 	}
 	return ""
 }

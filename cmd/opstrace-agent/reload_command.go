@@ -14,6 +14,8 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
+
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // reloadTimeout is longer than a reload takes with every endpoint dead.
@@ -25,16 +27,32 @@ var errNoAnswer = errors.New("the agent does not answer over HTTP")
 func (c *cli) addReload() {
 	clause := c.app.Command("reload", "Make a running agent read its configuration again, and wait for its answer.")
 	pid := clause.Flag("pid", "Process to send SIGHUP to where its address does not take a reload.").Int()
-	flags := clause.Arg("run-flags", "Flags that the agent runs with, after --: they tell its address and its file.").Strings()
+	address := &addressFlags{}
+	clause.Flag("url", "Where the agent answers. Default: what the flags behind -- tell.").
+		PlaceHolder("URL").StringVar(&address.url)
+	clause.Flag("http.config.file", "File with password or TLS settings for that address, in promtool's format.").
+		PlaceHolder("FILE").StringVar(&address.httpConfigFile)
+	flags := clause.Arg("run-flags", "Flags that the agent runs with, after --: they tell its address and its file. Default: those of the installed service.").Strings()
 	c.command(clause, func() error {
-		target, err := parseReloadTarget(*flags)
+		args := *flags
+		if len(args) == 0 && isInstalled(installRoot) {
+			args = serviceArgs(installRoot)
+		}
+		target, err := parseReloadTarget(args, address)
 		if err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), reloadTimeout)
 		defer cancel()
-		if err := target.post(ctx); !errors.Is(err, errNoAnswer) || *pid == 0 {
+		err = target.post(ctx)
+		switch {
+		case err == nil:
+			_, err := fmt.Fprintf(c.stdout, "The agent at %s has read its configuration again, which is in force now.\n", strings.TrimSuffix(redact.URL(target.base), "/"))
 			return err
+		case !errors.Is(err, errNoAnswer):
+			return err
+		case *pid == 0:
+			return &failure{err, "name its address with --url, or its flags behind --; where it needs a password or TLS, --http.config.file has it; to signal it instead, --pid"}
 		}
 		return c.reloadBySignal(*pid, target.configFile)
 	})
@@ -55,15 +73,18 @@ func (c *cli) reloadBySignal(pid int, configFile string) error {
 // reloadTarget is what the command line of a running agent says about where to
 // ask it.
 type reloadTarget struct {
-	url        string // empty if the agent does not take a plain request
+	base       string // its address; empty if the agent does not take a plain request
+	client     *http.Client
 	configFile string
 }
 
-func parseReloadTarget(flags []string) (reloadTarget, error) {
+// parseReloadTarget takes the address that is given, or the one that flags of run
+// tell. Errors are a *usageError.
+func parseReloadTarget(flags []string, address *addressFlags) (reloadTarget, error) {
 	app := newCLI(io.Discard, io.Discard).app
 	parsed, err := app.ParseContext(flags)
 	if err != nil {
-		return reloadTarget{}, asUsageError(err)
+		return reloadTarget{}, newCLI(io.Discard, io.Discard).explainUsage(flags, err)
 	}
 	// values returns at least one, which is empty where there is none.
 	values := func(name string) (given []string) {
@@ -78,6 +99,14 @@ func parseReloadTarget(flags []string) (reloadTarget, error) {
 		return append(given, "")
 	}
 	t := reloadTarget{configFile: values("config.file")[0]}
+	if address.url != "" {
+		base, client, err := address.open()
+		if err != nil {
+			return reloadTarget{}, err
+		}
+		t.base, t.client = base.String(), client
+		return t, nil
+	}
 	if values("web.config.file")[0] != "" {
 		return t, nil // TLS, or a password that is not ours to know
 	}
@@ -85,8 +114,10 @@ func parseReloadTarget(flags []string) (reloadTarget, error) {
 	if external, err := url.Parse(values("web.external-url")[0]); err == nil && prefix == "" {
 		prefix = external.Path
 	}
-	t.url = (&url.URL{Scheme: "http", Host: pickAddress(values("web.listen-address")), Path: "/"}).
-		JoinPath(prefix, "-", "reload").String()
+	t.base = (&url.URL{Scheme: "http", Host: pickAddress(values("web.listen-address")), Path: "/"}).
+		JoinPath(prefix).String()
+	// No proxy from the environment: the agent is on this host.
+	t.client = &http.Client{Transport: &http.Transport{}}
 	return t, nil
 }
 
@@ -107,16 +138,18 @@ func pickAddress(addresses []string) string {
 // post returns errNoAnswer where the agent's listener does not take a reload,
 // and the agent's own words where the reload failed.
 func (t reloadTarget) post(ctx context.Context) error {
-	if t.url == "" {
+	if t.base == "" {
 		return fmt.Errorf("%w: --web.config.file is set", errNoAnswer)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url, nil)
+	where, err := url.JoinPath(t.base, "-", "reload")
 	if err != nil {
 		return fmt.Errorf("cannot ask the agent: %w", err)
 	}
-	// No proxy from the environment: the agent is on this host.
-	client := http.Client{Transport: &http.Transport{}}
-	resp, err := client.Do(req)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, where, nil)
+	if err != nil {
+		return fmt.Errorf("cannot ask the agent: %w", err)
+	}
+	resp, err := t.client.Do(req)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("the agent has not answered within %s", reloadTimeout)
 	}

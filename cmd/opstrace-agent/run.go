@@ -187,16 +187,22 @@ func setResources(flags *runFlags, logger *processLog) {
 	if !flags.autoGOMEMLIMIT {
 		return
 	}
-	_, err := memlimit.Set(
-		memlimit.WithRatio(flags.memlimitRatio),
-		memlimit.WithRefreshInterval(context.Background(), time.Duration(flags.memlimitRefresh)), // as long as the process
-		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)),
-	)
-	if err != nil {
+	if err := setMemoryLimit(flags.memlimitRatio, time.Duration(flags.memlimitRefresh)); err != nil {
 		level.Warn(logger).Log("msg", "Cannot set GOMEMLIMIT", "err", err)
 		return
 	}
 	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
 		level.Info(logger).Log("msg", "Memory limit", "GOMEMLIMIT", human.Bytes(limit))
 	}
+}
+
+// setMemoryLimit sets GOMEMLIMIT to a part of the container's or the host's memory,
+// again and again where refresh is not 0, unless the environment has it.
+func setMemoryLimit(ratio float64, refresh time.Duration) error {
+	_, err := memlimit.Set(
+		memlimit.WithRatio(ratio),
+		memlimit.WithRefreshInterval(context.Background(), refresh), // as long as the process
+		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)),
+	)
+	return err
 }

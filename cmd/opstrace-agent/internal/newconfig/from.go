@@ -34,17 +34,22 @@ func From(o Options, s Source) (*Result, error) {
 		return nil, err
 	}
 	rest, err := c.cut(s.Content)
-	if err != nil {
-		// Not in block style: written anew, it is.
-		anew, formatErr := reformat(s.Content)
-		if formatErr != nil {
-			return nil, c.refuse(formatErr)
+	for _, resolve := range []bool{false, true} {
+		if err == nil {
+			break
+		}
+		// Not in block style, or with anchors in what is left out: written anew, it
+		// can be taken apart.
+		var anew []byte
+		if anew, err = reformat(s.Content, resolve); err != nil {
+			return nil, c.refuse(err)
 		}
 		c.settings = ""
 		c.result = Result{Notes: []string{"it was written anew, to be taken apart: blank lines are gone"}}
-		if rest, err = c.cut(anew); err != nil {
-			return nil, c.refuse(err)
-		}
+		rest, err = c.cut(anew)
+	}
+	if err != nil {
+		return nil, c.refuse(err)
 	}
 	if c.hasBlock {
 		return nil, &scrapeconfig.Error{File: s.Path, Msg: "it has an opstrace section already", Hint: "run the agent with it as it is"}
@@ -52,7 +57,7 @@ func From(o Options, s Source) (*Result, error) {
 	if block, err = o.block(c.settings); err != nil {
 		return nil, err
 	}
-	if c.result.Text, err = c.complete(rest, block); err != nil {
+	if c.result.Text, err = c.complete(rest, block, o.Labels); err != nil {
 		return nil, c.refuse(err)
 	}
 	return finish(&c.result, s.Path)
@@ -87,6 +92,9 @@ func (c *conversion) cut(content []byte) ([]byte, error) {
 	}
 	if t.root == nil {
 		return t.rest(), nil
+	}
+	if t.root.Style&yaml.FlowStyle != 0 {
+		return nil, errFlow // all of it may be one line
 	}
 	if c.source.Moved {
 		c.fixPaths(t, t.root)
@@ -249,38 +257,23 @@ func (c *conversion) fixPath(t *text, n *yaml.Node) {
 	c.result.Notes = append(c.result.Notes, fmt.Sprintf("line %d: %s is relative to the folder of the new file", n.Line, n.Value))
 }
 
-// replace writes another value over a scalar on one line.
-func (t *text) replace(n *yaml.Node, with string) bool {
-	line := []rune(t.lines[n.Line-1])
-	old := n.Value
-	switch {
-	case n.Style&yaml.SingleQuotedStyle != 0:
-		old = "'" + old + "'"
-	case n.Style&yaml.DoubleQuotedStyle != 0:
-		old = `"` + old + `"`
-	}
-	tail, ok := strings.CutPrefix(string(line[n.Column-1:]), old)
-	if !ok {
-		return false
-	}
-	written, err := scalar(with)
-	if err != nil || strings.Contains(written, "\n") {
-		return false
-	}
-	if strings.ContainsAny(written, "[]{},") && !strings.ContainsAny(written[:1], `'"`) {
-		written = "'" + strings.ReplaceAll(with, "'", "''") + "'" // it may stand in a list like [a, b]
-	}
-	t.lines[n.Line-1] = string(line[:n.Column-1]) + written + tail
-	return true
-}
-
 // complete adds the new sections.
-func (c *conversion) complete(rest []byte, block string) ([]byte, error) {
+func (c *conversion) complete(rest []byte, block string, labels []Label) ([]byte, error) {
 	t, err := parse(rest)
 	if err != nil {
 		return nil, err
 	}
+	c.noteOwnServer(t)
 	c.addSelf(t)
+	if t, err = parse(t.rest()); err != nil {
+		return nil, err
+	}
+	if err := c.addLabels(t, labels); err != nil {
+		return nil, err
+	}
+	if t, err = parse(t.rest()); err != nil {
+		return nil, err
+	}
 	first := len(t.lines) + 1
 	if t.root != nil && len(t.root.Content) > 0 {
 		first = t.head(t.root.Content[0].Line, 1)
@@ -289,12 +282,26 @@ func (c *conversion) complete(rest []byte, block string) ([]byte, error) {
 	return t.rest(), nil
 }
 
-// addSelf adds the job that scrapes the agent, as the first of all.
+// noteOwnServer tells of jobs that scrape the Prometheus of this host, which the
+// agent is most often to replace.
+func (c *conversion) noteOwnServer(t *text) {
+	jobs := value(t.root, "scrape_configs")
+	if jobs == nil {
+		return
+	}
+	walk(jobs, func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && (n.Value == "localhost:9090" || n.Value == "127.0.0.1:9090") {
+			c.result.Notes = append(c.result.Notes, fmt.Sprintf("%s is scraped still: that is the Prometheus of this host, most often; remove the job if it is to be stopped", n.Value))
+		}
+	})
+}
+
+// addSelf adds the job that scrapes the agent, as the last of all.
 func (c *conversion) addSelf(t *text) {
 	jobs := value(t.root, "scrape_configs")
 	if jobs == nil {
 		t.lines = append(t.lines, "\n", "scrape_configs:\n")
-		t.insert(len(t.lines)+1, selfJob("  ")[:4]...)
+		t.insert(len(t.lines)+1, selfJob("  ")...)
 		return
 	}
 	if jobs.Kind == yaml.SequenceNode && len(jobs.Content) > 0 {
@@ -303,14 +310,13 @@ func (c *conversion) addSelf(t *text) {
 				return
 			}
 		}
-		line := t.head(t.dash(jobs, jobs.Content[0]), jobs.Column)
-		t.insert(line, selfJob(strings.Repeat(" ", jobs.Column-1))...)
+		t.insert(t.sectionEnd("scrape_configs"), append([]string{"\n"}, selfJob(strings.Repeat(" ", jobs.Column-1))...)...)
 		return
 	}
 	for i := 0; i < len(t.root.Content); i += 2 {
 		if key := t.root.Content[i]; key.Value == "scrape_configs" {
 			t.lines[key.Line-1] = "scrape_configs:\n" // it may have been an empty list
-			t.insert(key.Line+1, selfJob("  ")...)
+			t.insert(key.Line+1, append(selfJob("  "), "\n")...)
 		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/go-kit/log"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
@@ -21,6 +20,7 @@ type Options struct {
 	Cluster   string // name below opstrace.io, or the whole domain
 	Tenant    string
 	TokenFile string // empty: an instance without authentication
+	Labels    []Label
 }
 
 // Source is a configuration of Prometheus.
@@ -49,7 +49,12 @@ func New(o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	labels, err := o.labelLines("  ")
+	if err != nil {
+		return nil, err
+	}
 	text := strings.Replace(template, "#OPSTRACE#\n", block, 1)
+	text = strings.Replace(text, "#LABELS#\n", strings.Join(labels, ""), 1)
 	return finish(&Result{Text: []byte(text)}, "")
 }
 
@@ -115,15 +120,6 @@ func (o Options) url(block string) (string, error) {
 	return cfg.RemoteWriteConfigs[0].URL.String(), nil
 }
 
-// scalar writes a string as YAML, quoted where it must be.
-func scalar(s string) (string, error) {
-	text, err := yaml.Marshal(s)
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimSuffix(string(text), "\n"), nil
-}
-
 // selfJob scrapes the agent, at an indentation.
 func selfJob(indent string) []string {
 	return []string{
@@ -131,7 +127,6 @@ func selfJob(indent string) []string {
 		indent + "- job_name: " + selfName + "\n",
 		indent + "  static_configs:\n",
 		indent + "    - targets: [127.0.0.1:9095]\n",
-		"\n",
 	}
 }
 

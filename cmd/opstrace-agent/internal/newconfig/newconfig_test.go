@@ -155,7 +155,7 @@ func TestFromShapes(t *testing.T) {
 			for _, j := range cfg.ScrapeConfigs {
 				jobs = append(jobs, j.JobName)
 			}
-			if want := append([]string{"opstrace-agent"}, tc.jobs...); !slices.Equal(jobs, want) {
+			if want := append(tc.jobs, "opstrace-agent"); !slices.Equal(jobs, want) {
 				t.Errorf("got jobs %q, want %q:\n%s", jobs, want, r.Text)
 			}
 			if len(cfg.RemoteWriteConfigs) != 1 {
@@ -201,6 +201,9 @@ func TestFromUpstream(t *testing.T) {
 		r, err := From(options, Source{Content: content, Path: file, Moved: true})
 		if refused := (*scrapeconfig.Error)(nil); errors.As(err, &refused) && refused.File != file && strings.Contains(refused.Hint, "full build") {
 			continue // a discovery in one of scrape_config_files: those are not rewritten
+		}
+		if err != nil && strings.Contains(err.Error(), `url "localhost:9090" is not one of http or https`) {
+			continue // nothing can be sent there
 		}
 		if err != nil {
 			t.Errorf("%s: %s", filepath.Base(file), err)

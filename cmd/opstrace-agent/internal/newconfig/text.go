@@ -17,6 +17,23 @@ type text struct {
 	lines []string // with their line breaks
 	root  *yaml.Node
 	gone  []bool // by line
+	// moved is what was written over scalars, by line: nodes have the columns of
+	// before.
+	moved map[int][]shift
+}
+
+// shift is by how many characters the rest of a line has moved, from a column on.
+type shift struct{ from, by int }
+
+// column is where a node begins now.
+func (t *text) column(n *yaml.Node) int {
+	at := n.Column
+	for _, m := range t.moved[n.Line] {
+		if n.Column > m.from {
+			at += m.by
+		}
+	}
+	return at
 }
 
 // parse returns nil for a document without content.
@@ -25,7 +42,7 @@ func parse(content []byte) (*text, error) {
 	if err := yaml.Unmarshal(content, doc); err != nil {
 		return nil, err
 	}
-	t := &text{lines: strings.SplitAfter(string(content), "\n")}
+	t := &text{lines: strings.SplitAfter(string(content), "\n"), moved: map[int][]shift{}}
 	if last := len(t.lines) - 1; t.lines[last] == "" {
 		t.lines = t.lines[:last]
 	} else {
@@ -43,11 +60,18 @@ func parse(content []byte) (*text, error) {
 }
 
 // reformat writes a document anew in block style, for one that cannot be cut by
-// lines, such as JSON. It keeps comments and order, but not blank lines.
-func reformat(content []byte) ([]byte, error) {
+// lines, such as JSON. It keeps comments and order, but not blank lines. With
+// resolve, aliases become what they stand for: their anchors may be left out.
+func reformat(content []byte, resolve bool) ([]byte, error) {
 	doc := &yaml.Node{}
 	if err := yaml.Unmarshal(content, doc); err != nil {
 		return nil, err
+	}
+	if resolve {
+		left := maxResolved
+		if doc = resolved(doc, &left); left <= 0 {
+			return nil, errors.New("its anchors stand for too much")
+		}
 	}
 	walk(doc, func(n *yaml.Node) {
 		if n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode {
@@ -55,6 +79,26 @@ func reformat(content []byte) ([]byte, error) {
 		}
 	})
 	return encode(doc)
+}
+
+// maxResolved bounds the nodes that anchors may stand for: a few lines of them can
+// fill any memory.
+const maxResolved = 100_000
+
+// resolved returns a copy of n without anchors and aliases, of at most left nodes.
+func resolved(n *yaml.Node, left *int) *yaml.Node {
+	if *left--; *left <= 0 {
+		return n
+	}
+	if n.Kind == yaml.AliasNode {
+		return resolved(n.Alias, left)
+	}
+	whole := *n
+	whole.Anchor, whole.Content = "", nil
+	for _, c := range n.Content {
+		whole.Content = append(whole.Content, resolved(c, left))
+	}
+	return &whole
 }
 
 func encode(n *yaml.Node) ([]byte, error) {
@@ -242,4 +286,54 @@ func normal(v any) any {
 func (t *text) insert(line int, lines ...string) {
 	t.lines = slices.Insert(t.lines, line-1, lines...)
 	t.gone = make([]bool, len(t.lines))
+}
+
+// sectionEnd is the line behind the last one of a section, the blank lines and
+// what belongs to the next section left out.
+func (t *text) sectionEnd(name string) int {
+	end := len(t.lines) + 1
+	for i := 0; i < len(t.root.Content); i += 2 {
+		if t.root.Content[i].Value == name {
+			end = t.keyEnd(t.root, i, end)
+		}
+	}
+	for end > 1 && strings.TrimSpace(t.lines[end-2]) == "" {
+		end--
+	}
+	return end
+}
+
+// replace writes another value over a scalar on one line.
+func (t *text) replace(n *yaml.Node, with string) bool {
+	line, column := []rune(t.lines[n.Line-1]), t.column(n)
+	old := n.Value
+	switch {
+	case n.Style&yaml.SingleQuotedStyle != 0:
+		old = "'" + old + "'"
+	case n.Style&yaml.DoubleQuotedStyle != 0:
+		old = `"` + old + `"`
+	}
+	tail, ok := strings.CutPrefix(string(line[column-1:]), old)
+	if !ok {
+		return false
+	}
+	written, err := scalar(with)
+	if err != nil || strings.Contains(written, "\n") {
+		return false
+	}
+	if strings.ContainsAny(written, "[]{},") && !strings.ContainsAny(written[:1], `'"`) {
+		written = "'" + strings.ReplaceAll(with, "'", "''") + "'" // it may stand in a list like [a, b]
+	}
+	t.lines[n.Line-1] = string(line[:column-1]) + written + tail
+	t.moved[n.Line] = append(t.moved[n.Line], shift{n.Column, len([]rune(written)) - len([]rune(old))})
+	return true
+}
+
+// scalar writes a string as YAML, quoted where it must be.
+func scalar(s string) (string, error) {
+	text, err := yaml.Marshal(s)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(string(text), "\n"), nil
 }

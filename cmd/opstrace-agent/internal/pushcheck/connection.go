@@ -20,6 +20,7 @@ type connection struct {
 	mu        sync.Mutex
 	began     map[string]time.Time // by step, and by address for tcp
 	connected bool
+	ready     time.Time // the request can be sent; zero: no connection stands
 	written   time.Time // zero: the request was not sent
 }
 
@@ -61,6 +62,11 @@ func (c *connection) trace() *httptrace.ClientTrace {
 			if err == nil {
 				c.check.describeTLS(state, c.since(StepTLS))
 			}
+		},
+		GotConn: func(httptrace.GotConnInfo) {
+			c.mu.Lock()
+			c.ready = time.Now()
+			c.mu.Unlock()
 		},
 		WroteRequest: func(httptrace.WroteRequestInfo) {
 			c.mu.Lock()
@@ -126,8 +132,16 @@ func (c *connection) reached() string {
 	return ""
 }
 
-func (c *connection) sent() time.Time {
+// sent is when the request was written, or begun where that is not known yet: when
+// there was a connection for it, or when it was asked for.
+func (c *connection) sent(asked time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.written
+	switch {
+	case !c.written.IsZero():
+		return c.written
+	case !c.ready.IsZero():
+		return c.ready
+	}
+	return asked
 }

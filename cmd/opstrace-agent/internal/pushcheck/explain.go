@@ -17,7 +17,7 @@ import (
 )
 
 // explain reports why no answer came.
-func (c *check) explain(err error, conn *connection) bool {
+func (c *check) explain(ctx context.Context, err error, conn *connection) bool {
 	if outer := (*url.Error)(nil); errors.As(err, &outer) {
 		err = outer.Err // it would repeat the URL
 	}
@@ -45,6 +45,9 @@ func (c *check) explain(err error, conn *connection) bool {
 	}
 	if timeout {
 		return c.fail(StepWrite, text, "the connection stands, but nobody behind it answers; the agent would try again")
+	}
+	if c.speaksTLS(ctx) {
+		return c.fail(StepWrite, text, writeHTTPS)
 	}
 	return c.fail(StepWrite, text, "the connection was cut before an answer came; the agent would try again")
 }

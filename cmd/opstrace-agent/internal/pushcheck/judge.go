@@ -1,6 +1,7 @@
 package pushcheck
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,9 +13,11 @@ import (
 )
 
 // judge reports what an answer means.
-func (c *check) judge(a *answer, took time.Duration) bool {
+func (c *check) judge(ctx context.Context, a *answer, took time.Duration) bool {
 	text := a.String()
 	switch {
+	case a.status == http.StatusBadRequest && c.speaksTLS(ctx):
+		return c.fail(StepWrite, text, writeHTTPS)
 	case a.status/100 == 2 && a.body != "" && a.inReceiversPlace():
 		return c.fail(StepWrite, text, "something on the way answers with a web page in the endpoint's place, such as the login page of a guest network; log in there, or use https")
 	case a.status/100 == 2:
@@ -71,6 +74,8 @@ func (c *check) unauthorized(text string) bool {
 		return c.fail(StepAuth, text, "the endpoint asks for a token: set token_file")
 	case t == nil:
 		return c.fail(StepAuth, text, "check the user or client and its password or secret")
+	case t.begins.After(time.Now()):
+		return c.fail(StepAuth, text, fmt.Sprintf("the token is good from %s on: set the clock of this host, or of the one where it was made", t.begins.UTC().Format(minute)))
 	case !t.expires.IsZero() && !time.Now().Before(t.expires):
 		return c.fail(StepAuth, text, fmt.Sprintf("the token expired on %s: %s", t.expires.UTC().Format(time.DateOnly), c.newToken()))
 	case t.tenant != "" && c.hostTenant() != "" && t.tenant != c.hostTenant():
@@ -97,7 +102,7 @@ const overLimit = "the tenant is over its rate limit; the agent would keep the s
 func (c *check) statusHint(a *answer) string {
 	switch {
 	case a.status == http.StatusBadRequest && a.inReceiversPlace():
-		return "something in front of the endpoint answers in its place; the agent would keep the samples and try again: check http or https in the url, the port, and the client certificate"
+		return pageHint(a.body)
 	case a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed, a.status == http.StatusGone:
 		if c.rw.URL.Path != "/api/v1/push" {
 			return fmt.Sprintf("nothing takes writes under %s: Opstrace does under /api/v1/push, Prometheus under /api/v1/write", human.Line(path(c.rw.URL.URL), 100))

@@ -1,6 +1,7 @@
 // Package pushcheck finds out whether a remote_write destination would take
-// samples, without sending one: it posts one empty write over the connection
-// that the agent itself would make, and watches that connection step by step.
+// samples: it posts one empty write over the connection that the agent itself
+// would make, and watches that connection step by step. On demand it sends one
+// sample too.
 package pushcheck
 
 import (
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // State of a step.
@@ -31,6 +33,7 @@ const (
 	StepAuth   = "auth"   // the token is accepted
 	StepTenant = "tenant" // is the token's
 	StepWrite  = "write"  // an empty one is accepted
+	StepSample = "sample" // one that is made for the check is accepted
 )
 
 // Step is one thing that was looked at.
@@ -42,12 +45,21 @@ type Step struct {
 	Took  time.Duration // 0 if it takes no time
 }
 
+// Options of a check.
+type Options struct {
+	// Sample: one sample is written after the empty write. An endpoint that can
+	// store nothing at the moment takes an empty write all the same.
+	Sample bool
+	// External labels are put on it.
+	External labels.Labels
+}
+
 // Check takes the steps for one destination, as scrapeconfig.LoadFile returns
 // it, and reports each as it is done. It ends at the first one that fails, and
 // reports whether none did. It takes no longer than the destination's
 // remote_timeout.
-func Check(ctx context.Context, rw *config.RemoteWriteConfig, report func(Step)) bool {
-	c := &check{rw: rw, report: report}
+func Check(ctx context.Context, rw *config.RemoteWriteConfig, o Options, report func(Step)) bool {
+	c := &check{rw: rw, options: o, report: report}
 	defer c.end()
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(rw.RemoteTimeout))
 	defer cancel()
@@ -61,6 +73,7 @@ func Check(ctx context.Context, rw *config.RemoteWriteConfig, report func(Step))
 // check is one destination being checked.
 type check struct {
 	rw        *config.RemoteWriteConfig
+	options   Options
 	anonymous bool   // nothing authorizes the requests
 	token     *token // nil: something else does, or nothing
 	proxy     string // host of the proxy; empty: none

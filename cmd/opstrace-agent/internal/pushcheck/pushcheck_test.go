@@ -23,6 +23,10 @@ import (
 
 // newJWT makes a token as Opstrace's are, but for the signature.
 func newJWT(tenant string, expires time.Time) string {
+	return newToken(map[string]any{"sub": "tenant-" + tenant, "iss": "opstrace-cli", "exp": expires.Unix()})
+}
+
+func newToken(claims map[string]any) string {
 	part := func(v any) string {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -31,7 +35,7 @@ func newJWT(tenant string, expires time.Time) string {
 		return base64.RawURLEncoding.EncodeToString(b)
 	}
 	return part(map[string]any{"alg": "RS256", "typ": "JWT"}) + "." +
-		part(map[string]any{"sub": "tenant-" + tenant, "iss": "opstrace-cli", "exp": expires.Unix()}) + ".c2lnbmF0dXJl"
+		part(claims) + ".c2lnbmF0dXJl"
 }
 
 func writeFile(t *testing.T, content string, mode os.FileMode) string {
@@ -74,8 +78,13 @@ func destination(t *testing.T, address string, settings ...string) *config.Remot
 // from run to run.
 func run(t *testing.T, rw *config.RemoteWriteConfig) (steps []string, good bool) {
 	t.Helper()
+	return runWith(t, rw, Options{})
+}
+
+func runWith(t *testing.T, rw *config.RemoteWriteConfig, o Options) (steps []string, good bool) {
+	t.Helper()
 	var mu sync.Mutex
-	good = Check(t.Context(), rw, func(s Step) {
+	good = Check(t.Context(), rw, o, func(s Step) {
 		mu.Lock()
 		defer mu.Unlock()
 		text := fmt.Sprintf("%s %s: %s", s.State, s.Name, s.Text)

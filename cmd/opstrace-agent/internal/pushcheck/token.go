@@ -16,10 +16,14 @@ import (
 
 // token is what authorizes the requests.
 type token struct {
-	file    string // empty: it is in the configuration
-	tenant  string // the tenant whose token it says it is; empty: it does not say
+	file    string    // empty: it is in the configuration
+	tenant  string    // the tenant whose token it says it is; empty: it does not say
+	begins  time.Time // when it was issued, or is good from; zero: it does not say
 	expires time.Time
 }
+
+// minute is how a time is shown that may be near.
+const minute = "2006-01-02 15:04 UTC"
 
 // readToken looks at what the agent would read for every request.
 func (c *check) readToken() bool {
@@ -103,6 +107,8 @@ func (c *check) describeToken(file, secret string) {
 		c.token.tenant = tenant
 		text += ", for tenant " + human.Line(tenant, 64)
 	}
+	c.describeFuture(claims, name)
+	defer c.describeTenant()
 	if claims.ExpiresAt == nil {
 		c.ok(StepToken, text, 0)
 		return
@@ -117,6 +123,29 @@ func (c *check) describeToken(file, secret string) {
 		c.note(StepToken, fmt.Sprintf("%s, expires in %s", text, human.Duration(left)), c.newToken())
 	default:
 		c.ok(StepToken, fmt.Sprintf("%s, expires on %s", text, day), 0)
+	}
+}
+
+// describeFuture tells of a token that is not good yet: an endpoint refuses it as it
+// refuses one that has expired.
+func (c *check) describeFuture(claims jwt.RegisteredClaims, name string) {
+	for _, from := range []*jwt.NumericDate{claims.IssuedAt, claims.NotBefore} {
+		if from != nil && from.After(c.token.begins) {
+			c.token.begins = from.Time
+		}
+	}
+	if c.token.begins.After(time.Now()) {
+		c.note(StepToken, fmt.Sprintf("%s, issued in the future: %s", name, c.token.begins.UTC().Format(minute)),
+			fmt.Sprintf("set the clock of this host, which says %s, or of the one where the token was made", time.Now().UTC().Format(minute)))
+	}
+}
+
+// describeTenant tells of a token that is another tenant's, also where the endpoint
+// does not ask for one.
+func (c *check) describeTenant() {
+	if host := c.hostTenant(); host != "" && c.token.tenant != "" && c.token.tenant != host {
+		c.note(StepTenant, fmt.Sprintf("the token is that of tenant %s, and the url that of tenant %s", human.Line(c.token.tenant, 64), host),
+			"take the token of that tenant, or change the url")
 	}
 }
 

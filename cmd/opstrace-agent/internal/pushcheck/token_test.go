@@ -127,6 +127,7 @@ func TestWrongTenant(t *testing.T) {
 	steps, good := run(t, destination(t, url, "bearer_token_file: "+writeFile(t, newJWT("system", nextYear), 0o600)))
 	expect(t, steps, good,
 		"ok token: token, for tenant system, expires on DATE",
+		"note tenant: the token is that of tenant system, and the url that of tenant default | take the token of that tenant, or change the url",
 		noTLS,
 		"ok dns: cortex.default.testcluster.opstrace.io is 127.0.0.1",
 		connected, inTime,
@@ -162,4 +163,17 @@ func TestRequestThatCannotBeSent(t *testing.T) {
 	steps, good = run(t, destination(t, e.URL(), "tls_config: {ca_file: "+filepath.Join(t.TempDir(), "missing")+"}"))
 	expect(t, steps, good, noToken,
 		"FAIL write: cannot use its certificates or credentials: unable to read CA cert: unable to read file missing: open missing: no such file or directory | the agent would refuse a reload with this configuration; at a start it waits for the file")
+}
+
+// TestFutureToken: a token that was made by a host whose clock is ahead.
+func TestFutureToken(t *testing.T) {
+	for _, claim := range []string{"iat", "nbf"} {
+		token := newToken(map[string]any{"sub": "tenant-default", "exp": nextYear.Unix(), claim: time.Now().Add(time.Hour).Unix()})
+		e := newEndpoint(t, agenttest.Options{PlainHTTP: true})
+		steps, good := run(t, destination(t, e.URL(), "bearer_token_file: "+writeFile(t, token, 0o600)))
+		expect(t, steps, good,
+			"note token: token, issued in the future: DATE | set the clock of this host, which says DATE, or of the one where the token was made",
+			goodToken, connected, inTime,
+			"FAIL auth: HTTP 401 Unauthorized: bad authentication token | the token is good from DATE on: set the clock of this host, or of the one where it was made")
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http/httptrace"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage/remote"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
@@ -29,7 +28,7 @@ type answer struct {
 // write posts a request without a single series, as the agent would post one,
 // and judges what comes back.
 func (c *check) write(ctx context.Context) bool {
-	endpoint, _, err := remotewrite.NewEndpoint(c.rw, labels.EmptyLabels())
+	endpoint, _, err := remotewrite.NewEndpoint(c.rw, c.options.External)
 	if err != nil {
 		return c.fail(StepWrite, err.Error(), "the agent would refuse this configuration too")
 	}
@@ -39,29 +38,44 @@ func (c *check) write(ctx context.Context) bool {
 		return c.fail(StepWrite, err.Error(), "the agent would refuse a reload with this configuration; at a start it waits for the file")
 	}
 	defer client.CloseIdleConnections()
-	empty, err := remotewrite.NewEncoder(false).Encode(endpoint.V2, nil)
-	if err != nil {
-		return c.fail(StepWrite, err.Error(), "")
-	}
 	conn := &connection{check: c}
-	req, err := endpoint.NewRequest(httptrace.WithClientTrace(ctx, conn.trace()), empty, 0)
+	begun := time.Now()
+	a, err := post(httptrace.WithClientTrace(ctx, conn.trace()), client, endpoint, nil)
 	if err != nil {
-		return c.fail(StepWrite, err.Error(), "")
+		return c.explain(ctx, err, conn)
+	}
+	// An answer may come before the request counts as written: the server need
+	// not have read it.
+	written := conn.sent(begun)
+	took := time.Since(written)
+	if !c.compareClocks(a, written.Add(took/2)) || !c.judge(ctx, a, took) {
+		return false
+	}
+	return !c.options.Sample || c.writeSample(ctx, client, endpoint)
+}
+
+// post sends one request with these items, and reads the answer. Its error is that
+// of the client.
+func post(ctx context.Context, client *http.Client, endpoint *remotewrite.Endpoint, items []remotewrite.Item) (*answer, error) {
+	body, err := remotewrite.NewEncoder(false).Encode(endpoint.V2, items)
+	if err != nil {
+		return nil, err
+	}
+	req, err := endpoint.NewRequest(ctx, body, 0)
+	if err != nil {
+		return nil, err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return c.explain(err, conn)
+		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return c.explain(err, conn)
+		return nil, err
 	}
-	written := conn.sent()
-	took := time.Since(written)
 	stats, _ := remote.ParseWriteResponseStats(resp)
-	a := &answer{status: resp.StatusCode, header: resp.Header, body: string(body), wrote: stats.Confirmed}
-	return c.compareClocks(a, written.Add(took/2)) && c.judge(a, took)
+	return &answer{status: resp.StatusCode, header: resp.Header, body: string(text), wrote: stats.Confirmed}, nil
 }
 
 // Limits of the clock: an endpoint refuses samples from further ahead or from

@@ -4,8 +4,10 @@ import (
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/exemplar"
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/tenantlabel"
 )
 
 // batch builds the requests of one destination, to know their size. A request
@@ -28,6 +30,12 @@ func (b *batch) add(sample remotewrite.Item, exemplars []exemplar.Exemplar) erro
 		b.send.Histograms++
 		return nil
 	}
+	if problem := b.problem(sample.Series.Labels); problem != "" {
+		if b.send.Refused == 0 {
+			b.send.Problem = problem
+		}
+		b.send.Refused++
+	}
 	b.items = append(b.items, sample)
 	if b.rw.SendExemplars {
 		for _, e := range exemplars {
@@ -39,6 +47,15 @@ func (b *batch) add(sample remotewrite.Item, exemplars []exemplar.Exemplar) erro
 		return b.flush()
 	}
 	return nil
+}
+
+// problem says why an Opstrace tenant would refuse a series; empty where it would
+// not, or another receiver is asked.
+func (b *batch) problem(ls labels.Labels) string {
+	if !tenantlabel.Asked(b.rw.URL.URL) {
+		return ""
+	}
+	return tenantlabel.SeriesProblem(ls)
 }
 
 // flush encodes the request and forgets it.

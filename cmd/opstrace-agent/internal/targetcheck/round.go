@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
+
+	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 // grace is how much longer than the longest scrape timeout a round may take.
@@ -24,6 +26,7 @@ const grace = 5 * time.Second
 // count and forget.
 type round struct {
 	cfg     *config.Config
+	limits  limits.Limits
 	jobs    map[string]*Job // by name
 	groups  map[string][]*targetgroup.Group
 	timeout time.Duration // the longest
@@ -34,12 +37,13 @@ type round struct {
 	all     chan struct{} // closed when all targets are done
 }
 
-func newRound(cfg *config.Config, progress func(done, total int, what string)) *round {
+func newRound(cfg *config.Config, o Options) *round {
 	return &round{
 		cfg:     cfg,
+		limits:  o.Limits,
 		jobs:    map[string]*Job{},
 		groups:  map[string][]*targetgroup.Group{},
-		done:    counter{what: "targets", progress: progress},
+		done:    counter{what: "targets", progress: o.Progress},
 		targets: map[*scrape.Target]*Target{},
 		all:     make(chan struct{}),
 	}

@@ -1,11 +1,14 @@
 package targetcheck
 
 import (
+	"fmt"
+
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/agent/delivery/selection"
@@ -21,10 +24,11 @@ type tally struct {
 	// appended counts all, taken only those before the scrape's own.
 	appended, taken int
 	scraped, kept   int
+	dropped         map[string]int // by reason
 }
 
 func newTally(r *round, t *scrape.Target) *tally {
-	a := &tally{round: r, target: t, builder: labels.NewBuilder(labels.EmptyLabels())}
+	a := &tally{round: r, target: t, builder: labels.NewBuilder(labels.EmptyLabels()), dropped: map[string]int{}}
 	for _, rw := range r.cfg.RemoteWriteConfigs {
 		a.batches = append(a.batches, newBatch(rw))
 	}
@@ -40,8 +44,15 @@ const (
 )
 
 // Append counts a sample for every destination as upstream's queue would treat
-// it.
+// it, if the agent and its storage would take it.
 func (a *tally) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AOptions) (storage.SeriesRef, error) {
+	if reason := a.round.limits.Refuse(ls); reason != "" {
+		a.dropped[reason]++
+		return 0, storage.ErrDuplicateSampleForTimestamp // as the agent answers: the others of the scrape go on
+	}
+	if err := invalid(ls, h, fh); err != nil {
+		return 0, err
+	}
 	switch ls.Get(model.MetricNameLabel) {
 	case scrapedMetric:
 		a.scraped, a.taken = int(v), a.appended-reportsBefore
@@ -70,6 +81,25 @@ func (a *tally) Append(_ storage.SeriesRef, ls labels.Labels, _, t int64, v floa
 	return a.refs, nil
 }
 
+// invalid is what upstream's agent.DB refuses, and with it the scrape; a test holds
+// it against that.
+func invalid(ls labels.Labels, h *histogram.Histogram, fh *histogram.FloatHistogram) error {
+	switch {
+	case fh != nil && fh.Validate() != nil:
+		return fh.Validate()
+	case h != nil && h.Validate() != nil:
+		return h.Validate()
+	}
+	ls = ls.WithoutEmpty()
+	if ls.IsEmpty() {
+		return fmt.Errorf("empty labelset: %w", tsdb.ErrInvalidSample)
+	}
+	if name, twice := ls.HasDuplicateLabelNames(); twice {
+		return fmt.Errorf("label name %q is not unique: %w", name, tsdb.ErrInvalidSample)
+	}
+	return nil
+}
+
 // Commit ends a scrape. Its outcome has been reported to the target before.
 func (a *tally) Commit() error {
 	result := &Target{
@@ -77,9 +107,13 @@ func (a *tally) Commit() error {
 		Took:    a.target.LastScrapeDuration(),
 		Scraped: a.scraped,
 		Kept:    a.kept,
+		Dropped: a.dropped,
 	}
 	if result.Err == nil {
 		result.NotTaken = a.kept - a.taken
+		for _, n := range a.dropped {
+			result.NotTaken -= n
+		}
 	}
 	for _, b := range a.batches {
 		if err := b.flush(); err != nil {

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/scrape"
+
+	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 // Options of a check. All fields must be set.
@@ -25,12 +27,15 @@ type Options struct {
 	// Progress is called as things get done, from several goroutines: "jobs"
 	// while targets are looked for, "targets" while they are scraped.
 	Progress func(done, total int, what string)
+	// Limits are those that the agent is run with.
+	Limits limits.Limits
 }
 
 // Report is what was found, in the order of the configuration.
 type Report struct {
 	Jobs         []*Job
 	Destinations []string // names, in the order of Target.Sends
+	Warnings     []string // of limits that are set too high
 }
 
 // Job is one scrape config.
@@ -59,7 +64,9 @@ type Target struct {
 	// Scraped samples; Kept by metric_relabel_configs; NotTaken were repeated
 	// within the scrape, or more than ten minutes ahead.
 	Scraped, Kept, NotTaken int
-	Sends                   []Send // by destination
+	// Dropped samples by the reason for which the agent drops their series.
+	Dropped map[string]int
+	Sends   []Send // by destination
 }
 
 // Send is what a target means for a destination. It counts the samples about
@@ -69,23 +76,32 @@ type Send struct {
 	Dropped    int // by write_relabel_configs
 	Histograms int // native ones, left out for lack of send_native_histograms
 	Bytes      int // compressed
+	// Refused samples have labels that an Opstrace tenant does not take; Problem
+	// tells of the first of them.
+	Refused int
+	Problem string
 }
 
 // Failed reports whether anything did not work.
 func (r *Report) Failed() bool {
 	return slices.ContainsFunc(r.Jobs, func(j *Job) bool {
-		return len(j.Failures) > 0 || slices.ContainsFunc(j.Targets, func(t *Target) bool { return t.Err != nil })
+		return len(j.Failures) > 0 || slices.ContainsFunc(j.Targets, (*Target).failed)
 	})
+}
+
+func (t *Target) failed() bool {
+	return t.Err != nil || slices.ContainsFunc(t.Sends, func(s Send) bool { return s.Refused > 0 })
 }
 
 // Run checks a configuration as scrapeconfig.LoadFile returns it. Its errors
 // are about the whole; what is about a job or a target is in the report.
 func Run(ctx context.Context, cfg *config.Config, o Options) (*Report, error) {
+	o.Limits = o.Limits.Or(limits.From(limits.Memory()))
+	r := &Report{Warnings: o.Limits.Configure(cfg)}
 	configs, err := cfg.GetScrapeConfigs()
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{}
 	for _, rw := range cfg.RemoteWriteConfigs {
 		r.Destinations = append(r.Destinations, rw.Name)
 	}
@@ -101,7 +117,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) (*Report, error) {
 	}
 	looking.Wait()
 
-	s := newRound(cfg, o.Progress)
+	s := newRound(cfg, o)
 	for i, c := range configs {
 		s.add(r.Jobs[i], c)
 	}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// What the packages install.
+const (
+	installRoot   = "/"
+	serviceUser   = appName
+	serviceConfig = "/etc/opstrace-agent/opstrace-agent.yml"
+	serviceFlags  = "/etc/default/opstrace-agent"
+)
+
+var serviceUnits = []string{"/usr/lib/systemd/system/opstrace-agent.service", "/lib/systemd/system/opstrace-agent.service", "/etc/systemd/system/opstrace-agent.service"}
+
+// configFile is the file that a command is about.
+type configFile struct {
+	arg, flag *string
+	def       string
+}
+
+// configFileArg adds the ways to name a configuration file.
+func (c *cli) configFileArg(clause *kingpin.CmdClause) configFile {
+	return configFile{
+		arg:  clause.Arg("file", "The configuration file. Default: what run would read here, and else what the installed service reads.").String(),
+		flag: clause.Flag("config.file", "The configuration file, as run has it.").PlaceHolder("FILE").String(),
+		def:  c.app.GetCommand("run").GetFlag("config.file").Model().Default[0],
+	}
+}
+
+// path is the file that is named, or the one that run would read in this folder, or
+// the one of the service that is installed below root.
+func (f configFile) path(root string) string {
+	for _, named := range []string{*f.arg, *f.flag} {
+		if named != "" {
+			return named
+		}
+	}
+	if _, err := os.Stat(f.def); err != nil && isInstalled(root) {
+		return serviceFile(root)
+	}
+	return wholePath(f.def)
+}
+
+// isInstalled reports whether the packaged service is there.
+func isInstalled(root string) bool {
+	for _, unit := range serviceUnits {
+		if _, err := os.Stat(filepath.Join(root, unit)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+var argsLine = regexp.MustCompile(`(?m)^[ \t]*ARGS=(.*)$`)
+
+// serviceArgs are the flags of the service, its unit's own included. Quotes inside
+// of them are not understood.
+func serviceArgs(root string) []string {
+	args := []string{"--config.file=" + filepath.Join(root, serviceConfig)}
+	content, _ := os.ReadFile(filepath.Join(root, serviceFlags)) // it may be gone
+	if lines := argsLine.FindAllSubmatch(content, -1); lines != nil {
+		last := strings.TrimSpace(string(lines[len(lines)-1][1]))
+		args = append(args, strings.Fields(strings.Trim(last, `"'`))...)
+	}
+	return args
+}
+
+// serviceFile is the file that the service reads: its flags may name another one,
+// and the last one counts.
+func serviceFile(root string) (file string) {
+	args := serviceArgs(root)
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--config.file="); ok {
+			file = value
+		} else if arg == "--config.file" && i+1 < len(args) {
+			file = args[i+1]
+		}
+	}
+	return file
+}
