@@ -100,12 +100,12 @@ tarballs() {
     name=opstrace-agent_${VERSION}_linux_$arch dir=$stage/$name
     rm -rf "$dir"
     mkdir -p "$dir"
-    cp "$(binary "$arch")" packaging/install.sh packaging/opstrace-agent.yml packaging/opstrace-agent.default \
+    cp "$(binary "$arch")" packaging/install.sh packaging/configuration.sh packaging/opstrace-agent.yml packaging/opstrace-agent.default \
       packaging/opstrace-agent.8 packaging/dashboard.json packaging/alerts.yml LICENSE README.md CHANGELOG.md \
       systemd/opstrace-agent.service systemd/opstrace-agent.sysusers "$dir/"
     cp -r packaging/completions "$dir/completions"
     chmod -R u=rwX,go=rX "$dir"
-    chmod 755 "$dir/opstrace-agent" "$dir/install.sh"
+    chmod 755 "$dir/opstrace-agent" "$dir/install.sh" "$dir/configuration.sh"
     tar -C "$stage" --sort=name --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
       -cf - "$name" | gzip -n -9 > "$dist/$name.tar.gz"
     echo "created $dist/$name.tar.gz"

@@ -60,11 +60,26 @@ build() {
     cp "$dist/opstrace-agent_${!version}_linux_amd64.deb" "$payload/$version.deb"
     cp "$dist/opstrace-agent_${!version}_linux_amd64.rpm" "$payload/$version.rpm"
   done
+  legacy
   cp "$dist/opstrace-agent_${new}_linux_amd64.tar.gz" "$payload/new.tar.gz"
   echo $new > "$payload/new.version"
   cp $here/guest/*.sh "$payload/"
   CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false -tags=remove_all_sd,enable_dns_sd" \
     go build -o "$payload/opstrace-sandbox" ./cmd/opstrace-sandbox
+}
+
+# legacy makes packages whose samples are not those of the new ones: else nothing would be asked at an upgrade.
+legacy() {
+  local format
+  mkdir "$work/legacy"
+  for format in yml default; do
+    { cat packaging/opstrace-agent.$format; echo '# of a version of long ago'; } > "$work/legacy/opstrace-agent.$format"
+  done
+  for format in deb rpm; do
+    BINARY=$dist/build/amd64/opstrace-agent LEGACY=$work/legacy \
+      "${OPSTRACE_AGENT_TOOLS:-$HOME/.cache/opstrace-agent-tools}"/nfpm-v* package -f $here/legacy.yaml -p $format \
+      -t "$payload/legacy.$format" > /dev/null
+  done
 }
 
 lint() {
