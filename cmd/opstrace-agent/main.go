@@ -90,6 +90,12 @@ func (c *cli) addVersion() {
 // runMain parses the arguments, runs the command and returns the exit code.
 func runMain(args []string, stdout, stderr io.Writer) int {
 	c := newCLI(stdout, stderr)
+	if len(args) > 0 && args[0] == completeFlag {
+		for _, candidate := range c.completions(args[1:]) {
+			fmt.Fprintln(stdout, candidate)
+		}
+		return 0
+	}
 	name, err := c.app.Parse(args)
 	if err != nil {
 		return c.fail(asUsageError(err))
