@@ -129,9 +129,10 @@ func (c *cli) fail(err error) int {
 	if reported := (reportedError{}); errors.As(err, &reported) {
 		return exitFailed
 	}
-	fmt.Fprintf(c.stderr, "error: %s\n", redact.Text(err.Error()))
+	w := c.errorWriter()
+	fmt.Fprintf(w, "error: %s\n", redact.Text(err.Error()))
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintf(c.stderr, "hint: %s\n", hint)
+		fmt.Fprintf(w, "hint: %s\n", hint)
 	}
 	return exitCode(err)
 }
@@ -142,6 +143,9 @@ func hintOf(err error) string {
 	}
 	if conf := (*scrapeconfig.Error)(nil); errors.As(err, &conf) {
 		return conf.Hint
+	}
+	if listen := (*listenError)(nil); errors.As(err, &listen) {
+		return listen.hint()
 	}
 	return ""
 }

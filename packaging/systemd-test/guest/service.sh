@@ -99,6 +99,16 @@ bad_configuration_at_start() {
   await 30 is_active && scraped 4 && complete
 }
 
+taken_port() {
+  # The sandbox's targets have this one.
+  echo 'ARGS="--web.listen-address=127.0.0.1:8080"' > /etc/default/opstrace-agent
+  ! systemctl restart $unit || say "it started" || return
+  await 20 status_is 'cannot listen: listen tcp 127.0.0.1:8080: bind: address already in use' || return
+  await 10 logged 'hint: another process has this port' -p err || say "the journal does not tell what to do" || return
+  cp /tmp/args /etc/default/opstrace-agent
+  await 40 is_active && scraped 4 && complete
+}
+
 token_as_a_file() {
   local pid
   pid=$(main_pid)
@@ -158,6 +168,7 @@ check "kill -9: restarted, nothing lost" killed
 check "crash with status 2: restarted, nothing lost" panics
 check "a hung process is ended by the watchdog, nothing lost" hangs
 check "a configuration that cannot work is tried again until it is mended" bad_configuration_at_start
+check "a port that is taken: status and journal tell, and it is tried again" taken_port
 check "a new token in a plain file: at once, without a restart, nothing lost" token_as_a_file
 check "a new token as a credential: by a restart, nothing lost" token_as_a_credential
 check "no token at all: starts, keeps, delivers later" no_token_at_all
