@@ -170,6 +170,27 @@ archive_purges() {
   /tmp/archive/install.sh --purge && rm -rf /tmp/archive && [ -z "$(leftovers)" ] || say "$(leftovers)"
 }
 
+# As the README says, but for the download; and without the distribution's own repository, because there is no network.
+apt_installs() {
+  rm -f /etc/apt/sources.list
+  cp /harness/repository/opstrace-agent.gpg /usr/share/keyrings/ &&
+    cp /harness/repository/apt/opstrace-agent.sources /etc/apt/sources.list.d/ && apt-get update -o APT::Update::Error-Mode=any &&
+    apt-get install -y "opstrace-agent=$(cat /harness/old.version)-1" < /dev/null && is_active
+}
+
+apt_upgrades() {
+  local pid
+  pid=$(main_pid)
+  echo '# mine' >> $config
+  apt-get upgrade -y < /dev/null && other_process "$pid" && grep -q '# mine' $config &&
+    dpkg -s opstrace-agent | grep -q "^Version: $(cat /harness/new.version)-1"
+}
+
+apt_purges() {
+  apt-get purge -y opstrace-agent < /dev/null && rm /usr/share/keyrings/opstrace-agent.gpg /etc/apt/sources.list.d/opstrace-agent.sources || return
+  [ -z "$(leftovers)" ] || say "$(leftovers)"
+}
+
 check "dpkg installs, enables and starts" installs
 check "systemd-analyze verify is clean (systemd $systemd)" verifies
 if [ "$systemd" -ge 250 ]; then
@@ -198,4 +219,11 @@ fi
 check "install.sh installs and starts" archive_installs
 check "install.sh upgrades: restart, configuration kept" archive_upgrades
 check "install.sh --purge leaves nothing" archive_purges
+if [ -e /harness/repository ]; then
+  check "apt installs from the signed repository" apt_installs
+  check "apt upgrades from it, unattended" apt_upgrades
+  check "apt purges" apt_purges
+else
+  skip "apt installs from the signed repository" "the host has no apt-utils or gnupg"
+fi
 finish
