@@ -60,7 +60,6 @@ install() {
     put configuration.sh "$prefix/share/opstrace-agent/configuration.sh" 755
     put opstrace-agent.yml "$prefix/share/opstrace-agent/opstrace-agent.yml" 644
     put opstrace-agent.default "$prefix/share/opstrace-agent/opstrace-agent.default" 644
-    mkdir -p /etc/default
     "$prefix/share/opstrace-agent/configuration.sh" first
     add_user
 

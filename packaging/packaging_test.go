@@ -268,6 +268,7 @@ func TestPaths(t *testing.T) {
 		"apk/preinstall":                     {statePath},
 		"Dockerfile":                         {binaryPath, configPath, "VOLUME " + statePath},
 		"opstrace-agent.yml":                 {configPath, filepath.Dir(configPath) + "/token", "/run/credentials/opstrace-agent.service/token"},
+		"../systemd/encrypted-token.conf":    {"\nLoadCredential=\nLoadCredentialEncrypted=token:" + filepath.Dir(configPath) + "/token.cred\n"},
 		"opstrace-agent.8":                   {`/run/credentials/opstrace\-agent.service/token`},
 	} {
 		for _, w := range want {

@@ -126,6 +126,19 @@ token_as_a_credential() {
   control 'token?token=third' && scraped 4 && cp $world_dir/tenant-api-token-default $token_file && systemctl restart $unit && scraped 4 && complete
 }
 
+# By the drop-in of the package. This machine has no TPM, so by a key of its own; the unit is let at a TPM all the same.
+token_encrypted() {
+  systemd-creds encrypt --with-key=host --name=token $token_file /etc/opstrace-agent/token.cred && rm $token_file || return
+  mkdir -p /etc/systemd/system/$unit.d
+  cp /usr/share/doc/opstrace-agent/examples/encrypted-token.conf /etc/systemd/system/$unit.d/ && systemctl daemon-reload &&
+    systemctl restart $unit && scraped 4 && complete || return
+  show DeviceAllow | grep -q char-tpm || say "no TPM for it: $(show DeviceAllow)" || return
+  ! grep -rqF "$(cat $world_dir/tenant-api-token-default)" /etc || say "the token is in /etc" || return
+  no_drop_in
+  rm /etc/opstrace-agent/token.cred
+  cp $world_dir/tenant-api-token-default $token_file && chmod 600 $token_file
+}
+
 no_token_at_all() {
   # SetCredential= stands in for the missing file, and nothing is lost before there is one.
   rm $token_file
@@ -171,6 +184,11 @@ check "a configuration that cannot work is tried again until it is mended" bad_c
 check "a port that is taken: status and journal tell, and it is tried again" taken_port
 check "a new token in a plain file: at once, without a restart, nothing lost" token_as_a_file
 check "a new token as a credential: by a restart, nothing lost" token_as_a_credential
+if command -v systemd-creds > /dev/null; then
+  check "an encrypted token: delivered with, and not in clear on the disk" token_encrypted
+else
+  skip "an encrypted token" "this systemd has no systemd-creds"
+fi
 check "no token at all: starts, keeps, delivers later" no_token_at_all
 check "restart during an outage: nothing lost" restarts_during_an_outage
 check "upgrade during an outage: configuration and backlog kept" upgrades_during_an_outage
