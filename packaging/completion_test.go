@@ -81,6 +81,7 @@ func TestCompletionOnATerminal(t *testing.T) {
 			}
 			for line, want := range completionLines {
 				t.Run(line, func(t *testing.T) {
+					t.Parallel()
 					dir := completionRoom(t)
 					cmd := inRoom(dir, "script", "-qefc", command, "/dev/null")
 					cmd.Stdin = strings.NewReader("opstrace-agent " + line + "\nexit\n")
