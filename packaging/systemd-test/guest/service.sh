@@ -132,7 +132,7 @@ token_encrypted() {
   mkdir -p /etc/systemd/system/$unit.d
   cp /usr/share/doc/opstrace-agent/examples/encrypted-token.conf /etc/systemd/system/$unit.d/ && systemctl daemon-reload &&
     systemctl restart $unit && scraped 4 && complete || return
-  show DeviceAllow | grep -q char-tpm || say "no TPM for it: $(show DeviceAllow)" || return
+  show DeviceAllow | grep -q tpm || say "no TPM for it: $(show DeviceAllow)" || return
   ! grep -rqF "$(cat $world_dir/tenant-api-token-default)" /etc || say "the token is in /etc" || return
   no_drop_in
   rm /etc/opstrace-agent/token.cred
