@@ -25,6 +25,9 @@ $prefix/share/man/man8/opstrace-agent.8
 $prefix/share/bash-completion/completions/opstrace-agent
 $prefix/share/zsh/site-functions/_opstrace-agent
 $prefix/share/fish/vendor_completions.d/opstrace-agent.fish
+$prefix/share/opstrace-agent/configuration.sh
+$prefix/share/opstrace-agent/opstrace-agent.yml
+$prefix/share/opstrace-agent/opstrace-agent.default
 $prefix/share/opstrace-agent/dashboard.json
 $prefix/share/opstrace-agent/alerts.yml"
 
@@ -34,15 +37,6 @@ put() {
     cp "$here/$1" "$2.new"
     chmod "$3" "$2.new"
     mv -f "$2.new" "$2"
-}
-
-# keep FILE DESTINATION: a configuration file that exists is never touched.
-keep() {
-    if [ -e "$2" ]; then
-        cmp -s "$here/$1" "$2" || echo "kept $2"
-    else
-        put "$1" "$2" 644
-    fi
 }
 
 add_user() {
@@ -63,8 +57,10 @@ install() {
     put completions/opstrace-agent.fish "$prefix/share/fish/vendor_completions.d/opstrace-agent.fish" 644
     put dashboard.json "$prefix/share/opstrace-agent/dashboard.json" 644
     put alerts.yml "$prefix/share/opstrace-agent/alerts.yml" 644
-    keep opstrace-agent.yml /etc/opstrace-agent/opstrace-agent.yml
-    keep opstrace-agent.default /etc/default/opstrace-agent
+    put configuration.sh "$prefix/share/opstrace-agent/configuration.sh" 755
+    put opstrace-agent.yml "$prefix/share/opstrace-agent/opstrace-agent.yml" 644
+    put opstrace-agent.default "$prefix/share/opstrace-agent/opstrace-agent.default" 644
+    "$prefix/share/opstrace-agent/configuration.sh" first
     add_user
 
     put opstrace-agent.service "$units/opstrace-agent.service" 644

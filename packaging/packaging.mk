@@ -35,6 +35,11 @@ sbom: ## CycloneDX, from what the linker wrote into each binary
 checksums: ## sha256sums.txt of what is in dist/
 	packaging/release.sh checksums
 
+.PHONY: repository
+repository: export DIST := $(DIST)
+repository: ## dist/repository: apt and dnf, static files; REPOSITORY_KEY signs, REPOSITORY_URL is where they will be
+	@REPOSITORY_KEY='$(REPOSITORY_KEY)' REPOSITORY_URL='$(REPOSITORY_URL)' packaging/repository.sh
+
 .PHONY: test-systemd
 test-systemd: ## the package in booted Debian trees, and what can happen to a service there (needs root)
 	packaging/systemd-test/run.sh

@@ -28,6 +28,8 @@ const (
 	binaryPath = "/usr/bin/opstrace-agent"
 	configPath = "/etc/opstrace-agent/opstrace-agent.yml"
 	statePath  = "/var/lib/opstrace-agent"
+	sharePath  = "/usr/share/opstrace-agent"
+	flagsPath  = "/etc/default/opstrace-agent"
 )
 
 // agentBinary is the program, built once.
@@ -216,15 +218,15 @@ func TestPaths(t *testing.T) {
 	sources := map[string]string{}
 	for _, c := range nfpm(t).Contents {
 		sources[c.Dst] = c.Src
-		if strings.HasPrefix(c.Dst, "/etc/") && c.Type == "" && c.Dst != "/etc/init.d/opstrace-agent" {
-			t.Errorf("%s is not marked as configuration: an upgrade would replace it", c.Dst)
+		if strings.HasPrefix(c.Dst, "/etc/") && c.Type != "dir" && c.Dst != "/etc/init.d/opstrace-agent" {
+			t.Errorf("%s belongs to the package: an upgrade would replace it, or ask", c.Dst)
 		}
 	}
 	for dst, src := range map[string]string{
 		binaryPath:                                "${BINARY}",
-		configPath:                                "packaging/opstrace-agent.yml",
-		"/etc/default/opstrace-agent":             "packaging/opstrace-agent.default",
-		"/etc/conf.d/opstrace-agent":              "packaging/opstrace-agent.default",
+		sharePath + "/configuration.sh":           "packaging/configuration.sh",
+		sharePath + "/opstrace-agent.yml":         "packaging/opstrace-agent.yml",
+		sharePath + "/opstrace-agent.default":     "packaging/opstrace-agent.default",
 		"/etc/init.d/opstrace-agent":              "packaging/apk/opstrace-agent.initd",
 		"/usr/lib/sysusers.d/opstrace-agent.conf": "systemd/opstrace-agent.sysusers",
 	} {
@@ -250,12 +252,24 @@ func TestPaths(t *testing.T) {
 	}
 	for file, want := range map[string][]string{
 		"../systemd/opstrace-agent.sysusers": {"u opstrace-agent - ", statePath},
-		"deb/postrm":                         {"rm -rf " + statePath + " " + filepath.Dir(configPath) + "\n"},
-		"install.sh":                         {"rm -rf " + statePath + " " + filepath.Dir(configPath) + " ", binaryPath, configPath},
+		"configuration.sh":                   {"$root" + configPath, flagsPath},
+		"deb/preinst":                        {filepath.Dir(configPath)},
+		"deb/postinst":                       {sharePath + "/configuration.sh first"},
+		"deb/postrm":                         {"rm -rf " + statePath + " " + filepath.Dir(configPath) + "\n", "rm -f " + flagsPath + "\n"},
+		"rpm/post":                           {sharePath + "/configuration.sh first", configPath + " " + flagsPath + ";"},
+		"rpm/posttrans":                      {sharePath + "/configuration.sh restore"},
+		"arch/postinstall":                   {sharePath + "/configuration.sh first"},
+		"arch/preupgrade":                    {configPath + " " + flagsPath + ";"},
+		"arch/postupgrade":                   {sharePath + "/configuration.sh restore"},
+		"apk/postinstall":                    {sharePath + "/configuration.sh first"},
+		"apk/preupgrade":                     {configPath + " /etc/conf.d/opstrace-agent;"},
+		"apk/postupgrade":                    {sharePath + "/configuration.sh restore"},
+		"install.sh":                         {"rm -rf " + statePath + " " + filepath.Dir(configPath) + " " + flagsPath, binaryPath},
 		"apk/opstrace-agent.initd":           {start},
 		"apk/preinstall":                     {statePath},
 		"Dockerfile":                         {binaryPath, configPath, "VOLUME " + statePath},
 		"opstrace-agent.yml":                 {configPath, filepath.Dir(configPath) + "/token", "/run/credentials/opstrace-agent.service/token"},
+		"../systemd/encrypted-token.conf":    {"\nLoadCredential=\nLoadCredentialEncrypted=token:" + filepath.Dir(configPath) + "/token.cred\n"},
 		"opstrace-agent.8":                   {`/run/credentials/opstrace\-agent.service/token`},
 	} {
 		for _, w := range want {
@@ -341,15 +355,6 @@ func TestReload(t *testing.T) {
 				t.Errorf("asked %q, want %q", asked, want)
 			}
 		})
-	}
-}
-
-func TestBashCompletion(t *testing.T) {
-	script := `source completions/opstrace-agent.bash
-COMP_WORDS=("$1" --config.f); COMP_CWORD=1; _opstrace_agent; echo "${COMPREPLY[@]}"`
-	out, err := exec.Command("bash", "-c", script, "bash", agentBinary).CombinedOutput()
-	if err != nil || strings.TrimSpace(string(out)) != "--config.file" {
-		t.Errorf("%v: %q", err, out)
 	}
 }
 

@@ -69,6 +69,16 @@ generated() {
   find "$stage/source" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 }
 
+# licences ARCH: the texts of what is linked into that binary. The tool is this machine's, what it lists is not.
+licences() {
+  local out=$stage/third-party-licenses-$1
+  mkdir -p "$stage"
+  GOFLAGS="-buildvcs=false" go build -o "$stage/licenses" ./packaging/licenses
+  env CGO_ENABLED=0 GOOS=linux GOFLAGS="-trimpath -buildvcs=false -tags=$tags" $(go_arch "$1") \
+    "$stage/licenses" -binary "$(binary "$1")" ./cmd/opstrace-agent > "$out"
+  gzip -n -9 -c "$out" > "$out.gz"
+}
+
 nfpm() {
   local bin=$tools/nfpm-$nfpm_version
   if [ ! -x "$bin" ]; then
@@ -83,11 +93,13 @@ packages() {
   local arch format ext target
   generated
   for arch in $arches; do
+    licences "$arch"
     for format in $formats; do
       ext=$format
       [ "$format" != archlinux ] || ext=pkg.tar.zst
       target=$dist/opstrace-agent_${VERSION}_linux_$arch.$ext
       (cd "$stage/source" && ARCH=${arch/#armv/arm} BINARY=$(binary "$arch") STAGE=$stage \
+        LICENCES=$stage/third-party-licenses-$arch.gz \
         nfpm package -f packaging/nfpm.yaml -p "$format" -t "$target" > /dev/null)
       echo "created $target"
     done
@@ -100,12 +112,14 @@ tarballs() {
     name=opstrace-agent_${VERSION}_linux_$arch dir=$stage/$name
     rm -rf "$dir"
     mkdir -p "$dir"
-    cp "$(binary "$arch")" packaging/install.sh packaging/opstrace-agent.yml packaging/opstrace-agent.default \
+    cp "$(binary "$arch")" packaging/install.sh packaging/configuration.sh packaging/opstrace-agent.yml packaging/opstrace-agent.default \
       packaging/opstrace-agent.8 packaging/dashboard.json packaging/alerts.yml LICENSE README.md CHANGELOG.md \
-      systemd/opstrace-agent.service systemd/opstrace-agent.sysusers "$dir/"
+      systemd/opstrace-agent.service systemd/opstrace-agent.sysusers systemd/encrypted-token.conf "$dir/"
     cp -r packaging/completions "$dir/completions"
+    licences "$arch"
+    cp "$stage/third-party-licenses-$arch" "$dir/THIRD-PARTY-LICENSES"
     chmod -R u=rwX,go=rX "$dir"
-    chmod 755 "$dir/opstrace-agent" "$dir/install.sh"
+    chmod 755 "$dir/opstrace-agent" "$dir/install.sh" "$dir/configuration.sh"
     tar -C "$stage" --sort=name --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
       -cf - "$name" | gzip -n -9 > "$dist/$name.tar.gz"
     echo "created $dist/$name.tar.gz"

@@ -72,15 +72,16 @@ var arrows = map[string][]string{
 	"agent/agenttest":      nil,
 	"cmd/opstrace-sandbox": {"agent/agenttest"},
 
-	"packaging":      nil,
-	"packaging/sbom": nil,
-	".ci/demo":       nil,
+	"packaging":          nil,
+	"packaging/licenses": nil,
+	"packaging/sbom":     nil,
+	".ci/demo":           nil,
 }
 
 // Which files may use what belongs to the process, by a pattern of their names.
 var (
 	nowhere  = regexp.MustCompile(`^$`)
-	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/sbom|\.ci/demo)/main\.go$`)
+	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|sbom)|\.ci/demo)/main\.go$`)
 	commands = regexp.MustCompile(`^(cmd|packaging|\.ci)/`)
 )
 

@@ -28,6 +28,10 @@ func TestCommandLineErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer used.Close()
+	_, port, err := net.SplitHostPort(used.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	const lists = "hint: 'opstrace-agent --help' lists the commands and flags\n"
 	good := "--config.file=good.yml --web.listen-address=127.0.0.1:0 "
@@ -70,7 +74,9 @@ func TestCommandLineErrors(t *testing.T) {
 		{good + "--enable-feature=promql-experimental-functions", 2, "error: feature \"promql-experimental-functions\" belongs to a Prometheus server\nhint: remove it: an agent neither queries nor evaluates rules nor receives\n"},
 		{good + "--enable-feature=created-timestamp-zero-ingestion", 2, "error: feature \"created-timestamp-zero-ingestion\" is not supported: after every restart it would send one old zero sample per counter, which the endpoint refuses as out of order\nhint: use st-storage, which sends start timestamps by remote write 2.0\n"},
 		{good + "--web.config.file=web.yml", 2, "error: web configuration file web.yml: crypto/bcrypt: hashedSecret too short to be a bcrypted password\nhint: the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/\n"},
-		{"--config.file=good.yml --web.listen-address=" + used.Addr().String(), 1, "error: cannot listen: listen tcp " + used.Addr().String() + ": bind: address already in use\n"},
+		{"--config.file=good.yml --web.listen-address=" + used.Addr().String(), 1, "error: cannot listen: listen tcp " + used.Addr().String() + ": bind: address already in use\nhint: another process has this port: 'ss -ltnp sport = :" + port + "', as root, names it; stop that one, or choose another with --web.listen-address (an installed service: in ARGS in /etc/default/opstrace-agent)\n"},
+		{"--config.file=good.yml --web.listen-address=192.0.2.1:9095", 1, "error: cannot listen: listen tcp 192.0.2.1:9095: bind: cannot assign requested address\nhint: this host does not have that address: choose another with --web.listen-address (an installed service: in ARGS in /etc/default/opstrace-agent)\n"},
+		{"--config.file=good.yml --web.listen-address=9095", 1, "error: cannot listen: listen tcp: address 9095: missing port in address\nhint: write it like 127.0.0.1:9095, or choose another with --web.listen-address (an installed service: in ARGS in /etc/default/opstrace-agent)\n"},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
 			stdout, stderr, code := runCommand(t, dir, strings.Fields(tc.args)...)

@@ -99,6 +99,12 @@ func (c *cli) addVersion() {
 // runMain parses the arguments, runs the command and returns the exit code.
 func runMain(args []string, stdout, stderr io.Writer) int {
 	c := newCLI(stdout, stderr)
+	if len(args) > 0 && args[0] == completeFlag {
+		for _, candidate := range c.completions(args[1:]) {
+			fmt.Fprintln(stdout, candidate)
+		}
+		return 0
+	}
 	name, err := c.app.Parse(args)
 	if err != nil {
 		return c.fail(c.explainUsage(args, err))
@@ -133,9 +139,10 @@ func (c *cli) fail(err error) int {
 	if reported := (reportedError{}); errors.As(err, &reported) {
 		return exitFailed
 	}
-	fmt.Fprintf(c.stderr, "error: %s\n", redact.Text(err.Error()))
+	w := c.errorWriter()
+	fmt.Fprintf(w, "error: %s\n", redact.Text(err.Error()))
 	if hint := hintOf(err); hint != "" {
-		fmt.Fprintf(c.stderr, "hint: %s\n", hint)
+		fmt.Fprintf(w, "hint: %s\n", hint)
 	}
 	return exitCode(err)
 }
@@ -149,6 +156,9 @@ func hintOf(err error) string {
 	}
 	if failed := (*failure)(nil); errors.As(err, &failed) {
 		return failed.hint
+	}
+	if listen := (*listenError)(nil); errors.As(err, &listen) {
+		return listen.hint()
 	}
 	return ""
 }

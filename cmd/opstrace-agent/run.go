@@ -31,7 +31,11 @@ func (c *cli) addRun() {
 	clause := c.app.Command("run", "Scrape and deliver until stopped.").Default()
 	flags := &runFlags{}
 	flags.register(clause)
-	c.command(clause, func() error { return c.run(flags) })
+	c.command(clause, func() error {
+		err := c.run(flags)
+		notifyFailure(err)
+		return err
+	})
 }
 
 func (c *cli) run(flags *runFlags) error {
@@ -79,7 +83,7 @@ func (c *cli) run(flags *runFlags) error {
 		return &usageError{err.Error(), "the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/"}
 	}
 	if err := p.web.Listen(); err != nil {
-		return err
+		return &listenError{err}
 	}
 	if err := p.run(file); err != nil {
 		level.Error(logger).Log("msg", "Stopped", "err", err)

@@ -60,11 +60,42 @@ build() {
     cp "$dist/opstrace-agent_${!version}_linux_amd64.deb" "$payload/$version.deb"
     cp "$dist/opstrace-agent_${!version}_linux_amd64.rpm" "$payload/$version.rpm"
   done
+  legacy
+  repository
   cp "$dist/opstrace-agent_${new}_linux_amd64.tar.gz" "$payload/new.tar.gz"
   echo $new > "$payload/new.version"
+  echo $old > "$payload/old.version"
   cp $here/guest/*.sh "$payload/"
   CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false -tags=remove_all_sd,enable_dns_sd" \
     go build -o "$payload/opstrace-sandbox" ./cmd/opstrace-sandbox
+}
+
+# legacy makes packages whose samples are not those of the new ones: else nothing would be asked at an upgrade.
+legacy() {
+  local format
+  mkdir "$work/legacy"
+  for format in yml default; do
+    { cat packaging/opstrace-agent.$format; echo '# of a version of long ago'; } > "$work/legacy/opstrace-agent.$format"
+  done
+  for format in deb rpm; do
+    BINARY=$dist/build/amd64/opstrace-agent LEGACY=$work/legacy \
+      "${OPSTRACE_AGENT_TOOLS:-$HOME/.cache/opstrace-agent-tools}"/nfpm-v* package -f $here/legacy.yaml -p $format \
+      -t "$payload/legacy.$format" > /dev/null
+  done
+}
+
+# repository signs with a key of its own, and is read from the guest's own disk.
+repository() {
+  command -v apt-ftparchive > /dev/null && command -v gpg > /dev/null || return 0
+  mkdir -m 700 "$work/gpg"
+  export GNUPGHOME=$work/gpg
+  gpg --batch --quiet --passphrase '' --quick-generate-key 'Test <test@example.org>'
+  rm "$dist"/*.rpm # the guest has no dnf
+  make -s repository DIST="$dist" REPOSITORY_KEY=test@example.org REPOSITORY_URL=file:/harness/repository > "$work/build.log" 2>&1 ||
+    { cat "$work/build.log" >&2; exit 1; }
+  gpgconf --kill all
+  unset GNUPGHOME
+  mv "$dist/repository" "$payload/repository"
 }
 
 lint() {

@@ -25,6 +25,13 @@ exposure() {
 
 manual() { man 8 opstrace-agent | col -b | grep -q 'THE SERVICE'; }
 
+# The host's own name, and a file that is nobody's: dpkg neither asks about it nor takes it away.
+first_configuration() {
+  grep -q "^    host: \"$(uname -n)\"$" $config && [ -e /etc/default/opstrace-agent ] || say "$(head -n 20 $config)" || return
+  ! dpkg -S $config /etc/default/opstrace-agent || say "they belong to the package" || return
+  [ ! -e /etc/opstrace-agent/.first-installation ]
+}
+
 modes() {
   local f
   [ "$(stat -c '%U:%G %a' $state)" = 'opstrace-agent:opstrace-agent 750' ] || say "state: $(stat -c '%U:%G %a' $state)" || return
@@ -53,6 +60,38 @@ upgrades() {
   dpkg -s opstrace-agent | grep -q "^Version: $(cat /harness/new.version)-1"
 }
 
+# From the version whose package had them, with a changed sample, changed files, and nobody to answer a question.
+upgrades_from_legacy() {
+  local pid
+  dpkg -P opstrace-agent && dpkg -i /harness/legacy.deb && is_active || return
+  pid=$(main_pid)
+  sed -i 's/scrape_interval: .*/scrape_interval: 17s/' $config
+  echo 'ARGS="--log.level=debug"' > /etc/default/opstrace-agent
+  cp $config /tmp/mine.yml
+  dpkg -i /harness/new.deb < /dev/null || say "dpkg ended with $?" || return
+  other_process "$pid" || return
+  cmp $config /tmp/mine.yml && grep -q log.level=debug /etc/default/opstrace-agent || say "something was replaced" || return
+  ! find /etc -name '*.dpkg-*' | grep . || say "dpkg asked" || return
+  # Again, now that the files are nobody's.
+  dpkg -i /harness/old.deb < /dev/null && dpkg -i /harness/new.deb < /dev/null && cmp $config /tmp/mine.yml && is_active
+}
+
+# What was deleted on purpose does not come back by an upgrade, but by an installation.
+deleted_stays_deleted() {
+  rm /etc/default/opstrace-agent
+  dpkg -i /harness/old.deb && [ ! -e /etc/default/opstrace-agent ] || say "an upgrade brought it back" || return
+  dpkg -r opstrace-agent && rm -r /etc/opstrace-agent && dpkg -i /harness/new.deb && is_active && first_configuration
+}
+
+# dpkg calls no prerm for it.
+purged_half_way_stops() {
+  dpkg --unpack /harness/old.deb && is_active || return
+  dpkg -P opstrace-agent || return
+  ! pgrep -x opstrace-agent || say "it runs on" || return
+  [ -z "$(leftovers)" ] || say "$(leftovers)" || return
+  dpkg -i /harness/new.deb && is_active
+}
+
 disabled_stays_disabled() {
   systemctl disable --now $unit && dpkg -i /harness/old.deb && [ "$(systemctl is-enabled $unit)" = disabled ] && [ "$(show ActiveState)" = inactive ] || return
   systemctl mask $unit && dpkg -i /harness/new.deb && [ "$(systemctl is-enabled $unit)" = masked ] && [ "$(show ActiveState)" = inactive ] || return
@@ -60,6 +99,7 @@ disabled_stays_disabled() {
 }
 
 removal_stops() {
+  echo '# mine' >> $config
   dpkg -r opstrace-agent && [ "$(show ActiveState)" = inactive ] && [ -e $config ] && [ -d $state ] && ! pgrep -x opstrace-agent
 }
 
@@ -84,6 +124,7 @@ rpm_installs() {
   echo "enable $unit" > /etc/systemd/system-preset/00-test.preset
   # Debian's rpm knows nothing of what dpkg has installed.
   rpm -i --nodeps /harness/old.rpm || return
+  grep -q "^    host: \"$(uname -n)\"$" $config || say "$(head -n 20 $config)" || return
   [ "$(systemctl is-enabled $unit)" = enabled ] && id opstrace-agent && systemctl start $unit && is_active
 }
 
@@ -91,12 +132,23 @@ rpm_upgrades() {
   local pid
   pid=$(main_pid)
   echo '# mine' >> $config
-  rpm -U --nodeps /harness/new.rpm && other_process "$pid" && grep -q '# mine' $config && rpm -V --nodeps opstrace-agent | grep -q "c $config" &&
+  rpm -U --nodeps /harness/new.rpm && other_process "$pid" && grep -q '# mine' $config && rpm -V --nodeps opstrace-agent &&
     [ "$(rpm -q --qf '%{VERSION}' opstrace-agent)" = "$(cat /harness/new.version)" ]
 }
 
+# rpm takes along, with the old version, what belonged to it: what was changed by renaming it, the rest for good.
+rpm_upgrades_from_legacy() {
+  rpm -e --nodeps opstrace-agent && rm -rf /etc/opstrace-agent /etc/default/opstrace-agent &&
+    rpm -i --nodeps /harness/legacy.rpm && systemctl start $unit || return
+  echo '# mine' >> $config
+  cp $config /tmp/mine.yml
+  cp /etc/default/opstrace-agent /tmp/default
+  rpm -U --nodeps /harness/new.rpm && is_active && cmp $config /tmp/mine.yml && cmp /etc/default/opstrace-agent /tmp/default || return
+  ! find /etc -name '*.rpm*' -o -name '*.kept' | grep opstrace || say "something was left"
+}
+
 rpm_removes() {
-  rpm -e --nodeps opstrace-agent && [ "$(show ActiveState)" = inactive ] && [ ! -e /usr/bin/opstrace-agent ] && [ -e $config.rpmsave ] && [ -d $state ] || return
+  rpm -e --nodeps opstrace-agent && [ "$(show ActiveState)" = inactive ] && [ ! -e /usr/bin/opstrace-agent ] && [ -e $config ] && [ -d $state ] || return
   rm -rf $state /etc/opstrace-agent /etc/default/opstrace-agent* /etc/systemd/system-preset/00-test.preset
   userdel opstrace-agent
   [ -z "$(leftovers | grep -v rpm)" ] || say "$(leftovers)"
@@ -104,7 +156,7 @@ rpm_removes() {
 
 archive_installs() {
   mkdir /tmp/archive && tar -C /tmp/archive --strip-components=1 -xf /harness/new.tar.gz && /tmp/archive/install.sh && is_active || return
-  [ "$(readlink "/proc/$(main_pid)/exe")" = /usr/local/bin/opstrace-agent ] && systemctl reload $unit
+  grep -q "^    host: \"$(uname -n)\"$" $config && [ "$(readlink "/proc/$(main_pid)/exe")" = /usr/local/bin/opstrace-agent ] && systemctl reload $unit
 }
 
 archive_upgrades() {
@@ -118,6 +170,27 @@ archive_purges() {
   /tmp/archive/install.sh --purge && rm -rf /tmp/archive && [ -z "$(leftovers)" ] || say "$(leftovers)"
 }
 
+# As the README says, but for the download; and without the distribution's own repository, because there is no network.
+apt_installs() {
+  rm -f /etc/apt/sources.list
+  cp /harness/repository/opstrace-agent.gpg /usr/share/keyrings/ &&
+    cp /harness/repository/apt/opstrace-agent.sources /etc/apt/sources.list.d/ && apt-get update -o APT::Update::Error-Mode=any &&
+    apt-get install -y "opstrace-agent=$(cat /harness/old.version)-1" < /dev/null && is_active
+}
+
+apt_upgrades() {
+  local pid
+  pid=$(main_pid)
+  echo '# mine' >> $config
+  apt-get upgrade -y < /dev/null && other_process "$pid" && grep -q '# mine' $config &&
+    dpkg -s opstrace-agent | grep -q "^Version: $(cat /harness/new.version)-1"
+}
+
+apt_purges() {
+  apt-get purge -y opstrace-agent < /dev/null && rm /usr/share/keyrings/opstrace-agent.gpg /etc/apt/sources.list.d/opstrace-agent.sources || return
+  [ -z "$(leftovers)" ] || say "$(leftovers)"
+}
+
 check "dpkg installs, enables and starts" installs
 check "systemd-analyze verify is clean (systemd $systemd)" verifies
 if [ "$systemd" -ge 250 ]; then
@@ -127,8 +200,12 @@ else
 fi
 check "the manual page can be read" manual
 check "owners and modes" modes
+check "the first configuration names the host" first_configuration
 check "the sandbox holds" sees_only_itself
 check "an upgrade restarts, and keeps configuration and state" upgrades
+check "an upgrade from a version that owned the configuration does not ask" upgrades_from_legacy
+check "what was deleted comes back by an installation only" deleted_stays_deleted
+check "purged while it is half-way configured, it stops" purged_half_way_stops
 check "disabled stays disabled, masked stays masked" disabled_stays_disabled
 check "removal stops, and keeps configuration and state" removal_stops
 check "installed again, it starts with the old configuration" reinstall_starts
@@ -136,9 +213,17 @@ check "purge leaves nothing" purge_leaves_nothing
 if command -v rpm > /dev/null; then
   check "rpm installs and follows the preset" rpm_installs
   check "rpm upgrades: restart, configuration kept" rpm_upgrades
+  check "rpm upgrades from a version that owned the configuration" rpm_upgrades_from_legacy
   check "rpm removes" rpm_removes
 fi
 check "install.sh installs and starts" archive_installs
 check "install.sh upgrades: restart, configuration kept" archive_upgrades
 check "install.sh --purge leaves nothing" archive_purges
+if [ -e /harness/repository ]; then
+  check "apt installs from the signed repository" apt_installs
+  check "apt upgrades from it, unattended" apt_upgrades
+  check "apt purges" apt_purges
+else
+  skip "apt installs from the signed repository" "the host has no apt-utils or gnupg"
+fi
 finish

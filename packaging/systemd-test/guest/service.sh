@@ -99,6 +99,16 @@ bad_configuration_at_start() {
   await 30 is_active && scraped 4 && complete
 }
 
+taken_port() {
+  # The sandbox's targets have this one.
+  echo 'ARGS="--web.listen-address=127.0.0.1:8080"' > /etc/default/opstrace-agent
+  ! systemctl restart $unit || say "it started" || return
+  await 20 status_is 'cannot listen: listen tcp 127.0.0.1:8080: bind: address already in use' || return
+  await 10 logged 'hint: another process has this port' -p err || say "the journal does not tell what to do" || return
+  cp /tmp/args /etc/default/opstrace-agent
+  await 40 is_active && scraped 4 && complete
+}
+
 token_as_a_file() {
   local pid
   pid=$(main_pid)
@@ -114,6 +124,19 @@ token_as_a_credential() {
   ! runuser -u opstrace-agent -- cat $token_file 2> /dev/null || say "the file is not root's alone" || return
   ! runuser -u nobody -- cat /run/credentials/opstrace-agent.service/token 2> /dev/null || say "everybody reads the credential" || return
   control 'token?token=third' && scraped 4 && cp $world_dir/tenant-api-token-default $token_file && systemctl restart $unit && scraped 4 && complete
+}
+
+# By the drop-in of the package. This machine has no TPM, so by a key of its own; the unit is let at a TPM all the same.
+token_encrypted() {
+  systemd-creds encrypt --with-key=host --name=token $token_file /etc/opstrace-agent/token.cred && rm $token_file || return
+  mkdir -p /etc/systemd/system/$unit.d
+  cp /usr/share/doc/opstrace-agent/examples/encrypted-token.conf /etc/systemd/system/$unit.d/ && systemctl daemon-reload &&
+    systemctl restart $unit && scraped 4 && complete || return
+  show DeviceAllow | grep -q tpm || say "no TPM for it: $(show DeviceAllow)" || return
+  ! grep -rqF "$(cat $world_dir/tenant-api-token-default)" /etc || say "the token is in /etc" || return
+  no_drop_in
+  rm /etc/opstrace-agent/token.cred
+  cp $world_dir/tenant-api-token-default $token_file && chmod 600 $token_file
 }
 
 no_token_at_all() {
@@ -158,8 +181,14 @@ check "kill -9: restarted, nothing lost" killed
 check "crash with status 2: restarted, nothing lost" panics
 check "a hung process is ended by the watchdog, nothing lost" hangs
 check "a configuration that cannot work is tried again until it is mended" bad_configuration_at_start
+check "a port that is taken: status and journal tell, and it is tried again" taken_port
 check "a new token in a plain file: at once, without a restart, nothing lost" token_as_a_file
 check "a new token as a credential: by a restart, nothing lost" token_as_a_credential
+if command -v systemd-creds > /dev/null; then
+  check "an encrypted token: delivered with, and not in clear on the disk" token_encrypted
+else
+  skip "an encrypted token" "this systemd has no systemd-creds"
+fi
 check "no token at all: starts, keeps, delivers later" no_token_at_all
 check "restart during an outage: nothing lost" restarts_during_an_outage
 check "upgrade during an outage: configuration and backlog kept" upgrades_during_an_outage
