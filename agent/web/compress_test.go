@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -25,7 +26,11 @@ func TestTakesGzip(t *testing.T) {
 
 // The page and the API are compressed for who asks for it, and say the same.
 func TestCompressedAnswers(t *testing.T) {
-	s, err := New(Options{Agent: startAgent(t, ""), Gatherer: prometheus.NewRegistry()})
+	flags := map[string]string{}
+	for i := range 100 {
+		flags[fmt.Sprintf("flag-%d", i)] = "the same value"
+	}
+	s, err := New(Options{Agent: startAgent(t, ""), Gatherer: prometheus.NewRegistry(), Flags: flags})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +44,7 @@ func TestCompressedAnswers(t *testing.T) {
 		}
 		return rec
 	}
-	for path, word := range map[string]string{"/": "</html>", "/api/v1/status/self_metrics": `"status":"success"`} {
+	for path, word := range map[string]string{"/": "</html>", "/api/v1/status/flags": `"flag-99":"the same value"`} {
 		plain := ask(path, "identity")
 		if plain.Header().Get("Content-Encoding") != "" || !strings.Contains(plain.Body.String(), word) {
 			t.Errorf("%s: %v %s", path, plain.Header(), plain.Body)

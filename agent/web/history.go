@@ -190,17 +190,18 @@ type lastHour struct {
 // curve is a sparkline with its words.
 type curve struct {
 	sparkline
-	Name, Class, Last, Most string
-	Since                   time.Time
+	Name, Class, Most string
+	Last              string // empty where another place says it
+	Since             time.Time
 }
 
 // Curves are for the template.
 func (h lastHour) Curves() []curve {
-	return []curve{
-		h.curve("Samples in", "in", h.In, formatRate),
-		h.curve("Delivered", "out", h.Out, formatRate),
-		h.curve("Waiting on disk", "backlog", h.Backlog, formatCount[float64]),
-	}
+	backlog := h.curve("Waiting on disk", "backlog", h.Backlog, formatCount[float64])
+	// What waits now is said above the curve; what waited some seconds ago, beside it,
+	// would contradict.
+	backlog.Last = ""
+	return []curve{h.curve("Samples in", "in", h.In, formatRate), h.curve("Delivered", "out", h.Out, formatRate), backlog}
 }
 
 func (h lastHour) curve(name, class string, s sparkline, format func(float64) string) curve {

@@ -14,7 +14,7 @@ import (
 )
 
 func TestMetadata(t *testing.T) {
-	addrs := make([]any, 2)
+	addrs := make([]string, 2)
 	for i := range addrs {
 		target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w, "# HELP a_total Of target %d.\n# TYPE a_total counter\na_total 1\n# TYPE b gauge\nb 1\n", i)
@@ -27,7 +27,7 @@ global: {scrape_interval: 100ms, scrape_timeout: 100ms}
 scrape_configs:
 - {job_name: x, static_configs: [{targets: [%q]}]}
 - {job_name: y, static_configs: [{targets: [%q]}]}
-`, addrs...))
+`, addrs[0], addrs[1]))
 	s, err := New(Options{Agent: a, Gatherer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)

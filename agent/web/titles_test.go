@@ -1,7 +1,11 @@
 package web
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-kit/log"
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,5 +54,35 @@ func TestTitleOnThePage(t *testing.T) {
 	v := s.view(noon, st, targetSet{}, query{})
 	if v.Destinations[0].Title != "127.0.0.1:9009" {
 		t.Errorf("%+v", v.Destinations[0])
+	}
+}
+
+// What waits for a destination is one number, and not that of now and that of some
+// seconds ago beside each other.
+func TestOneNumberPerFact(t *testing.T) {
+	s, err := New(Options{Agent: idleAgent(t), Gatherer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := func(samples uint64) []delivery.Status {
+		return []delivery.Status{{Name: "a", State: delivery.Live, BacklogSamples: samples}}
+	}
+	for i, samples := range []uint64{1, 2222, 333} {
+		s.history.take(noon.Add(time.Duration(i)*sampleInterval), waiting(samples))
+	}
+	st := agent.Status{Ready: true, Destinations: waiting(4321), Storage: agent.StorageStatus{Bytes: 123 << 20, WALBytes: 45 << 20, BacklogBytes: 67 << 20, MaxBytes: 1 << 30}}
+	rec := httptest.NewRecorder()
+	s.render(rec, httptest.NewRequest(http.MethodGet, "/", nil), s.view(noon, st, targetSet{}, query{}))
+	_, page, _ := strings.Cut(rec.Body.String(), `<section id="delivery"`)
+	page, _, _ = strings.Cut(page, "</section>")
+	for _, want := range []string{">4,321 <small>samples", "most 2,222", "123 MiB <small>of 1 GiB", "Bridges an outage of"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("not there: %s", want)
+		}
+	}
+	for _, again := range []string{"<b>333</b>", "45 MiB", "67 MiB"} {
+		if strings.Contains(page, again) {
+			t.Errorf("there as well: %s", again)
+		}
 	}
 }
