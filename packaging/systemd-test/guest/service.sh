@@ -133,7 +133,7 @@ token_encrypted() {
   cp /usr/share/doc/opstrace-agent/examples/encrypted-token.conf /etc/systemd/system/$unit.d/ && systemctl daemon-reload &&
     systemctl restart $unit && scraped 4 && complete || return
   show DeviceAllow | grep -q tpm || say "no TPM for it: $(show DeviceAllow)" || return
-  ! grep -rqF "$(cat $world_dir/tenant-api-token-default)" /etc || say "the token is in /etc" || return
+  ! grep -rF "$(cat $world_dir/tenant-api-token-default)" /etc/opstrace-agent || say "the token is there in clear" || return
   no_drop_in
   rm /etc/opstrace-agent/token.cred
   cp $world_dir/tenant-api-token-default $token_file && chmod 600 $token_file
