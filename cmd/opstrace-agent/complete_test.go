@@ -17,7 +17,7 @@ func TestCompletions(t *testing.T) {
 		"check ":                       "config push targets",
 		"check p":                      "push",
 		"check push ":                  "", // names of files
-		"check push --config.f":        "",
+		"check push --config.f":        "--config.file",
 		"check push --h":               "--help",
 		"--config.f":                   "--config.file",
 		"--config.file ":               "",
