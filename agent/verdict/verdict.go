@@ -5,10 +5,7 @@ package verdict
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // Level is how bad something is.
@@ -60,10 +57,6 @@ type Verdict struct {
 	Problems []Problem `json:"problems"`
 }
 
-// maxText is how many characters of a problem are shown: an endpoint may answer with
-// a page.
-const maxText = 400
-
 // well is the headline when nobody needs to look.
 const well = "All is well"
 
@@ -97,19 +90,6 @@ func Judge(f Facts) Verdict {
 		v.Headline += fmt.Sprintf(" (and %d more)", serious-1)
 	}
 	return v
-}
-
-// collector gathers problems.
-type collector struct {
-	now      time.Time
-	problems []Problem
-}
-
-func (c *collector) add(kind Kind, level Level, about, hint, format string, args ...any) {
-	text := redact.Line(redact.Text(fmt.Sprintf(format, args...)), maxText)
-	c.problems = append(c.problems, Problem{
-		Kind: kind, Level: level, About: about, Text: strings.TrimRight(text, ". "), Hint: hint, Since: c.now,
-	})
 }
 
 // Key tells problems apart from one judgement to the next.
