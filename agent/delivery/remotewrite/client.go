@@ -55,7 +55,22 @@ func newClient(rw *config.RemoteWriteConfig) (*http.Client, error) {
 	if !ok {
 		return nil, errors.New("upstream's write client is of an unknown type")
 	}
+	rc.Client.Transport = unswitched{rc.Client.Transport}
 	return rc.Client, nil
+}
+
+// unswitched takes the body from an answer 101 Switching Protocols, which is the
+// connection itself: no timeout reaches it, and who reads it to its end waits for ever.
+type unswitched struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t unswitched) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
+	return resp, err
 }
 
 // Client is the HTTP client of the endpoint. An error is that of a file that it needs

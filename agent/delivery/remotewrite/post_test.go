@@ -70,6 +70,42 @@ func TestPost(t *testing.T) {
 	}
 }
 
+// TestPostIsNotSwitched: an answer that is the connection itself is held, and not read.
+func TestPostIsNotSwitched(t *testing.T) {
+	t.Parallel()
+	for _, encrypted := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"))
+			_, _ = conn.Read(make([]byte, 1)) // until the other side ends it
+		}))
+		if encrypted {
+			server.StartTLS()
+		} else {
+			server.Start()
+		}
+		t.Cleanup(server.Close)
+		e := loadEndpoint(t, server.URL, "    tls_config: {insecure_skip_verify: true}")
+		answered := make(chan error, 1)
+		go func() { answered <- e.Post(t.Context(), []byte("x"), 0) }()
+		select {
+		case err := <-answered:
+			var r *Refusal
+			if !errors.As(err, &r) || r.Class() != Held || MayHaveStored(r.Status, r.Error()) || !strings.Contains(r.Error(), "answers in its place") || !strings.Contains(r.Error(), "101") {
+				t.Errorf("encrypted %v: %v", encrypted, err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("encrypted %v: the answer is read for ever", encrypted)
+		}
+	}
+}
+
 func TestPostIsBounded(t *testing.T) {
 	t.Parallel()
 	block := make(chan struct{})
