@@ -6,8 +6,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +106,50 @@ func TestPostIsNotSwitched(t *testing.T) {
 		case <-time.After(30 * time.Second):
 			t.Fatalf("encrypted %v: the answer is read for ever", encrypted)
 		}
+	}
+}
+
+// TestPostDoesNotWaitForAPipe: a request whose token becomes a pipe fails at once, and is
+// made again when the token is back.
+func TestPostDoesNotWaitForAPipe(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(server.Close)
+	token := filepath.Join(t.TempDir(), "token")
+	put := func() {
+		t.Helper()
+		if err := os.WriteFile(token, []byte("secret"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	e := loadEndpoint(t, server.URL, "    bearer_token_file: "+token)
+	if err := e.Post(t.Context(), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(token); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(token, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() { answered <- e.Post(t.Context(), nil, 0) }()
+	select {
+	case err := <-answered:
+		var r *Refusal
+		if !errors.As(err, &r) || r.Class() != Unanswered || !strings.Contains(r.Error(), token+": it is a pipe") {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for somebody to write")
+	}
+	if err := os.Remove(token); err != nil {
+		t.Fatal(err)
+	}
+	put()
+	if err := e.Post(t.Context(), nil, 0); err != nil {
+		t.Error(err)
 	}
 }
 
