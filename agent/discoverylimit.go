@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	config_util "github.com/prometheus/common/config"
 )
@@ -30,7 +31,8 @@ func discoveryOptions(bodySize int64) []config_util.HTTPClientOption {
 				return nil, err
 			}
 			// Beside the body, there are the header and what TLS adds.
-			return &boundedConn{Conn: conn, most: most, left: most + most/16 + 64<<10}, nil
+			bounded := &boundedConn{Conn: conn, most: most, left: most + most/16 + 64<<10}
+			return &switchedConn{Conn: bounded, most: func() time.Duration { return answerTime }}, nil
 		}),
 	}
 }

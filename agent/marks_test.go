@@ -64,6 +64,7 @@ func TestStopBeforeTheFirstApply(t *testing.T) {
 		r.awaitScrapes(one, 10)
 		r.stop()
 		rewriteMarks(t, r.options.StoragePath, "written", time.Now().Add(time.Hour).UnixMilli())
+		r.setBack = true
 		a, stop := r.inProcess(agent.Options{MaxClockWait: time.Hour})
 		r.eventually("the agent to wait for the clock", func() error {
 			if waiting := a.Status().Waiting; !strings.Contains(waiting, "clock") {

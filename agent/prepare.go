@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/http"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/regular"
 )
 
 // prepared is a configuration of which everything that can fail has been tried.
@@ -47,6 +48,9 @@ func prepare(cfg *config.Config) (*prepared, error) {
 	if p.delivery, err = delivery.Prepare(cfg); err != nil {
 		return nil, err
 	}
+	if err := regular.CheckMatches(cfg.ScrapeConfigFiles); err != nil {
+		return nil, fmt.Errorf("scrape configuration: %w", err)
+	}
 	if p.scrapes, err = cfg.GetScrapeConfigs(); err != nil {
 		return nil, fmt.Errorf("scrape configuration: %w", err)
 	}
@@ -71,6 +75,9 @@ func tryClients(s *config.ScrapeConfig) error {
 		}
 	}
 	for _, c := range clients {
+		if err := regular.CheckClient(c); err != nil {
+			return err
+		}
 		client, err := config_util.NewClientFromConfig(c, s.JobName)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
@@ -48,6 +49,7 @@ type run struct {
 	missing         []MissingLog  // guarded by agent.mtx
 	untraced        bool          // the tracing of the configuration cannot be begun; guarded by agent.applyMtx
 	clockBroken     <-chan string // why the run must be begun anew
+	longestAnswer   atomic.Int64  // of a target, in nanoseconds
 }
 
 // Get implements upstream's remote.ReadyScrapeManager.
@@ -216,6 +218,7 @@ func (r *run) openScraping() error {
 		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
 		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
 		FeatureRegistry:          r.agent.features,
+		HTTPClientOptions:        scrapeOptions(func() time.Duration { return time.Duration(r.longestAnswer.Load()) }),
 	}, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
@@ -351,6 +354,7 @@ func (r *run) apply(p *prepared) error {
 		return err
 	}
 	r.skips.configure(p.scrapes)
+	r.longestAnswer.Store(int64(longestAnswer(p.scrapes)))
 	if err := r.scrape.ApplyConfig(p.cfg); err != nil {
 		return err
 	}

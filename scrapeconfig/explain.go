@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/config"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/opstrace/opstrace-agent/agent/regular"
 )
 
 // Upstream's errors come in three shapes: a list of decoding errors, each with
@@ -196,7 +197,7 @@ func (s *source) explainIncluded(err error, cfg *config.Config) error {
 		return &Error{File: s.path, Line: s.line("scrape_config_files"), Msg: err.Error(), Hint: manual, Err: err}
 	}
 	path, _ := strconv.Unquote(quoted)
-	content, _ := os.ReadFile(path) // If it cannot be read, that is the error.
+	content, _ := regular.Read(path) // If it cannot be read, that is the error.
 	e := explain(path, content, inner, func(b []byte) error {
 		global, err := yaml.Marshal(map[string]any{"global": cfg.GlobalConfig})
 		if err != nil {

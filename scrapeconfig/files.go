@@ -1,8 +1,9 @@
 package scrapeconfig
 
 import (
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery"
+
+	"github.com/opstrace/opstrace-agent/agent/regular"
 )
 
 // FileRef is a file that a configuration refers to.
@@ -33,11 +36,25 @@ func (r FileRef) Check() error {
 		}
 	}
 	for _, path := range paths {
-		if _, err := os.ReadFile(path); err != nil {
+		if _, err := regular.Read(path); err != nil {
 			return fmt.Errorf("%s: %w", r.Field, err)
 		}
 	}
 	return nil
+}
+
+// refuseIncludedPipes refuses scrape_config_files that are no files: upstream would wait
+// for somebody to write to them.
+func refuseIncludedPipes(patterns []string) error {
+	err := regular.CheckMatches(patterns)
+	if err == nil {
+		return nil
+	}
+	e := &Error{Msg: "cannot read the scrape configuration: " + err.Error(), Err: err, Hint: "write it into a file: it is read again at every reload"}
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		e.File, e.Msg = pe.Path, "cannot read the scrape configuration: "+pe.Err.Error()
+	}
+	return e
 }
 
 // Files returns the files that the agent will read for cfg: scrape_config_files

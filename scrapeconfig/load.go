@@ -18,21 +18,30 @@ import (
 	"github.com/prometheus/prometheus/config"
 	sloggokit "github.com/tjhop/slog-gokit"
 
+	"github.com/opstrace/opstrace-agent/agent/regular"
+
 	// The discoveries of this build, as its build tags chose them.
 	_ "github.com/prometheus/prometheus/plugins"
 )
 
 // LoadFile reads the configuration in path. Errors are of type *Error.
 func LoadFile(path string, logger log.Logger) (*config.Config, error) {
-	content, err := readFile(path)
+	content, err := readFile(path, true)
 	if err != nil {
 		return nil, err
 	}
 	return Load(content, path, logger)
 }
 
-func readFile(path string) ([]byte, error) {
-	content, err := os.ReadFile(path)
+// readFile reads what is named on the command line. A pipe that the process was given
+// open (a shell's <(...), or standard input) can be read once: there is nothing in it
+// at a reload.
+func readFile(path string, pipes bool) ([]byte, error) {
+	read := regular.Read
+	if pipes && isInherited(path) {
+		read = os.ReadFile
+	}
+	content, err := read(path)
 	if err != nil {
 		e := &Error{File: path, Msg: "cannot read the configuration: " + err.Error(), Err: err}
 		if pe, ok := errors.AsType[*fs.PathError](err); ok {
@@ -43,10 +52,23 @@ func readFile(path string) ([]byte, error) {
 			e.Hint = "name the file with --config.file"
 		case errors.Is(err, fs.ErrPermission):
 			e.Hint = "let the user that runs the agent read the file"
+		case isNotRegular(err):
+			e.Hint = "write the configuration into a file: it is read again at every reload"
 		}
 		return nil, e
 	}
 	return content, nil
+}
+
+// isInherited reports whether a path is that of something that is open already.
+func isInherited(path string) bool {
+	dir := filepath.Dir(path)
+	return path == "/dev/stdin" || dir == "/dev/fd" || dir == "/proc/self/fd"
+}
+
+func isNotRegular(err error) bool {
+	_, no := errors.AsType[*regular.NotRegular](err)
+	return no
 }
 
 // Load reads a configuration from content. Messages name path, and relative
@@ -90,6 +112,9 @@ func Load(content []byte, path string, logger log.Logger) (*config.Config, error
 		return nil, src.explainNames(err, own)
 	}
 	cfg.SetDirectory(filepath.Dir(path))
+	if err := refuseIncludedPipes(cfg.ScrapeConfigFiles); err != nil {
+		return nil, err
+	}
 	if _, err := cfg.GetScrapeConfigs(); err != nil {
 		return nil, src.explainIncluded(err, cfg)
 	}

@@ -20,7 +20,11 @@ func (f *File) Text() []byte { return f.content }
 
 // ReadFile reads the configuration in path. Errors are of type *Error.
 func ReadFile(path string, logger log.Logger) (*File, error) {
-	content, err := readFile(path)
+	return readConfig(path, true, logger)
+}
+
+func readConfig(path string, pipes bool, logger log.Logger) (*File, error) {
+	content, err := readFile(path, pipes)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +40,7 @@ func ReadFile(path string, logger log.Logger) (*File, error) {
 // the middle of f's, and any other that takes away every destination or every
 // scrape job, unless it says so with an empty list. Errors are of type *Error.
 func (f *File) ReadReplacement(path string, logger log.Logger) (*File, error) {
-	next, err := ReadFile(path, logger)
+	next, err := readConfig(path, false, logger)
 	if err != nil {
 		return nil, err
 	}

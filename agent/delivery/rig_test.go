@@ -41,6 +41,7 @@ type rig struct {
 	queue     string            // queue_config of all entries
 	extra     map[string]string // further lines of remote_write entries, by name
 	urls      map[string]string // of endpoints that are reached through something else, by name
+	timeout   string            // remote_timeout of all entries
 
 	backlog  *backlog.Store
 	delivery *Delivery
@@ -61,7 +62,7 @@ func newRig(t testing.TB, manners agenttest.Manners) *rig {
 		options: Options{MaxLiveLag: 20 * time.Second, MinStay: 100 * time.Millisecond, SaveInterval: time.Second, ForgetAfter: time.Hour, Limits: limits.From(0)},
 		store:   backlog.Options{SegmentSize: 64 << 10, MaxBytes: 256 << 20, MinFreeBytes: 1},
 		queue:   "    queue_config: {batch_send_deadline: 100ms, min_backoff: 10ms, max_backoff: 50ms, max_samples_per_send: 500, capacity: 2500}\n",
-		extra:   map[string]string{}, endpoints: map[string]*agenttest.Endpoint{},
+		timeout: "5s", extra: map[string]string{}, endpoints: map[string]*agenttest.Endpoint{},
 	}
 	r.addDestination("one", manners)
 	return r
@@ -92,9 +93,9 @@ func (r *rig) config() *config.Config {
 		c += fmt.Sprintf(`  - name: %s
     url: %s
     authorization: {credentials: %s}
-    remote_timeout: 5s
+    remote_timeout: %s
 %s    metadata_config: {send: false}
-%s`, name, url, agenttest.DefaultToken, r.queue, r.extra[name])
+%s`, name, url, agenttest.DefaultToken, r.timeout, r.queue, r.extra[name])
 	}
 	cfg, err := config.Load(c, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -27,13 +27,13 @@ const (
 // stands for a package and all below. Tests may import what they like.
 var arrows = map[string][]string{
 	"cmd/opstrace-agent": {
-		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/verdict", "agent/web", "scrapeconfig/...", "cmd/opstrace-agent/internal/...",
+		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/regular", "agent/verdict", "agent/web", "scrapeconfig/...", "cmd/opstrace-agent/internal/...",
 	},
 	"cmd/opstrace-agent/internal/configcheck": {"agent/delivery/selection", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel", "scrapeconfig"},
 	"cmd/opstrace-agent/internal/golden":      nil,
 	"cmd/opstrace-agent/internal/human":       {"agent/number", "agent/redact"},
 	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},
-	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "agent/delivery/selection", "cmd/opstrace-agent/internal/human"},
+	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/regular", "cmd/opstrace-agent/internal/human"},
 	"cmd/opstrace-agent/internal/status":      {"agent", "agent/verdict", "agent/delivery/...", "agent/number", "cmd/opstrace-agent/internal/human"},
 	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/limits", "cmd/opstrace-agent/internal/tenantlabel"},
 	"cmd/opstrace-agent/internal/tenantlabel": nil,
@@ -42,14 +42,14 @@ var arrows = map[string][]string{
 	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/redact", "agent/verdict"},
 	"agent/web/browser": nil,
 
-	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact", "agent/verdict"},
+	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact", "agent/regular", "agent/verdict"},
 
 	// A judgement of facts, without looking for any.
 	"agent/verdict": {"agent/delivery/...", "agent/number", "agent/redact"},
 
 	"agent/delivery":               {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact"},
-	"agent/delivery/ledger":        {"agent/backlog"},
-	"agent/delivery/remotewrite":   {"agent/redact"},
+	"agent/delivery/ledger":        {"agent/backlog", "agent/regular"},
+	"agent/delivery/remotewrite":   {"agent/redact", "agent/regular"},
 	"agent/delivery/selection":     {"agent/backlog", "agent/delivery/remotewrite"},
 	"agent/delivery/upstreamqueue": nil,
 
@@ -60,12 +60,15 @@ var arrows = map[string][]string{
 	"agent/limits": nil,
 
 	// What passes between the configuration and the agent is upstream's *config.Config.
-	"scrapeconfig":         {"agent/redact", "scrapeconfig/similar"},
+	"scrapeconfig":         {"agent/redact", "agent/regular", "scrapeconfig/similar"},
 	"scrapeconfig/similar": nil,
 
 	// Whoever shows or logs something uses these, so they use nobody.
 	"agent/number": nil,
 	"agent/redact": nil,
+
+	// Whoever reads a file that an operator names uses this.
+	"agent/regular": nil,
 
 	// A fake that used the code under test would agree with its mistakes; and it
 	// is for tests and the sandbox only.

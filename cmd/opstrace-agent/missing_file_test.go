@@ -55,9 +55,11 @@ func TestDestinationWithoutItsFile(t *testing.T) {
 		extra   string // of the remote_write entry
 		content func(*agenttest.Endpoint) string
 		refused bool // a reload; else upstream reads the file at each request
+		pipe    bool // it is not missing, but a pipe
 	}{
-		"certificate": {"  tls_config: {ca_file: %s}\n  authorization: {credentials: " + agenttest.DefaultToken + "}\n", func(e *agenttest.Endpoint) string { return string(e.CA()) }, true},
-		"token":       {"  tls_config: {insecure_skip_verify: true}\n  bearer_token_file: %s\n", func(*agenttest.Endpoint) string { return agenttest.DefaultToken }, false},
+		"certificate":     {"  tls_config: {ca_file: %s}\n  authorization: {credentials: " + agenttest.DefaultToken + "}\n", func(e *agenttest.Endpoint) string { return string(e.CA()) }, true, false},
+		"token":           {"  tls_config: {insecure_skip_verify: true}\n  bearer_token_file: %s\n", func(*agenttest.Endpoint) string { return agenttest.DefaultToken }, false, false},
+		"token by a pipe": {"  tls_config: {insecure_skip_verify: true}\n  bearer_token_file: %s\n", func(*agenttest.Endpoint) string { return agenttest.DefaultToken }, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -71,6 +73,11 @@ func TestDestinationWithoutItsFile(t *testing.T) {
 			target := targets.Add("a", agenttest.TargetOptions{Series: 10})
 			dir := t.TempDir()
 			absent := filepath.Join(dir, "file")
+			if tc.pipe {
+				if err := syscall.Mkfifo(absent, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
 			const queue = "  queue_config: {batch_send_deadline: 200ms, min_backoff: 30ms, max_backoff: 200ms}\n"
 			file := write(t, filepath.Join(dir, "c.yml"), "scrape_configs:\n"+targets.ScrapeConfig("job", 100*time.Millisecond)+
 				fmt.Sprintf("\nremote_write:\n- name: secured\n  url: %s\n%s%s- name: plain\n  url: %s\n  authorization: {credentials: %s}\n%s",
@@ -94,7 +101,7 @@ func TestDestinationWithoutItsFile(t *testing.T) {
 				t.Errorf("code %d after %s", code, took)
 			}
 			r = start(t, nil, flags...)
-			write(t, absent, tc.content(secured))
+			putBack(t, absent, tc.content(secured))
 			r.eventually("it goes on by itself", func() bool { return r.destination("secured").State == delivery.Live })
 			r.eventually("it gets everything", func() bool { return stored(secured) })
 			if lost := secured.Snapshot().Lost(); len(lost) > 0 {

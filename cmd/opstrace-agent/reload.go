@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/prometheus/config"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/opstrace/opstrace-agent/agent/redact"
+	"github.com/opstrace/opstrace-agent/agent/regular"
 )
 
 // readyPoll is how often to look whether the agent is ready.
@@ -114,12 +118,35 @@ func (p *process) awaitReady(ctx context.Context) error {
 // checksum covers the configuration file and the scrape_config_files it names. A file that cannot be read gives "", which differs
 // from what is in force.
 func (p *process) checksum() string {
-	sum, err := config.GenerateChecksum(p.flags.configFile)
+	sum, err := checksumOf(p.flags.configFile)
 	if err != nil {
 		// Loading it will say so aloud, if it stays like this.
 		level.Debug(p.logger).Log("msg", "Cannot look for a changed configuration", "err", err)
 	}
 	return sum
+}
+
+// checksumOf is upstream's GenerateChecksum, which waits where one of the files is a
+// pipe.
+func checksumOf(file string) (string, error) {
+	content, err := regular.Read(file)
+	if err != nil {
+		return "", err
+	}
+	var named config.ExternalFilesConfig
+	if err := yaml.Unmarshal(content, &named); err != nil {
+		return "", err
+	}
+	patterns := slices.Concat(named.RuleFiles, named.ScrapeConfigFiles)
+	for i, pattern := range patterns {
+		if !filepath.IsAbs(pattern) {
+			patterns[i] = filepath.Join(filepath.Dir(file), pattern)
+		}
+	}
+	if err := regular.CheckMatches(patterns); err != nil {
+		return "", err
+	}
+	return config.GenerateChecksum(file)
 }
 
 // reload reads the file and applies it as a whole. After an error the old

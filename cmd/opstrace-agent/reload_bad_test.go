@@ -25,11 +25,30 @@ var spoilt = []struct {
 		write(t, file, good[strings.Index(good, "scrape_configs"):])
 	}, "the file looks cut: it has no destination, and the one in force has 1"},
 	{"binary", func(t *testing.T, file, _ string) { write(t, file, "\x7fELF\x02\x01\x01\x00\x00\x00") }, "control characters are not allowed"},
+	{"a pipe", func(t *testing.T, file, _ string) {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}, "it is a pipe, not a regular file"},
 	{"vanished", func(t *testing.T, file, _ string) {
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
 		}
 	}, "no such file or directory"},
+}
+
+// putBack writes the file anew, whatever has its name: a write to a pipe would wait.
+func putBack(t *testing.T, file, good string) {
+	t.Helper()
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, file, good)
 }
 
 func (r *running) reloadSuccessful() string {
@@ -59,7 +78,7 @@ func TestReloadOfSpoiltFiles(t *testing.T) {
 				t.Errorf("%d %s", code, body)
 			}
 			r.runsOn(t)
-			write(t, file, good)
+			putBack(t, file, good)
 			if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusOK || r.reloadSuccessful() != "1" {
 				t.Errorf("the good file: %d %s", code, body)
 			}
@@ -69,7 +88,7 @@ func TestReloadOfSpoiltFiles(t *testing.T) {
 			r.runsOn(t)
 		})
 	}
-	write(t, file, "remote_write: []\nscrape_configs: []\n")
+	putBack(t, file, "remote_write: []\nscrape_configs: []\n")
 	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusOK {
 		t.Errorf("nothing at all, in its own words: %d %s", code, body)
 	}
@@ -90,7 +109,7 @@ func TestAutoReloadOfSpoiltFiles(t *testing.T) {
 				t.Errorf("not logged: %s", c.err)
 			}
 			r.runsOn(t)
-			write(t, file, good)
+			putBack(t, file, good)
 			r.eventually("the old file is good again", func() bool { return r.reloadSuccessful() == "1" })
 			r.runsOn(t)
 		})

@@ -36,16 +36,27 @@ func TestStoppedJob(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sd.Certificate().Raw})
-			jobIsStopped(t, job, string(ca))
+			jobIsStopped(t, job, string(ca), false)
+		})
+		t.Run(name+" by a pipe", func(t *testing.T) {
+			t.Parallel()
+			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: sd.Certificate().Raw})
+			jobIsStopped(t, job, string(ca), true)
 		})
 	}
 }
 
-// jobIsStopped starts an agent with a job, the file named in which comes later.
-func jobIsStopped(t *testing.T, job, ca string) {
+// jobIsStopped starts an agent with a job, the file named in which comes later:
+// it is missing, or somebody has made a pipe in its place.
+func jobIsStopped(t *testing.T, job, ca string, pipe bool) {
 	t.Helper()
 	dir := t.TempDir()
 	absent := filepath.Join(dir, "ca.pem")
+	if pipe {
+		if err := syscall.Mkfifo(absent, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	file := write(t, filepath.Join(dir, "c.yml"), configWith("first")+fmt.Sprintf(job, absent))
 	r := start(t, nil, "--config.file="+file, "--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0", "--scrape.discovery-reload-interval=100ms")
 	r.eventually("the other job is scraped", func() bool { return r.hasPool("first") })
@@ -70,7 +81,7 @@ func jobIsStopped(t *testing.T, job, ca string) {
 		t.Error("the refused reload stopped the other job")
 	}
 
-	write(t, absent, ca)
+	putBack(t, absent, ca)
 	r.eventually("it is taken up", func() bool { return r.hasPool("secured") && r.metric(metric) == "0" })
 	if _, status := r.get("/api/v1/status/delivery"); strings.Contains(status, "stoppedJobs") {
 		t.Error(status)

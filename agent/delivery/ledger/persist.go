@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/regular"
 )
 
 const (
@@ -85,7 +85,7 @@ func checksum(b []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(b, ca
 // stop: everything on disk is sent then.
 func Load(dir string) (File, error) {
 	lost := File{Lost: true}
-	b, err := os.ReadFile(filepath.Join(dir, stateFile))
+	b, err := regular.Read(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return lost, nil
 	}

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 )
@@ -117,6 +119,26 @@ func TestLoadErrors(t *testing.T) {
 	}
 	if f, err := Load(dir); err == nil || !f.Lost {
 		t.Errorf("a directory: %+v, %v", f, err)
+	}
+	piped := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(piped, stateFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loaded := make(chan error, 1)
+	go func() { _, err := Load(piped); loaded <- err }()
+	select {
+	case err := <-loaded:
+		if err == nil {
+			t.Error("a pipe was taken for marks")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for somebody to write to a pipe")
+	}
+	if err := Write(piped, File{Generation: 3}); err != nil {
+		t.Errorf("written in the place of a pipe: %v", err)
+	}
+	if f, err := Load(piped); err != nil || f.Generation != 3 {
+		t.Errorf("in the place of a pipe: %+v, %v", f, err)
 	}
 	if err := Write(filepath.Join(dir, "none"), File{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("written where there is no directory: %v", err)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage/remote"
+
+	"github.com/opstrace/opstrace-agent/agent/regular"
 )
 
 // client is the HTTP client of an entry, built when it is wanted first: a file that
@@ -25,7 +27,11 @@ func (c *client) get() (*http.Client, error) {
 	if c.http != nil {
 		return c.http, nil
 	}
-	built, err := newClient(c.entry)
+	err := regular.CheckClient(c.entry.HTTPClientConfig)
+	var built *http.Client
+	if err == nil {
+		built, err = newClient(c.entry)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot use its certificates or credentials: %w", err)
 	}
@@ -55,10 +61,29 @@ func newClient(rw *config.RemoteWriteConfig) (*http.Client, error) {
 	if !ok {
 		return nil, errors.New("upstream's write client is of an unknown type")
 	}
+	rc.Client.Transport = unswitched{rc.Client.Transport}
 	return rc.Client, nil
+}
+
+// unswitched takes the body from an answer 101 Switching Protocols, which is the
+// connection itself: no timeout reaches it, and who reads it to its end waits for ever.
+type unswitched struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t unswitched) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
+	return resp, err
 }
 
 // Client is the HTTP client of the endpoint. An error is that of a file that it needs
 // (a certificate, say) and is missing or unusable at this moment: asked again, it
 // tries again. Once it could be built, it stays the same.
 func (e *Endpoint) Client() (*http.Client, error) { return e.client.get() }
+
+// Waits returns an error when a file that each request reads (a token, a certificate) is
+// no regular one: the request would wait for it, and no timeout ends that.
+func (e *Endpoint) Waits() error { return regular.CheckClient(e.Config.HTTPClientConfig) }

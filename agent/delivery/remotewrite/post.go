@@ -56,6 +56,9 @@ func (e *Endpoint) Post(ctx context.Context, body []byte, attempt int) error {
 	if err != nil {
 		return &Refusal{Err: err}
 	}
+	if err := e.Waits(); err != nil {
+		return &Refusal{Err: err}
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return &Refusal{Err: err}

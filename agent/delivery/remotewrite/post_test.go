@@ -6,8 +6,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,6 +70,86 @@ func TestPost(t *testing.T) {
 	e = loadEndpoint(t, server.URL, "") // with no connection left over
 	if err := e.Post(t.Context(), nil, 3); !errors.As(err, &r) || r.Class() != Unanswered || MayHaveStored(r.Status, r.Error()) {
 		t.Errorf("a refused connection: %v", err)
+	}
+}
+
+// TestPostIsNotSwitched: an answer that is the connection itself is held, and not read.
+func TestPostIsNotSwitched(t *testing.T) {
+	t.Parallel()
+	for _, encrypted := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"))
+			_, _ = conn.Read(make([]byte, 1)) // until the other side ends it
+		}))
+		if encrypted {
+			server.StartTLS()
+		} else {
+			server.Start()
+		}
+		t.Cleanup(server.Close)
+		e := loadEndpoint(t, server.URL, "    tls_config: {insecure_skip_verify: true}")
+		answered := make(chan error, 1)
+		go func() { answered <- e.Post(t.Context(), []byte("x"), 0) }()
+		select {
+		case err := <-answered:
+			var r *Refusal
+			if !errors.As(err, &r) || r.Class() != Held || MayHaveStored(r.Status, r.Error()) || !strings.Contains(r.Error(), "answers in its place") || !strings.Contains(r.Error(), "101") {
+				t.Errorf("encrypted %v: %v", encrypted, err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("encrypted %v: the answer is read for ever", encrypted)
+		}
+	}
+}
+
+// TestPostDoesNotWaitForAPipe: a request whose token becomes a pipe fails at once, and is
+// made again when the token is back.
+func TestPostDoesNotWaitForAPipe(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(server.Close)
+	token := filepath.Join(t.TempDir(), "token")
+	put := func() {
+		t.Helper()
+		if err := os.WriteFile(token, []byte("secret"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	e := loadEndpoint(t, server.URL, "    bearer_token_file: "+token)
+	if err := e.Post(t.Context(), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(token); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(token, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() { answered <- e.Post(t.Context(), nil, 0) }()
+	select {
+	case err := <-answered:
+		var r *Refusal
+		if !errors.As(err, &r) || r.Class() != Unanswered || !strings.Contains(r.Error(), token+": it is a pipe") {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for somebody to write")
+	}
+	if err := os.Remove(token); err != nil {
+		t.Fatal(err)
+	}
+	put()
+	if err := e.Post(t.Context(), nil, 0); err != nil {
+		t.Error(err)
 	}
 }
 

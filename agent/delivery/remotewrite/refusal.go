@@ -70,6 +70,9 @@ func (r *Refusal) TooFast() bool {
 // while whoever answered is not the receiver. Other statuses mean the same from
 // anyone: a proxy's 413 and 502 are about the way, and are taken as such.
 func (r *Refusal) inReceiversPlace() bool {
+	if r.Status == http.StatusSwitchingProtocols {
+		return true // no receiver of remote write speaks another one
+	}
 	c := ClassOf(r.Status)
 	return (c == Final || c == Acknowledged) && r.Err == nil && InReceiversPlace(r.Type, r.Body)
 }

@@ -155,7 +155,12 @@ func (t tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartO
 		ctx = trace.ContextWithSpan(ctx, parent.Span)
 	}
 	ctx, span := t.Tracer.Start(ctx, name, opts...)
-	if name != batchSpan {
+	switch name {
+	case requestSpan:
+		ctx, unguard := guarded(ctx)
+		return ctx, &request{span, unguard}
+	case batchSpan:
+	default:
 		return ctx, span
 	}
 	b := &batch{Span: span, tap: t.tap, ctx: ctx}

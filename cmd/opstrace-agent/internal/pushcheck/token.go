@@ -11,6 +11,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/opstrace/opstrace-agent/agent/regular"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 )
 
@@ -52,7 +53,7 @@ func (c *check) readFile(path string, bearer bool) bool {
 	}
 	var content []byte
 	if err == nil {
-		content, err = os.ReadFile(path)
+		content, err = regular.Read(path)
 	}
 	if err != nil {
 		return c.fail(StepToken, err.Error(), fileHint(err))

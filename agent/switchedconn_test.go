@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	config_util "github.com/prometheus/common/config"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/config"
+)
+
+func TestSwitchIsSeen(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		read []string
+		want bool
+	}{
+		{"at once", []string{"HTTP/1.1 101 Switching Protocols\r\n"}, true},
+		{"of the old version", []string{"HTTP/1.0 101\r\n"}, true},
+		{"in pieces", []string{"HT", "TP/1.1", " 1", "", "01 x"}, true},
+		{"with many blanks", []string{"HTTP/1.1" + strings.Repeat(" ", 4000), strings.Repeat(" ", 4000) + "101\r\n"}, true},
+		{"too little yet", []string{"HTTP/1.1 10"}, false},
+		{"a usual answer", []string{"HTTP/1.1 200 OK\r\n"}, false},
+		{"later in it", []string{"HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\n"}, false},
+		{"TLS", []string{"\x17\x03\x03HTTP/1.1 101"}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			var begin []byte
+			for _, piece := range tc.read {
+				begin = answerBegin(begin, []byte(piece))
+			}
+			if got := isSwitch(begin); got != tc.want {
+				t.Errorf("%v after %q", got, begin)
+			}
+		})
+	}
+}
+
+func TestLongestAnswer(t *testing.T) {
+	t.Parallel()
+	timeout := func(d time.Duration) *config.ScrapeConfig {
+		return &config.ScrapeConfig{ScrapeTimeout: model.Duration(d)}
+	}
+	if got := longestAnswer([]*config.ScrapeConfig{timeout(time.Second), timeout(time.Minute)}); got != answerTime {
+		t.Errorf("%s with usual timeouts", got)
+	}
+	if got := longestAnswer([]*config.ScrapeConfig{timeout(time.Hour), timeout(time.Second)}); got <= time.Hour {
+		t.Errorf("%s with a timeout of an hour", got)
+	}
+}
+
+// switching answers 101 on a path, and keeps the connection.
+func switching(t *testing.T) http.Handler {
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done) })
+	mux := http.NewServeMux()
+	mux.HandleFunc("/usual", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("usual")) })
+	mux.HandleFunc("/switch", func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, keep-alive\r\nUpgrade: x\r\n\r\n"))
+		<-done
+	})
+	return mux
+}
+
+// ask reads an answer as upstream does: to its end.
+func ask(client *http.Client, url string) (string, error) {
+	resp, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return string(b), err
+}
+
+// TestSwitchEnds: the answer of a target that switches protocols ends, encrypted or not,
+// and a connection that was idle for longer than an answer may take costs nothing.
+func TestSwitchEnds(t *testing.T) {
+	t.Parallel()
+	for _, encrypted := range []bool{false, true} {
+		most := time.Minute
+		server := httptest.NewUnstartedServer(switching(t))
+		if encrypted {
+			most = time.Second
+			server.StartTLS()
+		} else {
+			server.Start()
+		}
+		t.Cleanup(server.CloseClientConnections)
+		cfg := config_util.HTTPClientConfig{TLSConfig: config_util.TLSConfig{InsecureSkipVerify: true}, FollowRedirects: true}
+		client, err := config_util.NewClientFromConfig(cfg, "test", scrapeOptions(func() time.Duration { return most })...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(client.CloseIdleConnections)
+		for range 2 { // the second time by a connection that was used
+			if got, err := ask(client, server.URL+"/usual"); err != nil || got != "usual" {
+				t.Fatalf("%q, %v", got, err)
+			}
+			ended := make(chan error, 1)
+			go func() {
+				_, err := ask(client, server.URL+"/switch")
+				ended <- err
+			}()
+			select {
+			case err := <-ended:
+				if err == nil || encrypted == strings.Contains(err.Error(), errSwitched.Error()) {
+					t.Errorf("encrypted %v: it ended with %v", encrypted, err)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatalf("encrypted %v: the answer does not end", encrypted)
+			}
+		}
+	}
+}
+
+// TestIdleConnection: a connection that has been idle for longer than an answer may take
+// is replaced, unseen by who asks.
+func TestIdleConnection(t *testing.T) {
+	t.Parallel()
+	closed := make(chan struct{}, 8)
+	server := httptest.NewUnstartedServer(switching(t))
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	most := time.Second
+	client, err := config_util.NewClientFromConfig(config_util.DefaultHTTPClientConfig, "test", scrapeOptions(func() time.Duration { return most })...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, err := ask(client, server.URL+"/usual"); err != nil || got != "usual" {
+			t.Fatalf("%q, %v", got, err)
+		}
+		select {
+		case <-closed:
+		case <-time.After(30 * time.Second):
+			t.Fatal("the idle connection is kept")
+		}
+	}
+}
