@@ -3,7 +3,7 @@
 . /harness/world.sh
 starts() {
   echo 'ARGS="--delivery.min-stay=1s --delivery.max-live-lag=10s"' > /tmp/args
-  dpkg -i /harness/old.deb && status_is 'no destination' || return
+  dpkg -i /harness/old.deb && status_is 'No destination' || return
   cp /tmp/args /etc/default/opstrace-agent
   world_start && world_token && world_config > $config &&
     opstrace-agent check config $config && systemctl restart $unit && is_active && arrive 6
