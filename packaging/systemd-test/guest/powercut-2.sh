@@ -11,7 +11,7 @@ delivers() { control up && complete $((at_cut - before_cut)) && arrive 6; }
 waits_for_the_clock() {
   local offset=86400
   systemctl stop $unit
-  date -s "@$(($(date +%s) - offset))" && systemctl start --no-block $unit && await 20 status_is 'waiting: for the clock' || return
+  date -s "@$(($(date +%s) - offset))" && systemctl start --no-block $unit && await 20 status_is 'for the clock' || return
   [ "$(show ActiveState)" = activating ] || say "$(show ActiveState)" || return
   date -s "@$(($(date +%s) + offset))" && await 20 is_active && scraped 4 && complete
 }

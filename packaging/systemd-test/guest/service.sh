@@ -112,7 +112,7 @@ taken_port() {
 token_as_a_file() {
   local pid
   pid=$(main_pid)
-  control 'token?token=second' && scraped 4 && await 30 status_is behind || return
+  control 'token?token=second' && scraped 4 && await 30 status_is "takes nothing" || return
   world_token && [ "$(main_pid)" = "$pid" ] && complete && arrive 4
 }
 
@@ -149,7 +149,7 @@ no_token_at_all() {
 
 restarts_during_an_outage() {
   local begun
-  control down && scraped 10 && await 40 status_is behind || return
+  control down && scraped 10 && await 40 status_is "takes nothing" || return
   begun=$SECONDS
   systemctl restart $unit
   [ $((SECONDS - begun)) -le 8 ] || say "took $((SECONDS - begun)) s" || return
