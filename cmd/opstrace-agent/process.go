@@ -41,7 +41,15 @@ type process struct {
 	stop chan os.Signal
 }
 
-func newProcess(flags *runFlags, logger *processLog, a *agent.Agent) *process {
+// catchHangup must come before anything slow, such as reading the configuration, or a
+// SIGHUP during the start would end the process. It is a reload when the agent is ready.
+func catchHangup() chan os.Signal {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	return hup
+}
+
+func newProcess(flags *runFlags, logger *processLog, a *agent.Agent, hup chan os.Signal) *process {
 	p := &process{
 		flags:   flags,
 		logger:  logger,
@@ -49,11 +57,9 @@ func newProcess(flags *runFlags, logger *processLog, a *agent.Agent) *process {
 		metrics: newProcessMetrics(),
 		systemd: systemd{agent: a, logger: logger},
 		reloads: make(chan reloadRequest),
-		hup:     make(chan os.Signal, 1),
+		hup:     hup,
 		stop:    make(chan os.Signal, 2), // the second one must not be missed
 	}
-	// Before anything slow, or a SIGHUP during the start would end the process.
-	signal.Notify(p.hup, syscall.SIGHUP)
 	signal.Notify(p.stop, os.Interrupt, syscall.SIGTERM)
 	return p
 }

@@ -39,6 +39,7 @@ func (c *cli) addRun() {
 }
 
 func (c *cli) run(flags *runFlags) error {
+	hup := catchHangup()
 	if err := flags.validate(); err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (c *cli) run(flags *runFlags) error {
 	if err != nil {
 		return err
 	}
-	p := newProcess(flags, logger, a)
+	p := newProcess(flags, logger, a, hup)
 	webOptions.Logger = logger
 	webOptions.Agent = a
 	webOptions.Gatherer = p.gatherer()
