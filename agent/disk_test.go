@@ -111,6 +111,7 @@ func (r *rig) awaitAccepting(target *agenttest.Target) {
 func TestDiskFilledAndFreed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
+	r.killedFull = true
 	loopDisk(t, r)
 	r.interval = 50 * time.Millisecond
 	r.options.BacklogMaxBytes = 6 << 20
