@@ -107,30 +107,35 @@ func (r *running) metricsInReadme() {
 	}
 }
 
-// hangInReload makes the agent read a configuration that never ends.
-func (r *running) hangInReload(configFile string) {
-	r.t.Helper()
-	if err := os.Remove(configFile); err != nil {
-		r.t.Fatal(err)
+// startHanging starts an agent whose live queue waits for ever for its token, by a pipe
+// that nobody writes to.
+func startHanging(t *testing.T) *running {
+	t.Helper()
+	dir := t.TempDir()
+	token := write(t, filepath.Join(dir, "token"), "secret")
+	config := strings.Replace(configWith("first"), `push"}`, `push", authorization: {credentials_file: `+token+`}}`, 1)
+	r := start(t, nil, "--config.file="+write(t, filepath.Join(dir, "c.yml"), config),
+		"--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
+	if err := os.Remove(token); err != nil {
+		t.Fatal(err)
 	}
-	if err := syscall.Mkfifo(configFile, 0o600); err != nil {
-		r.t.Fatal(err)
+	if err := syscall.Mkfifo(token, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	r.signal(syscall.SIGHUP)
-	r.eventually("it reads the configuration", func() bool {
+	r.eventually("it reads the token", func() bool {
 		// This can be opened only while somebody reads the other end.
-		f, err := os.OpenFile(configFile, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		f, err := os.OpenFile(token, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 		if err == nil {
-			r.t.Cleanup(func() { f.Close() })
+			t.Cleanup(func() { f.Close() })
 		}
 		return err == nil
 	})
+	return r
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	r, file := startWith(t, nil)
-	r.hangInReload(file)
+	r := startHanging(t)
 	r.signal(syscall.SIGTERM)
 	r.eventually("it is stopping", func() bool { return strings.Contains(r.log.String(), "msg=Stopping ") })
 	r.signal(syscall.SIGINT)
@@ -144,8 +149,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 
 func TestStopDeadline(t *testing.T) {
 	t.Parallel()
-	r, file := startWith(t, nil)
-	r.hangInReload(file)
+	r := startHanging(t)
 	r.signal(syscall.SIGTERM)
 	if code, took := r.wait(); code != exitFailed || took < stopDeadline-time.Second {
 		t.Errorf("code %d after %s", code, took)
