@@ -14,6 +14,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 // command runs a program, and skips the test where that cannot be done.
@@ -386,7 +387,7 @@ func TestStopWithoutMarks(t *testing.T) {
 	r.eventually("the ledger to add up", func() error {
 		l := r.destination("one").Ledger
 		stored := uint64(r.endpoint.Snapshot().Accepted)
-		if l.Appended != l.Sum() || l.OnDisk > 0 || l.Lost > 0 || l.Delivered+total(l.Uncertain) != stored || l.Uncertain["out_of_order"] == 0 {
+		if l.Appended != l.Sum() || l.OnDisk > 0 || l.Lost > 0 || l.Delivered+ledger.Total(l.Uncertain) != stored || l.Uncertain["out_of_order"] == 0 {
 			return fmt.Errorf("%d stored: %+v", stored, l)
 		}
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 // rewriteMarks changes a field of what delivery.json holds.
@@ -207,7 +208,7 @@ func TestRelabelledAway(t *testing.T) {
 	r.outage(func() { r.awaitScrapes(one, 150) })
 	r.eventually("the ledger to add up", func() error {
 		l := r.destination("one").Ledger
-		if sum := l.Delivered + total(l.Refused) + total(l.Filtered) + total(l.Uncertain) + l.Evicted; sum > l.Appended || l.OnDisk > 2000 {
+		if sum := l.Delivered + ledger.Total(l.Refused) + ledger.Total(l.Filtered) + ledger.Total(l.Uncertain) + l.Evicted; sum > l.Appended || l.OnDisk > 2000 {
 			return fmt.Errorf("appended %d, accounted for %d: %+v", l.Appended, sum, l)
 		}
 		if l.Filtered["relabelled"] == 0 {

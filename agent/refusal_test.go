@@ -8,6 +8,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 // mendable are answers after which waiting helps.
@@ -130,7 +131,7 @@ func TestOneBadSeries(t *testing.T) {
 		}
 	}
 	l := r.awaitLedger("one", r.endpoint)
-	if total(l.Uncertain) > 0 || total(l.Refused) < 25 {
+	if ledger.Total(l.Uncertain) > 0 || ledger.Total(l.Refused) < 25 {
 		t.Errorf("the ledger does not know of the refusals: %+v", l)
 	}
 }

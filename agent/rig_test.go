@@ -369,7 +369,7 @@ func (r *rig) awaitLedger(name string, e *agenttest.Endpoint) ledger.Terms {
 		l = r.destination(name).Ledger
 		stored := uint64(e.Snapshot().Accepted)
 		if r.setBack {
-			stored -= total(l.Uncertain)
+			stored -= ledger.Total(l.Uncertain)
 		}
 		switch {
 		case l.Appended != l.Sum():
@@ -403,12 +403,4 @@ func (s *syncBuffer) String() string {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	return s.b.String()
-}
-
-func total(m map[string]uint64) uint64 {
-	var n uint64
-	for _, c := range m {
-		n += c
-	}
-	return n
 }

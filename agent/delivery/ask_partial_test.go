@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -76,7 +77,7 @@ func TestNewerRefusedForWhatItIs(t *testing.T) {
 	}
 	r.one().Recover()
 	l := r.awaitSettled("one")
-	if l.Delivered != r.accepted("one") || l.Delivered != 2 || total(l.Refused) != 1 {
+	if l.Delivered != r.accepted("one") || l.Delivered != 2 || ledger.Total(l.Refused) != 1 {
 		t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
 	}
 	if p := r.delivery.all()[0].partialWrites(); p != partialUnknown {

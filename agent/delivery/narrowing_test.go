@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -135,7 +136,7 @@ func TestNarrowingIsBounded(t *testing.T) {
 		}
 		found = s.LeftOut
 	}
-	if l := r.checkRefused("one", 3*500); total(l.Uncertain) == 0 {
+	if l := r.checkRefused("one", 3*500); ledger.Total(l.Uncertain) == 0 {
 		t.Errorf("%+v", l)
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 // nginx is a real nginx in front of an endpoint.
@@ -167,7 +168,7 @@ func TestNginxPages(t *testing.T) {
 				}
 				return nil
 			})
-			if l := r.status("one").Ledger; total(l.Refused)+total(l.Uncertain) > 0 {
+			if l := r.status("one").Ledger; ledger.Total(l.Refused)+ledger.Total(l.Uncertain) > 0 {
 				t.Errorf("given up for a page: %+v", l)
 			}
 			n.reload(c.right, c.rightServer)

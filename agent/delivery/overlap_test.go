@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 // TestUnsureStart: when a queue starts is known to milliseconds only, and of samples
@@ -50,7 +51,7 @@ func TestUnsureStart(t *testing.T) {
 			})
 		}
 		l := r.awaitSettled("one")
-		if total(l.Uncertain) > 0 || total(l.Refused) > 0 || l.Delivered != l.Appended || l.Delivered != r.accepted("one") {
+		if ledger.Total(l.Uncertain) > 0 || ledger.Total(l.Refused) > 0 || l.Delivered != l.Appended || l.Delivered != r.accepted("one") {
 			t.Fatalf("the endpoint holds %d: %+v", r.accepted("one"), l)
 		}
 		if n := r.one().Snapshot().Duplicates; n > duplicates {

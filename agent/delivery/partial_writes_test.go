@@ -133,18 +133,11 @@ func TestDuplicateAfterABrokenAttempt(t *testing.T) {
 			if l.Delivered > held+1 {
 				t.Errorf("the endpoint holds %d of %+v", held, l)
 			}
-			if l.Delivered+total(l.Refused)+total(l.Uncertain) != l.Appended || l.Delivered < l.Appended-2 {
+			if l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended || l.Delivered < l.Appended-2 {
 				t.Errorf("the endpoint holds %d of %+v", held, l)
 			}
 		})
 	}
-}
-
-func total(m map[string]uint64) (n uint64) {
-	for _, c := range m {
-		n += c
-	}
-	return n
 }
 
 // TestRenewFails: a certificate that vanishes between the check of a configuration
@@ -277,7 +270,7 @@ func TestOneOldSample(t *testing.T) {
 			r.pass()
 			r.one().Recover()
 			l := r.awaitSettled("one")
-			if total(l.Refused) > uint64(n) || l.Delivered != r.accepted("one") {
+			if ledger.Total(l.Refused) > uint64(n) || l.Delivered != r.accepted("one") {
 				t.Errorf("the endpoint holds %d, %d are bad: %+v", r.accepted("one"), n, l)
 			}
 		})

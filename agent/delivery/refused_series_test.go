@@ -45,10 +45,10 @@ func (r *rig) checkRefused(name string, uncertain uint64) ledger.Terms {
 	r.t.Helper()
 	l := r.awaitSettled(name)
 	held := r.accepted(name)
-	if n := total(l.Uncertain); n > uncertain {
+	if n := ledger.Total(l.Uncertain); n > uncertain {
 		r.t.Errorf("%s: %d samples are uncertain, more than %d: %+v", name, n, uncertain, l)
 	}
-	if l.Delivered > held || held > l.Delivered+total(l.Uncertain) || l.Delivered+total(l.Refused)+total(l.Uncertain) != l.Appended {
+	if l.Delivered > held || held > l.Delivered+ledger.Total(l.Uncertain) || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended {
 		r.t.Errorf("%s: the endpoint holds %d of %+v", name, held, l)
 	}
 	if err := r.endpoints[name].Snapshot().CheckInOrder(); err != nil {
@@ -154,12 +154,12 @@ func TestManyBadSeries(t *testing.T) {
 				r.awaitSettled("one")
 			}
 			l := r.checkRefused("one", 3500) // of 8,000
-			before := total(l.Uncertain)
+			before := ledger.Total(l.Uncertain)
 			for range 4 {
 				r.scrapeMixed(2, 460, 40)
 				r.awaitSettled("one")
 			}
-			if l = r.checkRefused("one", before); total(l.Refused) < 4*2*40 {
+			if l = r.checkRefused("one", before); ledger.Total(l.Refused) < 4*2*40 {
 				t.Errorf("%+v", l)
 			}
 		})
@@ -278,7 +278,7 @@ func TestRefusesEverySeries(t *testing.T) {
 			r.scrapeMixed(1, 40, 1)
 			from := r.awaitSettled("one")
 			r.scrapeMixed(2, 40, 1)
-			if l := r.checkRefused("one", total(from.Uncertain)); l.Delivered != from.Delivered+80 || total(l.Refused) != total(from.Refused)+2 {
+			if l := r.checkRefused("one", ledger.Total(from.Uncertain)); l.Delivered != from.Delivered+80 || ledger.Total(l.Refused) != ledger.Total(from.Refused)+2 {
 				t.Errorf("%+v, and before %+v", l, from)
 			}
 		})

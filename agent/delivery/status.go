@@ -11,9 +11,9 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
-// upToDate is how old the oldest sample may be that a destination is yet to get
-// when it has caught up.
-const upToDate = 10 * time.Second
+// UpToDate is how old a sample may be that a destination does not have before that is
+// worth a word: after an outage it stays behind for a while although it has caught up.
+const UpToDate = 10 * time.Second
 
 // Status is a destination's state at one moment.
 type Status struct {
@@ -51,6 +51,11 @@ type Status struct {
 	Ledger ledger.Terms `json:"ledger"`
 }
 
+// Failing reports whether the last request was not acknowledged.
+func (s Status) Failing() bool {
+	return s.LastErrorAt != nil && (s.LastSuccess == nil || s.LastErrorAt.After(*s.LastSuccess))
+}
+
 func (t *destination) status(terms ledger.Terms, intake float64) Status {
 	t.mtx.Lock()
 	s := Status{
@@ -83,7 +88,7 @@ func (t *destination) status(terms ledger.Terms, intake float64) Status {
 			s.ETASeconds = float64(s.BacklogSamples) / gain
 		}
 		// It may stay behind although it has caught up.
-		if s.BacklogSamples == 0 || s.OldestUnsent != nil && time.Since(*s.OldestUnsent) < upToDate {
+		if s.BacklogSamples == 0 || s.OldestUnsent != nil && time.Since(*s.OldestUnsent) < UpToDate {
 			s.ETASeconds = 0
 		}
 	}

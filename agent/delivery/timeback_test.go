@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 // scrapeBoth appends a sample of each of n series that are known from before, and
@@ -72,7 +73,7 @@ func TestAfterAStepBack(t *testing.T) {
 			if want := before + series*scrapes; accepted != want {
 				t.Errorf("the endpoint holds %d, and not %d: %+v", accepted, want, l)
 			}
-			if l.Delivered > accepted || total(l.Refused) > 0 || l.Delivered+total(l.Uncertain) < accepted {
+			if l.Delivered > accepted || ledger.Total(l.Refused) > 0 || l.Delivered+ledger.Total(l.Uncertain) < accepted {
 				t.Errorf("the endpoint holds %d: %+v", accepted, l)
 			}
 			if tc.manners.AllOrNothing && (l.Delivered != accepted || l.Uncertain["out_of_order"] != series*scrapes) {
@@ -99,7 +100,7 @@ func TestTooNewAfterAStepForward(t *testing.T) {
 		r.scrape(5, time.Now().Add(2*time.Hour+time.Duration(i)*time.Second))
 	}
 	r.one().Recover()
-	if l := r.awaitSettled("one"); l.Delivered != r.accepted("one") || total(l.Refused) == 0 {
+	if l := r.awaitSettled("one"); l.Delivered != r.accepted("one") || ledger.Total(l.Refused) == 0 {
 		t.Errorf("the endpoint holds %d: %+v", r.accepted("one"), l)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 // TestRequestSize: 413s halve a request, acknowledgements or time double it, up to
@@ -132,7 +133,7 @@ func TestTooLarge(t *testing.T) {
 	if n, most := r.one().Snapshot().Answers[413].Requests, 25+int(time.Since(begun)/(100*time.Millisecond)); int(n) > most {
 		t.Errorf("%d requests in %s", n, time.Since(begun))
 	}
-	if s := r.status("one"); total(s.Ledger.Refused)+total(s.Ledger.Uncertain) > 0 {
+	if s := r.status("one"); ledger.Total(s.Ledger.Refused)+ledger.Total(s.Ledger.Uncertain) > 0 {
 		t.Errorf("given up for a 413: %+v", s.Ledger)
 	}
 	r.one().Recover()
@@ -202,7 +203,7 @@ func TestLargeSample(t *testing.T) {
 		}
 		return nil
 	})
-	if l := r.status("one").Ledger; total(l.Refused) > 0 {
+	if l := r.status("one").Ledger; ledger.Total(l.Refused) > 0 {
 		t.Errorf("given up although even an empty request is answered 413: %+v", l)
 	}
 	r.scrapes(2, 5)

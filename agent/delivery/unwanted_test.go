@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -43,7 +44,7 @@ func TestUnwanted(t *testing.T) {
 		again := grouped([]int64{1, 2}, []int64{1, 2}, []int64{1, 2})
 		again[1].Kind = remotewrite.Exemplar
 		kept, out := u.sift(again, machineStart.Add(c.after))
-		if !slices.Equal(spell(kept), c.kept) || !slices.Equal(spell(out.items), c.due) || total(out.refused) != c.left {
+		if !slices.Equal(spell(kept), c.kept) || !slices.Equal(spell(out.items), c.due) || ledger.Total(out.refused) != c.left {
 			t.Errorf("after %s: kept %v, asked %v, %v refused", c.after, spell(kept), spell(out.items), out.refused)
 		}
 	}

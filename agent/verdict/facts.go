@@ -65,20 +65,13 @@ func RecentOf(then, now ledger.Terms) Recent {
 	}
 	return Recent{
 		Appended:    less(now.Appended, then.Appended),
-		Refused:     less(total(now.Refused), total(then.Refused)),
-		Uncertain:   less(total(now.Uncertain), total(then.Uncertain)),
+		Refused:     less(ledger.Total(now.Refused), ledger.Total(then.Refused)),
+		Uncertain:   less(ledger.Total(now.Uncertain), ledger.Total(then.Uncertain)),
 		Evicted:     less(now.Evicted, then.Evicted),
 		Lost:        less(now.Lost, then.Lost),
 		NotAppended: less(now.NotAppended, then.NotAppended),
-		Rejected:    less(total(now.Rejected), total(then.Rejected)),
+		Rejected:    less(ledger.Total(now.Rejected), ledger.Total(then.Rejected)),
 	}
-}
-
-func total(byReason map[string]uint64) (n uint64) {
-	for _, samples := range byReason {
-		n += samples
-	}
-	return n
 }
 
 // Job is a scrape job that is left out, and why.

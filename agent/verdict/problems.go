@@ -14,11 +14,7 @@ const (
 	// confirmWithin is how long a destination may take to acknowledge anything after
 	// there is something to send.
 	confirmWithin = 45 * time.Second
-	// upToDate is how old a sample may be that a destination does not have before
-	// that is worth a word: after an outage it stays behind for a while although it
-	// has caught up.
-	upToDate = 10 * time.Second
-	// lateAfter is the same for one that is live: a batch waits for its deadline, and
+	// lateAfter is delivery.UpToDate for one that is live: a batch waits for its deadline, and
 	// a busy endpoint takes its time.
 	lateAfter = time.Minute
 	// startWithin is how long a start may take.
@@ -120,15 +116,15 @@ func (c *collector) delivering(d Destination, f Facts) {
 	}
 	// What an earlier run left is old, and says nothing about this one.
 	tried := min(f.Now.Sub(f.Started), f.Now.Sub(d.Since))
-	failing := d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))
+	failing := d.Failing()
 	waits := ""
-	if age >= upToDate {
+	if age >= delivery.UpToDate {
 		waits = fmt.Sprintf(", the oldest sample waits for %s%s", number.Duration(age), untilFull(f.Storage))
 	}
 	switch {
 	case failing && (d.State == delivery.Behind || d.LastSuccess == nil):
 		c.add(NotDelivering, Bad, d.Name, HintFor(d.LastError), "%s takes nothing%s: %s", d.Name, waits, d.LastError)
-	case failing && age >= upToDate:
+	case failing && age >= delivery.UpToDate:
 		c.add(NotDelivering, Warn, d.Name, HintFor(d.LastError), "%s does not take the last batch, it is sent again%s: %s", d.Name, waits, d.LastError)
 	case d.LastSuccess == nil && d.Ledger.OnDisk == 0 && tried > Window:
 		c.add(Unproven, Warn, d.Name, "opstrace-agent check push tells whether it would", "%s has not acknowledged anything yet, and there is nothing to send", d.Name)
@@ -136,7 +132,7 @@ func (c *collector) delivering(d Destination, f Facts) {
 		c.add(Unproven, Unconfirmed, d.Name, "", "%s has not acknowledged anything yet", d.Name)
 	case d.LastSuccess == nil:
 		c.add(NotDelivering, Bad, d.Name, "opstrace-agent check push tells what stands in the way", "%s has never acknowledged anything%s", d.Name, waits)
-	case d.State == delivery.Behind && age >= upToDate:
+	case d.State == delivery.Behind && age >= delivery.UpToDate:
 		c.add(CatchingUp, Warn, d.Name, "", "%s is behind%s, %s", d.Name, waits, done(d))
 	case age >= lateAfter:
 		c.add(NotDelivering, Warn, d.Name, HintFor("no answer"), "%s does not answer%s", d.Name, waits)

@@ -44,7 +44,7 @@ type reason struct {
 func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinationView {
 	v := destinationView{Status: d, Hour: hour, Kind: string(d.State), Level: "good", Ledger: viewLedger(d.Ledger, d.Counting)}
 	v.LastError, v.Why = redact.Text(d.LastError), redact.Text(d.Why)
-	v.Erring = d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))
+	v.Erring = d.Failing()
 	v.For = max(0, now.Sub(d.Since))
 	if d.OldestUnsent != nil {
 		v.Age = max(0, now.Sub(*d.OldestUnsent))
@@ -58,7 +58,7 @@ func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinatio
 		v.Kind, v.Level = "retrying", "warn"
 	}
 	switch {
-	case d.State != delivery.Behind || v.Age < upToDate:
+	case d.State != delivery.Behind || v.Age < delivery.UpToDate:
 	case v.Erring:
 		v.ETA = "when it answers again"
 	case d.ETASeconds < 0:
@@ -115,11 +115,6 @@ func reasons(m map[string]uint64) []reason {
 	})
 	return list
 }
-
-// upToDate is how old a sample may be that a destination does not have, while
-// it is behind, before that is worth a word: after an outage it stays behind for
-// a while although it has caught up.
-const upToDate = 10 * time.Second
 
 // sign is the level of a verdict as the page draws it.
 func sign(l verdict.Level) string {

@@ -44,7 +44,7 @@ func (t Terms) Sum() uint64 { return t.settled() + t.OnDisk }
 
 // settled is what is neither on disk nor in memory any more.
 func (t Terms) settled() uint64 {
-	return t.Delivered + total(t.Refused) + total(t.Filtered) + total(t.Uncertain) + t.Evicted + t.Lost
+	return t.Delivered + Total(t.Refused) + Total(t.Filtered) + Total(t.Uncertain) + t.Evicted + t.Lost
 }
 
 func (t Terms) clone() Terms {
@@ -94,7 +94,7 @@ func (o *Outcome) Merge(m Outcome) {
 
 // Total returns the number of samples.
 func (o *Outcome) Total() uint64 {
-	return o.Delivered + total(o.Refused) + total(o.Uncertain) + total(o.Filtered)
+	return o.Delivered + Total(o.Refused) + Total(o.Uncertain) + Total(o.Filtered)
 }
 
 // add counts n samples under a reason. A reason without samples leaves no entry.
@@ -114,7 +114,8 @@ func merge(m *map[string]uint64, other map[string]uint64) {
 	}
 }
 
-func total(m map[string]uint64) (sum uint64) {
+// Total sums the samples of a term over its reasons.
+func Total(m map[string]uint64) (sum uint64) {
 	for _, n := range m {
 		sum += n
 	}

@@ -85,7 +85,7 @@ remote_write:
 		return func() bool {
 			for _, d := range a.Status().Destinations {
 				kind := string(d.State)
-				if kind == string(delivery.Behind) && d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess)) {
+				if kind == string(delivery.Behind) && d.Failing() {
 					kind = "failing"
 				}
 				if wanted := map[string]string{"site-live": want[0], "site-behind": want[1], "site-failing": want[2]}[d.Name]; kind != wanted {

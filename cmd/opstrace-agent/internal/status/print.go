@@ -105,7 +105,7 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 	}
 	if d.LastErrorAt != nil {
 		over := ""
-		if !failing(d) {
+		if !d.Failing() {
 			over = ", over since"
 		}
 		line(b, "last error", fmt.Sprintf("%s%s: %s", ago(*d.LastErrorAt, now), over, human.Line(d.LastError, maxWords)))
@@ -137,13 +137,13 @@ func printLedger(b *strings.Builder, l ledger.Terms) {
 		{"appended", l.Appended, nil},
 		{"delivered", l.Delivered, nil},
 		{"on disk", l.OnDisk, nil},
-		{"refused", total(l.Refused), l.Refused},
-		{"filtered", total(l.Filtered), l.Filtered},
-		{"uncertain", total(l.Uncertain), l.Uncertain},
+		{"refused", ledger.Total(l.Refused), l.Refused},
+		{"filtered", ledger.Total(l.Filtered), l.Filtered},
+		{"uncertain", ledger.Total(l.Uncertain), l.Uncertain},
 		{"evicted", l.Evicted, nil},
 		{"lost", l.Lost, nil},
 		{"not appended", l.NotAppended, nil},
-		{"rejected", total(l.Rejected), l.Rejected},
+		{"rejected", ledger.Total(l.Rejected), l.Rejected},
 	} {
 		if term.samples == 0 {
 			continue

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent"
-	"github.com/opstrace/opstrace-agent/agent/delivery"
 )
 
 // Health of an agent.
@@ -61,16 +60,4 @@ func (v *View) judge() {
 	for _, p := range v.Verdict.Problems {
 		v.Problems = append(v.Problems, p.Text)
 	}
-}
-
-// failing reports whether the last attempt failed.
-func failing(d delivery.Status) bool {
-	return d.LastErrorAt != nil && (d.LastSuccess == nil || d.LastErrorAt.After(*d.LastSuccess))
-}
-
-func total(byReason map[string]uint64) (n uint64) {
-	for _, samples := range byReason {
-		n += samples
-	}
-	return n
 }
