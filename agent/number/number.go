@@ -43,3 +43,11 @@ func Bytes(n int64) string {
 	}
 	return fmt.Sprintf("%.1f %s", f, []string{"KiB", "MiB", "GiB", "TiB"}[i])
 }
+
+// Count is a number of things, as in "1 target" and "1,200 targets".
+func Count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return Group(uint64(n)) + " " + thing + "s"
+}

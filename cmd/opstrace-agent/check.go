@@ -8,8 +8,8 @@ import (
 	"github.com/go-kit/log"
 	"github.com/prometheus/prometheus/config"
 
+	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/configcheck"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
@@ -58,7 +58,7 @@ func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) erro
 		return err
 	}
 	fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
-		human.Count(len(scrapes), "scrape config"), human.Count(len(f.RemoteWriteConfigs), "destination"))
+		number.Count(len(scrapes), "scrape config"), number.Count(len(f.RemoteWriteConfigs), "destination"))
 	refs, err := scrapeconfig.Files(f.Config)
 	if err != nil {
 		return err

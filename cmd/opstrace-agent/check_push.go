@@ -12,8 +12,8 @@ import (
 	"github.com/go-kit/log"
 	"github.com/prometheus/prometheus/config"
 
+	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/agent/redact"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/pushcheck"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
@@ -63,14 +63,14 @@ func (c *cli) checkPush(file string, as reader, sample bool) error {
 	problem := join(unreadable, bad)
 	switch {
 	case good < all:
-		if _, err := fmt.Fprintf(c.stdout, "%d of %s: samples would not be accepted\n", all-good, human.Count(all, "destination")); err != nil {
+		if _, err := fmt.Fprintf(c.stdout, "%d of %s: samples would not be accepted\n", all-good, number.Count(all, "destination")); err != nil {
 			return err
 		}
 		if problem == nil {
 			problem = reportedError{fmt.Errorf("%d of %d destinations failed", all-good, all)}
 		}
 	case problem == nil:
-		_, err := fmt.Fprintf(c.stdout, "%s: samples would be accepted\n", human.Count(all, "destination"))
+		_, err := fmt.Fprintf(c.stdout, "%s: samples would be accepted\n", number.Count(all, "destination"))
 		return err
 	}
 	return problem
@@ -107,7 +107,7 @@ func (c *cli) checkDestination(rw *config.RemoteWriteConfig, o pushcheck.Options
 func printStep(w io.Writer, s pushcheck.Step) {
 	took := ""
 	if s.Took > 0 {
-		took = fmt.Sprintf(" (%s)", human.Duration(s.Took.Round(time.Millisecond)))
+		took = fmt.Sprintf(" (%s)", number.Duration(s.Took.Round(time.Millisecond)))
 	}
 	fmt.Fprintf(w, "  %-4s  %-6s  %s%s\n", s.State, s.Name, redact.Text(s.Text), took)
 	if s.Hint != "" {

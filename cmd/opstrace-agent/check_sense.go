@@ -11,8 +11,8 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/configcheck"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
@@ -81,13 +81,13 @@ func checkSense(w io.Writer, file string, f *scrapeconfig.File) (bad *usageError
 	}
 	lines := make([]string, len(fatal))
 	for i, finding := range fatal {
-		lines[i] = human.Line(finding.String(), 500)
+		lines[i] = redact.Line(finding.String(), 500)
 	}
 	return &usageError{strings.Join(lines, "\nerror: "), fatal[0].Hint}, nil
 }
 
 func printNotes(w io.Writer, findings []configcheck.Finding) {
 	for _, f := range findings {
-		fmt.Fprintf(w, "note: %s\n      hint: %s\n", human.Line(f.String(), 500), f.Hint)
+		fmt.Fprintf(w, "note: %s\n      hint: %s\n", redact.Line(f.String(), 500), f.Hint)
 	}
 }

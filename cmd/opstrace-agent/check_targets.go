@@ -18,7 +18,6 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/limits"
 	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/agent/redact"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/targetcheck"
 )
 
@@ -63,22 +62,22 @@ func (c *cli) checkTargets(file string) error {
 func formatTargets(r *targetcheck.Report) string {
 	var b strings.Builder
 	for _, job := range r.Jobs {
-		fmt.Fprintf(&b, "%s: %s\n", human.Line(job.Name, 200), human.Count(len(job.Targets), "target"))
+		fmt.Fprintf(&b, "%s: %s\n", redact.Line(job.Name, 200), number.Count(len(job.Targets), "target"))
 		for _, f := range job.Failures {
-			fmt.Fprintf(&b, "  FAIL  %s\n", human.Line(redact.Text(f), 500))
+			fmt.Fprintf(&b, "  FAIL  %s\n", redact.Line(redact.Text(f), 500))
 		}
 		for _, n := range job.Notes {
-			fmt.Fprintf(&b, "  note  %s\n", human.Line(n, 500))
+			fmt.Fprintf(&b, "  note  %s\n", redact.Line(n, 500))
 		}
 		if job.Dropped > 0 {
-			fmt.Fprintf(&b, "  note  relabel_configs drop %s\n", human.Count(job.Dropped, "target"))
+			fmt.Fprintf(&b, "  note  relabel_configs drop %s\n", number.Count(job.Dropped, "target"))
 		}
 		for _, t := range job.Targets {
 			formatTarget(&b, r, t)
 		}
 	}
 	for _, w := range r.Warnings {
-		fmt.Fprintf(&b, "note  %s\n", human.Line(w, 500))
+		fmt.Fprintf(&b, "note  %s\n", redact.Line(w, 500))
 	}
 	formatSum(&b, r)
 	return b.String()
@@ -89,11 +88,11 @@ func formatTarget(b *strings.Builder, r *targetcheck.Report, t *targetcheck.Targ
 	if t.Err != nil {
 		state = "FAIL"
 	}
-	fmt.Fprintf(b, "  %-4s  %s  %s\n", state, human.Line(redact.URL(t.URL), 200), human.Line(t.Labels.String(), 500))
+	fmt.Fprintf(b, "  %-4s  %s  %s\n", state, redact.Line(redact.URL(t.URL), 200), redact.Line(t.Labels.String(), 500))
 	if t.Err != nil {
-		fmt.Fprintf(b, "        %s\n", human.Line(redact.Text(t.Err.Error()), 500))
+		fmt.Fprintf(b, "        %s\n", redact.Line(redact.Text(t.Err.Error()), 500))
 	} else {
-		text := fmt.Sprintf("%s in %s", human.Count(t.Scraped, "sample"), human.Duration(t.Took))
+		text := fmt.Sprintf("%s in %s", number.Count(t.Scraped, "sample"), number.Duration(t.Took))
 		if dropped := t.Scraped - t.Kept; dropped > 0 {
 			text += fmt.Sprintf(", %s dropped by metric_relabel_configs", number.Group(uint64(dropped)))
 		}
@@ -106,7 +105,7 @@ func formatTarget(b *strings.Builder, r *targetcheck.Report, t *targetcheck.Targ
 		fmt.Fprintf(b, "        %s\n", text)
 	}
 	for i, s := range t.Sends {
-		fmt.Fprintf(b, "        to %s: %s\n", human.Line(r.Destinations[i], 200), formatSend(s))
+		fmt.Fprintf(b, "        to %s: %s\n", redact.Line(r.Destinations[i], 200), formatSend(s))
 	}
 }
 
@@ -117,15 +116,15 @@ var droppedWords = map[string]string{
 }
 
 func formatSend(s targetcheck.Send) string {
-	text := fmt.Sprintf("%s, %s", human.Count(s.Samples, "sample"), human.Bytes(int64(s.Bytes)))
+	text := fmt.Sprintf("%s, %s", number.Count(s.Samples, "sample"), number.Bytes(int64(s.Bytes)))
 	if s.Dropped > 0 {
 		text += fmt.Sprintf(", %s dropped by write_relabel_configs", number.Group(uint64(s.Dropped)))
 	}
 	if s.Histograms > 0 {
-		text += fmt.Sprintf(", %s left out for lack of send_native_histograms", human.Count(s.Histograms, "native histogram"))
+		text += fmt.Sprintf(", %s left out for lack of send_native_histograms", number.Count(s.Histograms, "native histogram"))
 	}
 	if s.Refused > 0 {
-		text += fmt.Sprintf(", %s would be refused: %s", number.Group(uint64(s.Refused)), human.Line(s.Problem, 200))
+		text += fmt.Sprintf(", %s would be refused: %s", number.Group(uint64(s.Refused)), redact.Line(s.Problem, 200))
 	}
 	return text
 }
@@ -150,9 +149,9 @@ func formatSum(b *strings.Builder, r *targetcheck.Report) {
 			}
 		}
 	}
-	fmt.Fprintf(b, "\n%s, %d failed\n", human.Count(targets, "target"), failed)
+	fmt.Fprintf(b, "\n%s, %d failed\n", number.Count(targets, "target"), failed)
 	for i, name := range r.Destinations {
-		fmt.Fprintf(b, "one scrape of all, to %s: %s\n", human.Line(name, 200), formatSend(sums[i]))
+		fmt.Fprintf(b, "one scrape of all, to %s: %s\n", redact.Line(name, 200), formatSend(sums[i]))
 	}
 	if len(r.Destinations) == 0 {
 		b.WriteString("no destination: nothing would be sent\n")

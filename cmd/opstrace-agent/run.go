@@ -21,8 +21,8 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/limits"
+	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/agent/web"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
@@ -197,7 +197,7 @@ func setResources(flags *runFlags, logger *processLog) {
 		return
 	}
 	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
-		level.Info(logger).Log("msg", "Memory limit", "GOMEMLIMIT", human.Bytes(limit))
+		level.Info(logger).Log("msg", "Memory limit", "GOMEMLIMIT", number.Bytes(limit))
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+	"github.com/opstrace/opstrace-agent/agent/number"
 )
 
 const (
@@ -161,11 +161,11 @@ func backlogLine(behind []delivery.Status, now time.Time) string {
 	}
 	var parts []string
 	if age > 0 {
-		parts = append(parts, human.Duration(age))
+		parts = append(parts, number.Duration(age))
 	}
-	parts = append(parts, human.Bytes(bytes))
+	parts = append(parts, number.Bytes(bytes))
 	if eta > 0 {
-		parts = append(parts, "ETA "+human.Duration(time.Duration(eta*float64(time.Second))))
+		parts = append(parts, "ETA "+number.Duration(time.Duration(eta*float64(time.Second))))
 	}
 	return strings.Join(parts, ", ")
 }

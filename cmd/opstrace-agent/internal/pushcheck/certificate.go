@@ -9,7 +9,8 @@ import (
 
 	commonconfig "github.com/prometheus/common/config"
 
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+	"github.com/opstrace/opstrace-agent/agent/number"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // describeTLS reports a handshake that succeeded, and what it hides where
@@ -19,7 +20,7 @@ func (c *check) describeTLS(state tls.ConnectionState, took time.Duration) {
 	text := fmt.Sprintf("%s, certificate by %s until %s", tls.VersionName(state.Version), issuer(leaf), leaf.NotAfter.UTC().Format(time.DateOnly))
 	c.ok(StepTLS, text, took)
 	if left := time.Until(leaf.NotAfter); left > 0 && left < soon {
-		c.note(StepTLS, "the endpoint's certificate expires in "+human.Duration(left), "whoever runs the endpoint must renew it")
+		c.note(StepTLS, "the endpoint's certificate expires in "+number.Duration(left), "whoever runs the endpoint must renew it")
 	}
 	if c.rw.HTTPClientConfig.TLSConfig.InsecureSkipVerify {
 		c.describeUnverified(state.PeerCertificates)
@@ -32,10 +33,10 @@ func (c *check) describeUnverified(chain []*x509.Certificate) {
 	case err == nil:
 		c.note(StepTLS, "insecure_skip_verify is not needed: the certificate is good", "remove it, so that nobody can pass for the endpoint")
 	case staging(chain):
-		c.note(StepTLS, "insecure_skip_verify hides a letsencrypt-staging certificate: "+human.Line(err.Error(), 200),
+		c.note(StepTLS, "insecure_skip_verify hides a letsencrypt-staging certificate: "+redact.Line(err.Error(), 200),
 			"right for a test instance only: anybody on the way can pass for the endpoint and get the token")
 	default:
-		c.note(StepTLS, "insecure_skip_verify hides: "+human.Line(err.Error(), 200),
+		c.note(StepTLS, "insecure_skip_verify hides: "+redact.Line(err.Error(), 200),
 			"anybody on the way can pass for the endpoint and get the token; better set tls_config.ca_file")
 	}
 }
@@ -63,7 +64,7 @@ func issuer(cert *x509.Certificate) string {
 	if len(cert.Issuer.Organization) > 0 {
 		name = strings.TrimSpace(cert.Issuer.Organization[0] + " " + name)
 	}
-	return human.Line(name, 80)
+	return redact.Line(name, 80)
 }
 
 // staging reports whether a chain comes from Let's Encrypt's test authority, whose

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // connection watches how the agent's own HTTP client gets to the endpoint. The
@@ -97,7 +97,7 @@ func (c *connection) resolved(addrs []net.IPAddr) {
 	if c.check.proxy != "" {
 		host = c.check.proxy
 	}
-	c.check.ok(StepDNS, host+" is "+human.Line(strings.Join(list, ", "), 120), c.since(StepDNS))
+	c.check.ok(StepDNS, host+" is "+redact.Line(strings.Join(list, ", "), 120), c.since(StepDNS))
 }
 
 // connect reports the address that answered first, and not those that were

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // explain reports why no answer came.
@@ -21,7 +21,7 @@ func (c *check) explain(ctx context.Context, err error, conn *connection) bool {
 	if outer := (*url.Error)(nil); errors.As(err, &outer) {
 		err = outer.Err // it would repeat the URL
 	}
-	text := human.Line(err.Error(), 300)
+	text := redact.Line(err.Error(), 300)
 	timeout := errors.Is(err, context.DeadlineExceeded)
 	if timeout {
 		text = "no answer within " + c.rw.RemoteTimeout.String()

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // judge reports what an answer means.
@@ -80,7 +80,7 @@ func (c *check) unauthorized(text string) bool {
 		return c.fail(StepAuth, text, fmt.Sprintf("the token expired on %s: %s", t.expires.UTC().Format(time.DateOnly), c.newToken()))
 	case t.tenant != "" && c.hostTenant() != "" && t.tenant != c.hostTenant():
 		return c.fail(StepTenant, text, fmt.Sprintf("the token is that of tenant %q, and the url that of tenant %q: change one of them",
-			human.Line(t.tenant, 64), c.hostTenant()))
+			redact.Line(t.tenant, 64), c.hostTenant()))
 	}
 	return c.fail(StepAuth, text, hint)
 }
@@ -105,7 +105,7 @@ func (c *check) statusHint(a *answer) string {
 		return pageHint(a.body)
 	case a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed, a.status == http.StatusGone:
 		if c.rw.URL.Path != "/api/v1/push" {
-			return fmt.Sprintf("nothing takes writes under %s: Opstrace does under /api/v1/push, Prometheus under /api/v1/write", human.Line(path(c.rw.URL.URL), 100))
+			return fmt.Sprintf("nothing takes writes under %s: Opstrace does under /api/v1/push, Prometheus under /api/v1/write", redact.Line(path(c.rw.URL.URL), 100))
 		}
 		return "nothing takes writes there: check the host of the url"
 	case a.status == http.StatusUnsupportedMediaType && c.v2:
@@ -151,9 +151,9 @@ func (a *answer) inReceiversPlace() bool {
 func (a *answer) String() string {
 	text := fmt.Sprintf("HTTP %d %s", a.status, http.StatusText(a.status))
 	if to := a.header.Get("Location"); to != "" && a.status/100 == 3 {
-		return text + " to " + human.Line(to, 200)
+		return text + " to " + redact.Line(to, 200)
 	}
-	if words := human.Line(remotewrite.WordsOf(a.status, a.contentType(), a.body), 200); words != "" {
+	if words := redact.Line(remotewrite.WordsOf(a.status, a.contentType(), a.body), 200); words != "" {
 		text += ": " + words
 	}
 	return text

@@ -13,7 +13,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/agent/delivery/selection"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // sampleMetric is the name of what is written for a check.
@@ -35,7 +35,7 @@ func (c *check) writeSample(ctx context.Context, client *http.Client, endpoint *
 		err = outer.Err // it would repeat the URL
 	}
 	if err != nil {
-		return c.fail(StepSample, human.Line(err.Error(), 300), "the empty write before was answered: try again")
+		return c.fail(StepSample, redact.Line(err.Error(), 300), "the empty write before was answered: try again")
 	}
 	text := a.String()
 	switch hint := behindAuth(a); {
@@ -45,7 +45,7 @@ func (c *check) writeSample(ctx context.Context, client *http.Client, endpoint *
 	case hint != "":
 		return c.fail(StepSample, text, hint)
 	case a.status == http.StatusBadRequest && !a.inReceiversPlace():
-		return c.fail(StepSample, text, "the endpoint refuses "+human.Line(ls.String(), 200)+": check external_labels and write_relabel_configs, and whether another host writes with the same labels")
+		return c.fail(StepSample, text, "the endpoint refuses "+redact.Line(ls.String(), 200)+": check external_labels and write_relabel_configs, and whether another host writes with the same labels")
 	default:
 		return c.fail(StepSample, text, c.statusHint(a))
 	}

@@ -11,8 +11,9 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/opstrace/opstrace-agent/agent/number"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/agent/regular"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 )
 
 // token is what authorizes the requests.
@@ -106,7 +107,7 @@ func (c *check) describeToken(file, secret string) {
 	text := name
 	if tenant, ok := strings.CutPrefix(claims.Subject, "tenant-"); ok {
 		c.token.tenant = tenant
-		text += ", for tenant " + human.Line(tenant, 64)
+		text += ", for tenant " + redact.Line(tenant, 64)
 	}
 	c.describeFuture(claims, name)
 	defer c.describeTenant()
@@ -121,7 +122,7 @@ func (c *check) describeToken(file, secret string) {
 	case left <= 0:
 		c.note(StepToken, fmt.Sprintf("%s, expired on %s", text, day), c.newToken())
 	case left < soon:
-		c.note(StepToken, fmt.Sprintf("%s, expires in %s", text, human.Duration(left)), c.newToken())
+		c.note(StepToken, fmt.Sprintf("%s, expires in %s", text, number.Duration(left)), c.newToken())
 	default:
 		c.ok(StepToken, fmt.Sprintf("%s, expires on %s", text, day), 0)
 	}
@@ -145,7 +146,7 @@ func (c *check) describeFuture(claims jwt.RegisteredClaims, name string) {
 // does not ask for one.
 func (c *check) describeTenant() {
 	if host := c.hostTenant(); host != "" && c.token.tenant != "" && c.token.tenant != host {
-		c.note(StepTenant, fmt.Sprintf("the token is that of tenant %s, and the url that of tenant %s", human.Line(c.token.tenant, 64), host),
+		c.note(StepTenant, fmt.Sprintf("the token is that of tenant %s, and the url that of tenant %s", redact.Line(c.token.tenant, 64), host),
 			"take the token of that tenant, or change the url")
 	}
 }

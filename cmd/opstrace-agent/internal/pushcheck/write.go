@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/prometheus/storage/remote"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+	"github.com/opstrace/opstrace-agent/agent/number"
 )
 
 // maxAnswer is how much of an answer is read: enough for the title of a page.
@@ -98,7 +98,7 @@ func (c *check) compareClocks(a *answer, now time.Time) bool {
 	if skew < 0 {
 		direction = "behind"
 	}
-	text := fmt.Sprintf("%s %s the endpoint's", human.Duration(skew.Abs()), direction)
+	text := fmt.Sprintf("%s %s the endpoint's", number.Duration(skew.Abs()), direction)
 	const hint = "set this host's clock, best by NTP"
 	switch {
 	case skew > maxAhead:

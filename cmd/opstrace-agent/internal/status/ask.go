@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/prometheus/scrape"
 
 	"github.com/opstrace/opstrace-agent/agent"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // UnreachableError says why an agent cannot be asked.
@@ -130,7 +130,7 @@ func get(ctx context.Context, client *http.Client, u *url.URL, data any) error {
 		if words == "" && !strings.HasPrefix(http.DetectContentType(body), "text/html") {
 			words = string(body)
 		}
-		return &statusError{resp.StatusCode, human.Line(words, maxWords)}
+		return &statusError{resp.StatusCode, redact.Line(words, maxWords)}
 	}
 	if err != nil || envelope.Status != "success" || json.Unmarshal(envelope.Data, data) != nil {
 		return errNotOurs
@@ -160,5 +160,5 @@ func explain(err error, address string) *UnreachableError {
 	case errors.Is(err, errNotOurs), errors.As(err, &refused) && refused.code == http.StatusNotFound:
 		hint = "something else answers there, or the agent runs with --web.route-prefix: put that into --url"
 	}
-	return &UnreachableError{Msg: fmt.Sprintf("cannot ask the agent at %s: %s", address, human.Line(err.Error(), maxWords)), Hint: hint}
+	return &UnreachableError{Msg: fmt.Sprintf("cannot ask the agent at %s: %s", address, redact.Line(err.Error(), maxWords)), Hint: hint}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/number"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/agent/verdict"
-	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/human"
 )
 
 // maxWords is how many characters of somebody else's words are shown.
@@ -26,9 +26,9 @@ const maxFailing = 20
 func (v *View) Print(w io.Writer, now time.Time) error {
 	var b strings.Builder
 	if v.Verdict.Headline != "" {
-		fmt.Fprintf(&b, "%s\n", human.Line(v.Verdict.Headline, 2*maxWords))
+		fmt.Fprintf(&b, "%s\n", redact.Line(v.Verdict.Headline, 2*maxWords))
 	}
-	fmt.Fprintf(&b, "%s, up for %s\n", v.Health, human.Duration(now.Sub(v.Started)))
+	fmt.Fprintf(&b, "%s, up for %s\n", v.Health, number.Duration(now.Sub(v.Started)))
 	for _, p := range v.Verdict.Problems {
 		printProblem(&b, p, now)
 	}
@@ -40,8 +40,8 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 	}
 	s := v.Storage
 	b.WriteString("\nstorage\n")
-	line(&b, "on disk", fmt.Sprintf("%s of at most %s", human.Bytes(s.Bytes), human.Bytes(s.MaxBytes)))
-	line(&b, "free", fmt.Sprintf("%s, of which %s are left alone", human.Bytes(s.FreeBytes), human.Bytes(s.MinFreeBytes)))
+	line(&b, "on disk", fmt.Sprintf("%s of at most %s", number.Bytes(s.Bytes), number.Bytes(s.MaxBytes)))
+	line(&b, "free", fmt.Sprintf("%s, of which %s are left alone", number.Bytes(s.FreeBytes), number.Bytes(s.MinFreeBytes)))
 	series := number.Group(s.ActiveSeries)
 	if v.Limits != nil && v.Limits.MaxSeries > 0 {
 		series += " of at most " + number.Group(v.Limits.MaxSeries)
@@ -55,7 +55,7 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 		if c.LastStepSeconds < 0 {
 			direction = "back"
 		}
-		line(&b, "clock", fmt.Sprintf("set %s by %s, %s", direction, human.Duration(c.By()), ago(c.LastStep, now)))
+		line(&b, "clock", fmt.Sprintf("set %s by %s, %s", direction, number.Duration(c.By()), ago(c.LastStep, now)))
 	}
 	if v.Targets != nil {
 		v.Targets.print(&b, now)
@@ -66,13 +66,13 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 
 // printProblem leaves out how long it has been so where that is not worth a word.
 func printProblem(b *strings.Builder, p verdict.Problem, now time.Time) {
-	fmt.Fprintf(b, "  %s: %s", p.Level, human.Line(p.Text, 2*maxWords))
+	fmt.Fprintf(b, "  %s: %s", p.Level, redact.Line(p.Text, 2*maxWords))
 	if lasted := now.Sub(p.Since); lasted >= time.Minute {
-		fmt.Fprintf(b, " (for %s)", human.Duration(lasted))
+		fmt.Fprintf(b, " (for %s)", number.Duration(lasted))
 	}
 	b.WriteString("\n")
 	if p.Hint != "" {
-		fmt.Fprintf(b, "    hint: %s\n", human.Line(p.Hint, 2*maxWords))
+		fmt.Fprintf(b, "    hint: %s\n", redact.Line(p.Hint, 2*maxWords))
 	}
 }
 
@@ -81,13 +81,13 @@ func line(b *strings.Builder, name, text string) {
 }
 
 func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
-	fmt.Fprintf(b, "\n%s: %s for %s\n", human.Line(d.Name, maxWords), d.State, human.Duration(now.Sub(d.Since)))
-	line(b, "url", human.Line(d.URL, maxWords))
+	fmt.Fprintf(b, "\n%s: %s for %s\n", redact.Line(d.Name, maxWords), d.State, number.Duration(now.Sub(d.Since)))
+	line(b, "url", redact.Line(d.URL, maxWords))
 	if d.State == delivery.Behind && d.Why != "" {
-		line(b, "why", human.Line(d.Why, 2*maxWords))
+		line(b, "why", redact.Line(d.Why, 2*maxWords))
 	}
 	if d.BacklogSamples > 0 {
-		text := fmt.Sprintf("%s samples, %s", number.Group(d.BacklogSamples), human.Bytes(d.BacklogBytes))
+		text := fmt.Sprintf("%s samples, %s", number.Group(d.BacklogSamples), number.Bytes(d.BacklogBytes))
 		if d.OldestUnsent != nil {
 			text += ", the oldest from " + ago(*d.OldestUnsent, now)
 		}
@@ -96,7 +96,7 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 	switch {
 	case d.ETASeconds > 0:
 		line(b, "done in", fmt.Sprintf("%s, at %s samples a second",
-			human.Duration(time.Duration(d.ETASeconds*float64(time.Second))), number.Group(uint64(d.CatchUpRate))))
+			number.Duration(time.Duration(d.ETASeconds*float64(time.Second))), number.Group(uint64(d.CatchUpRate))))
 	case d.ETASeconds < 0:
 		line(b, "done in", "unknown: the backlog does not get smaller")
 	}
@@ -108,7 +108,7 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 		if !d.Failing() {
 			over = ", over since"
 		}
-		line(b, "last error", fmt.Sprintf("%s%s: %s", ago(*d.LastErrorAt, now), over, human.Line(d.LastError, maxWords)))
+		line(b, "last error", fmt.Sprintf("%s%s: %s", ago(*d.LastErrorAt, now), over, redact.Line(d.LastError, maxWords)))
 	}
 	if d.Counting {
 		line(b, "counting", "what an earlier run left: appended and on disk are more than this")
@@ -120,10 +120,10 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 func printKept(b *strings.Builder, k delivery.Kept, now time.Time) {
 	const day = "2006-01-02 15:04 MST"
 	fmt.Fprintf(b, "\n%s: gone from the configuration, kept for %s, until %s\n",
-		human.Line(k.Name, maxWords), human.Duration(now.Sub(k.Since)), k.Until.UTC().Format(day))
-	line(b, "url", human.Line(k.URL, maxWords))
-	line(b, "to send", fmt.Sprintf("%s samples, %s", number.Group(k.BacklogSamples), human.Bytes(k.BacklogBytes)))
-	line(b, "drop it", "opstrace-agent forget "+human.Line(k.Name, maxWords))
+		redact.Line(k.Name, maxWords), number.Duration(now.Sub(k.Since)), k.Until.UTC().Format(day))
+	line(b, "url", redact.Line(k.URL, maxWords))
+	line(b, "to send", fmt.Sprintf("%s samples, %s", number.Group(k.BacklogSamples), number.Bytes(k.BacklogBytes)))
+	line(b, "drop it", "opstrace-agent forget "+redact.Line(k.Name, maxWords))
 	printLedger(b, k.Ledger)
 }
 
@@ -158,10 +158,10 @@ func printLedger(b *strings.Builder, l ledger.Terms) {
 		line(b, term.name, text)
 	}
 	if l.DamagedBytes > 0 {
-		line(b, "damaged", human.Bytes(int64(l.DamagedBytes)))
+		line(b, "damaged", number.Bytes(int64(l.DamagedBytes)))
 	}
 	if l.LostStretches > 0 {
-		line(b, "unreadable", human.Count(int(l.LostStretches), "part")+" of the WAL")
+		line(b, "unreadable", number.Count(int(l.LostStretches), "part")+" of the WAL")
 	}
 }
 
@@ -179,7 +179,7 @@ func reasons(byReason map[string]uint64) string {
 	})
 	var parts []string
 	for _, n := range names {
-		parts = append(parts, fmt.Sprintf("%s: %s", human.Line(n, maxWords), number.Group(byReason[n])))
+		parts = append(parts, fmt.Sprintf("%s: %s", redact.Line(n, maxWords), number.Group(byReason[n])))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -198,14 +198,14 @@ func (t *Targets) print(b *strings.Builder, now time.Time) {
 			fmt.Fprintf(b, "  and %d more\n", len(t.Failing)-maxFailing)
 			break
 		}
-		fmt.Fprintf(b, "  %s  %s\n    %s: %s\n", human.Line(f.ScrapePool, maxWords), human.Line(f.ScrapeURL, maxWords),
-			ago(f.LastScrape, now), human.Line(f.LastError, maxWords))
+		fmt.Fprintf(b, "  %s  %s\n    %s: %s\n", redact.Line(f.ScrapePool, maxWords), redact.Line(f.ScrapeURL, maxWords),
+			ago(f.LastScrape, now), redact.Line(f.LastError, maxWords))
 	}
 }
 
 func ago(t, now time.Time) string {
 	if d := now.Sub(t); d >= 2*time.Second {
-		return human.Duration(d) + " ago"
+		return number.Duration(d) + " ago"
 	}
 	return "just now"
 }
