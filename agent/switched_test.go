@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,14 +20,9 @@ func TestSwitchingTarget(t *testing.T) {
 	one := r.targets.Add("one", agenttest.TargetOptions{Series: 10})
 	done := make(chan struct{})
 	switching := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
+		if err := agenttest.SwitchProtocols(w, func(net.Conn) { <-done }); err != nil {
 			t.Error(err)
-			return
 		}
-		defer conn.Close()
-		_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, keep-alive\r\nUpgrade: x\r\n\r\n"))
-		<-done
 	}))
 	t.Cleanup(switching.Close)
 	t.Cleanup(func() { close(done) })

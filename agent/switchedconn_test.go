@@ -12,6 +12,8 @@ import (
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/config"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
 )
 
 func TestSwitchIsSeen(t *testing.T) {
@@ -63,14 +65,9 @@ func switching(t *testing.T) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/usual", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("usual")) })
 	mux.HandleFunc("/switch", func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
+		if err := agenttest.SwitchProtocols(w, func(net.Conn) { <-done }); err != nil {
 			t.Error(err)
-			return
 		}
-		defer conn.Close()
-		_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, keep-alive\r\nUpgrade: x\r\n\r\n"))
-		<-done
 	})
 	return mux
 }

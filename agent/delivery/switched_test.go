@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -16,7 +17,7 @@ import (
 
 // switcher stands in front of an endpoint, and answers 101 Switching Protocols to the
 // requests that are to switch.
-func switcher(t *testing.T, behind string) (address string, switching *atomic.Bool, switched *atomic.Int64) {
+func switcher(t testing.TB, behind string) (address string, switching *atomic.Bool, switched *atomic.Int64) {
 	t.Helper()
 	u, err := url.Parse(behind)
 	if err != nil {
@@ -30,18 +31,32 @@ func switcher(t *testing.T, behind string) (address string, switching *atomic.Bo
 			return
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
-		conn, _, err := http.NewResponseController(w).Hijack()
+		err := agenttest.SwitchProtocols(w, func(conn net.Conn) {
+			switched.Add(1)
+			agenttest.UntilEnded(conn)
+		})
 		if err != nil {
 			t.Error(err)
-			return
 		}
-		defer conn.Close()
-		_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, keep-alive\r\nUpgrade: x\r\n\r\n"))
-		switched.Add(1)
-		_, _ = conn.Read(make([]byte, 1)) // until the other side ends it
 	}))
 	t.Cleanup(server.Close)
 	return server.URL + u.Path, switching, switched
+}
+
+// switchWhileLive has a live destination, with a timeout of requests, whose endpoint
+// answers 101 to what was scraped last.
+func (r *rig) switchWhileLive(timeout string) (switching *atomic.Bool, switched *atomic.Int64) {
+	r.t.Helper()
+	address, switching, switched := switcher(r.t, r.one().URL())
+	r.urls = map[string]string{"one": address}
+	r.timeout = timeout
+	r.open()
+	r.awaitState("one", Live)
+	r.scrapes(2, 20)
+	r.awaitSettled("one")
+	switching.Store(true)
+	r.scrapes(2, 20)
+	return switching, switched
 }
 
 // TestSwitchedWhileLive: a live queue whose endpoint answers 101 Switching Protocols goes
@@ -50,15 +65,7 @@ func switcher(t *testing.T, behind string) (address string, switching *atomic.Bo
 func TestSwitchedWhileLive(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
-	address, switching, switched := switcher(t, r.one().URL())
-	r.urls = map[string]string{"one": address}
-	r.timeout = "1s"
-	r.open()
-	r.awaitState("one", Live)
-	r.scrapes(2, 20)
-	r.awaitSettled("one")
-	switching.Store(true)
-	r.scrapes(2, 20)
+	switching, switched := r.switchWhileLive("1s")
 	r.awaitState("one", Behind)
 	r.eventually("our own client to be answered so", func() error {
 		if s := r.status("one"); switched.Load() < 2 || !strings.Contains(s.LastError, "101 Switching Protocols") {
@@ -77,15 +84,7 @@ func TestSwitchedWhileLive(t *testing.T) {
 func TestStopWhileSwitched(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
-	address, switching, switched := switcher(t, r.one().URL())
-	r.urls = map[string]string{"one": address}
-	r.timeout = "10m"
-	r.open()
-	r.awaitState("one", Live)
-	r.scrapes(2, 20)
-	r.awaitSettled("one")
-	switching.Store(true)
-	r.scrapes(2, 20)
+	switching, switched := r.switchWhileLive("10m")
 	r.eventually("the queue to be answered so", func() error {
 		if switched.Load() == 0 {
 			return errNotYet("no request")

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,15 +45,5 @@ func TestHangupDuringTheStart(t *testing.T) {
 	if err := written.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r.eventually("it listens", func() bool {
-		m := listening.FindStringSubmatch(r.log.String())
-		if m != nil {
-			r.url = "http://" + m[1] + m[2]
-		}
-		return m != nil
-	})
-	r.eventually("it is ready", func() bool {
-		code, _ := r.get("/-/ready")
-		return code == http.StatusOK
-	})
+	r.awaitReady()
 }

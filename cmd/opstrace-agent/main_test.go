@@ -108,6 +108,13 @@ func start(t *testing.T, env []string, args ...string) *running {
 			t.Logf("the agent's log:\n%s", r.log)
 		}
 	})
+	r.awaitReady()
+	return r
+}
+
+// awaitReady learns where the agent listens, and waits until it is ready.
+func (r *running) awaitReady() {
+	r.t.Helper()
 	r.eventually("it listens", func() bool {
 		m := listening.FindStringSubmatch(r.log.String())
 		if m != nil {
@@ -119,7 +126,6 @@ func start(t *testing.T, env []string, args ...string) *running {
 		code, _ := r.get("/-/ready")
 		return code == http.StatusOK
 	})
-	return r
 }
 
 func (r *running) eventually(what string, cond func() bool) {

@@ -79,14 +79,9 @@ func TestPostIsNotSwitched(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
+			if err := agenttest.SwitchProtocols(w, agenttest.UntilEnded); err != nil {
 				t.Error(err)
-				return
 			}
-			defer conn.Close()
-			_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"))
-			_, _ = conn.Read(make([]byte, 1)) // until the other side ends it
 		}))
 		if encrypted {
 			server.StartTLS()
