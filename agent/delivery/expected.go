@@ -58,6 +58,13 @@ func (e *entry) takes(next entry) bool {
 	return e.left+next.left <= entryItems && next.at.Sub(e.at) < entryAge && e.doubt == nil && (e.again == 0) == (next.again == 0)
 }
 
+// covers reports whether the next n items of the queue have all been entered. whole:
+// all that the queue may have read has been. Else those do not count that it perhaps
+// never sends: it may have sent what comes behind them instead.
+func (x *expected) covers(n int, whole bool) bool {
+	return x.outstanding >= n && (whole || x.outstanding-x.unsure >= n)
+}
+
 // answered takes n items off the front; givenUp names the reason if they were
 // not acknowledged.
 func (x *expected) answered(n int, givenUp string) {

@@ -45,6 +45,24 @@ func TestExpected(t *testing.T) {
 	}
 }
 
+// TestCovers: of what the queue perhaps never sends, nothing tells how far a batch
+// reaches, but that all was read.
+func TestCovers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		outstanding, unsure, next int
+		whole, want               bool
+	}{
+		{10, 0, 10, false, true}, {10, 0, 11, true, false}, {10, 0, 11, false, false},
+		{10, 1, 10, false, false}, {10, 1, 9, false, true}, {10, 1, 10, true, true}, {10, 10, 1, false, false}, {10, 99, 1, true, true},
+	} {
+		x := expected{outstanding: c.outstanding, unsure: c.unsure}
+		if got := x.covers(c.next, c.whole); got != c.want {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}
+
 // TestReach: by what the queue perhaps never sends, it may be further than what it was
 // answered for. What it sent must not be taken for what it did not.
 func TestReach(t *testing.T) {

@@ -43,6 +43,7 @@ type follower struct {
 	expected expected
 	held     int              // items of the batch that is held
 	holds    int              // how many batches have been held
+	readFor  int              // what was there when the first so many were held has been read
 	maySent  backlog.Position // the end of what may have been stored without an answer
 	progress chan struct{}    // closed when held batches should look again
 	reason   error            // for which the destination goes behind
@@ -120,11 +121,14 @@ func (f *follower) nudge() {
 
 // readOn reads to the WAL's end.
 func (f *follower) readOn(ctx context.Context) error {
+	f.mtx.Lock()
+	holds := f.holds
+	f.mtx.Unlock()
 	for ctx.Err() == nil {
 		f.t.breathe()
 		rec, err := f.c.reader.Next()
 		if errors.Is(err, io.EOF) {
-			f.atEnd()
+			f.atEnd(holds)
 			return nil
 		}
 		if err != nil {
@@ -152,13 +156,18 @@ func (f *follower) readOn(ctx context.Context) error {
 	return nil
 }
 
-// atEnd is reached when the follower has read all there is.
-func (f *follower) atEnd() {
+// atEnd is reached when the follower has read all that was there when so many batches
+// had been held.
+func (f *follower) atEnd(holds int) {
 	if f.c.worn() {
 		f.c.reopen(f.t.store)
 	}
 	f.mtx.Lock()
 	settled := f.begun && f.expected.empty()
+	if holds > f.readFor {
+		f.readFor = holds
+		f.announce()
+	}
 	f.mtx.Unlock()
 	if settled {
 		f.t.reconcile(f.c.reader.Position())

@@ -52,7 +52,9 @@ import (
 // H cannot be asked for, but it has narrow bounds. A sample with T between them
 // may or may not be the queue's. It is sent by us, and expected as well: the
 // mark can then only be too low, never too high. Overlap costs a replay, a gap
-// costs data.
+// costs data. By as many as the queue did not send, it may be ahead of what is
+// expected: what is expected tells no more how far a batch reaches, only that all
+// was read that was there when the batch was held.
 //
 // S is the last segment when the watcher looked. It is known when the last
 // segment was the same before and after, and the cursor was in it; else the

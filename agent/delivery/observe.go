@@ -16,10 +16,11 @@ import (
 func (f *follower) before(ctx context.Context, items int) {
 	f.mtx.Lock()
 	f.holds++
+	hold := f.holds
 	f.mtx.Unlock()
 	for {
 		f.mtx.Lock()
-		open := f.begun && f.expected.outstanding >= items
+		open := f.begun && f.expected.covers(items, f.readFor >= hold)
 		if !open {
 			f.held = items
 		} else {

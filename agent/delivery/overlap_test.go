@@ -1,7 +1,9 @@
 package delivery
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -59,4 +61,56 @@ func TestUnsureStart(t *testing.T) {
 		}
 	}
 	t.Logf("%d queues began with a doubt", unsure)
+}
+
+// slowStart is a log that takes its time to say that a watcher starts, before the
+// watcher takes the time of its start: when that was is known to so much only.
+type slowStart struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (slowStart) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle implements slog.Handler.
+func (slowStart) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "Starting WAL watcher" {
+		time.Sleep(100 * time.Millisecond) // the doubt itself; nothing is awaited
+	}
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (h slowStart) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements slog.Handler.
+func (h slowStart) WithGroup(string) slog.Handler { return h }
+
+// TestUnsureAreNotOvertaken: while samples are being sent of which it is not known
+// whether the queue sends them, none of its batches overtakes them.
+func TestUnsureAreNotOvertaken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.options.MaxLiveLag = time.Second
+	r.store.SegmentSize = 1 << 20
+	r.upstreamLog = slowStart{}
+	r.open()
+	r.awaitState("one", Live)
+	at := time.Now()
+	for i := range 4 {
+		r.one().Respond(agenttest.Answer{Delay: 10 * time.Millisecond}) // late ones go one by one
+		before := r.status("one").Since
+		r.queue = strings.Replace(r.queue, strconv.Itoa(100+i)+"ms", strconv.Itoa(101+i)+"ms", 1) // a new queue
+		r.apply()
+		for s := r.status("one"); s.State != Live || s.Since.Equal(before); s = r.status("one") {
+			if now := time.Now().Truncate(time.Millisecond); now.Sub(at) >= 5*time.Millisecond {
+				at = now
+				r.scrape(20, at)
+			}
+		}
+		r.scrapes(20, 20)
+		l := r.awaitSettled("one")
+		if ledger.Total(l.Uncertain) > 0 || ledger.Total(l.Refused) > 0 || l.Delivered != l.Appended || l.Delivered != r.accepted("one") {
+			t.Fatalf("the endpoint holds %d: %+v", r.accepted("one"), l)
+		}
+		at = r.last
+	}
 }

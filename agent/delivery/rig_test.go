@@ -43,15 +43,16 @@ type rig struct {
 	urls      map[string]string // of endpoints that are reached through something else, by name
 	timeout   string            // remote_timeout of all entries
 
-	backlog  *backlog.Store
-	delivery *Delivery
-	db       *agentdb.DB
-	append   storage.AppendableV2
-	refs     map[string]storage.SeriesRef
-	stopRun  func()
-	last     time.Time     // of the samples appended so far
-	live     atomic.Uint64 // percent of the memory
-	wentBack time.Time     // what TimeWentBack is told; zero: nothing
+	backlog     *backlog.Store
+	delivery    *Delivery
+	db          *agentdb.DB
+	append      storage.AppendableV2
+	refs        map[string]storage.SeriesRef
+	stopRun     func()
+	last        time.Time     // of the samples appended so far
+	live        atomic.Uint64 // percent of the memory
+	upstreamLog slog.Handler  // nil: nobody reads it
+	wentBack    time.Time     // what TimeWentBack is told; zero: nothing
 }
 
 // newRig has one destination, "one"; nothing is open yet.
@@ -116,6 +117,9 @@ func (r *rig) open() {
 		logger = log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr))
 	}
 	slogger := slog.New(slog.DiscardHandler)
+	if r.upstreamLog != nil {
+		slogger = slog.New(r.upstreamLog)
+	}
 	o := r.store
 	o.Dir, o.MinGeneration, o.Logger = r.dir, saved.Generation+1, logger
 	o.OnEvict = func(to backlog.Position) { r.delivery.Evict(to) }
