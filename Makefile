@@ -49,7 +49,7 @@ demo: build ## the agent and an Opstrace stand-in on loopback, until Ctrl-C; DEM
 
 .PHONY: test
 test: vet ## go vet and all tests
-	$(GO) test -timeout=20m -parallel=6 ./...
+	$(GO) test -timeout=20m -p=$$(($$(nproc) + 1)) -parallel=6 ./...
 
 .PHONY: test-race
 test-race: ## all tests under the race detector, which needs a C compiler
