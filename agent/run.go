@@ -351,7 +351,7 @@ func (r *run) apply(p *prepared) error {
 	if err := r.delivery.Apply(p.delivery); err != nil {
 		return err
 	}
-	r.skips.configure(p.scrapes)
+	r.skips.configure(p.scrapes, time.Now())
 	r.longestAnswer.Store(int64(longestAnswer(p.scrapes)))
 	if err := r.scrape.ApplyConfig(p.cfg); err != nil {
 		return err
