@@ -105,9 +105,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 	if err := os.MkdirAll(o.StoragePath, 0o750); err != nil {
 		return saved, fmt.Errorf("%w: %w", backlog.ErrUnusable, err)
 	}
-	if saved, err = r.agent.marks(); err != nil {
-		level.Error(o.Logger).Log("msg", "The marks are lost; everything on disk is sent, some of it again", "err", err)
-	}
+	saved, lost := r.agent.marks()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.closeStorage())
@@ -127,6 +125,9 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 	})
 	if err != nil {
 		return saved, err
+	}
+	if lost != nil { // not before: of a directory that cannot be read, nothing is lost
+		level.Error(o.Logger).Log("msg", "The marks are lost; everything on disk is sent, some of it again", "err", lost)
 	}
 	r.delivery, err = delivery.New(delivery.Options{
 		Dir:               o.StoragePath,
