@@ -81,13 +81,17 @@ func (c *cli) run(flags *runFlags) error {
 	webOptions.PrintConfig = scrapeconfig.Print
 	webOptions.Flags = c.runFlagValues()
 	if p.web, err = web.New(webOptions); err != nil {
-		return &usageError{err.Error(), "the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/"}
+		return &usageError{err.Error(), fileHint(err, "the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/")}
 	}
 	if err := p.web.Listen(); err != nil {
 		return &listenError{err}
 	}
 	if err := p.run(file); err != nil {
-		level.Error(logger).Log("msg", "Stopped", "err", err)
+		keyvals := []any{"msg", "Stopped", "err", err}
+		if hint := systemHint(err); hint != "" {
+			keyvals = append(keyvals, "hint", hint)
+		}
+		level.Error(logger).Log(keyvals...)
 		return reportedError{err}
 	}
 	level.Info(logger).Log("msg", "Stopped")
