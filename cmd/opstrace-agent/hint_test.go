@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,7 +24,9 @@ func others(t *testing.T) (urls map[string]string) {
 		t.Cleanup(s.Close)
 		urls[name] = s.URL
 	}
-	s := httptest.NewTLSServer(http.NotFoundHandler())
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	s.StartTLS()
 	t.Cleanup(s.Close)
 	urls["TLS"] = "http://" + s.Listener.Addr().String()
 	return urls
@@ -70,6 +73,8 @@ var wrongInput = []struct {
 	{"check push missing.yml", "no such file", "--config.file"},
 	{"check push token.yml --as=nosuchuser", "unknown user nosuchuser", "name the user"},
 	{"check targets missing.yml", "no such file", "--config.file"},
+	{"check targets good.yml --limits.labels=-1", "cannot be negative", "defaults"},
+	{"check targets good.yml --limits.body-size=big", "--limits.body-size=big: units:", "512MiB"},
 	{"check tragets", "expected command but got", "did you mean 'targets'?"},
 	{"init", "required flag(s)", "--help' lists"},
 	{"init --cluster=c --tenant=T_1", "is not a tenant's name", "lower-case letters"},

@@ -137,10 +137,13 @@ func (f *runFlags) agentOptions(features agent.Features, logger *processLog) age
 		DiscoveryReloadInterval: time.Duration(f.discoveryReloadInterval),
 		MaxClockWait:            maxClockWait,
 		Features:                features,
-		Limits: limits.Limits{
-			MaxSeries: f.maxSeries, BodySize: int64(f.bodySize), LabelLength: int(f.labelLength), Labels: f.labels,
-		},
+		Limits:                  f.limits(),
 	}
+}
+
+// limits are those that are set; what is not is 0.
+func (f *runFlags) limits() limits.Limits {
+	return limits.Limits{MaxSeries: f.maxSeries, BodySize: int64(f.bodySize), LabelLength: int(f.labelLength), Labels: f.labels}
 }
 
 func (f *webFlags) options() (web.Options, error) {
@@ -196,7 +199,7 @@ func setResources(flags *runFlags, logger *processLog) {
 	if !flags.autoGOMEMLIMIT {
 		return
 	}
-	if err := setMemoryLimit(flags.memlimitRatio, time.Duration(flags.memlimitRefresh)); err != nil {
+	if err := setMemoryLimit(flags.memlimitRatio, time.Duration(flags.memlimitRefresh), ownMemory); err != nil {
 		level.Warn(logger).Log("msg", "Cannot set GOMEMLIMIT", "err", err)
 		return
 	}
@@ -205,13 +208,16 @@ func setResources(flags *runFlags, logger *processLog) {
 	}
 }
 
-// setMemoryLimit sets GOMEMLIMIT to a part of the container's or the host's memory,
-// again and again where refresh is not 0, unless the environment has it.
-func setMemoryLimit(ratio float64, refresh time.Duration) error {
+// ownMemory is what the container or the host has for this process.
+var ownMemory = memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)
+
+// setMemoryLimit sets GOMEMLIMIT to a part of the memory that there is, again and again
+// where refresh is not 0, unless the environment has it.
+func setMemoryLimit(ratio float64, refresh time.Duration, memory memlimit.Provider) error {
 	_, err := memlimit.Set(
 		memlimit.WithRatio(ratio),
 		memlimit.WithRefreshInterval(context.Background(), refresh), // as long as the process
-		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)),
+		memlimit.WithProvider(memory),
 	)
 	return err
 }
