@@ -243,6 +243,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 		if due || d.marks.segmentDone() {
 			err := d.marks.saveAndRelease(false)
 			switch {
+			case errors.Is(err, backlog.ErrVanished): // ends the run, which tells why
 			case err != nil && !failing:
 				level.Error(d.logger).Log("msg", "Cannot save the marks, trying again until they can be", "err", err)
 			case err == nil && failing:
