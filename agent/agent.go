@@ -38,6 +38,7 @@ type Agent struct {
 	opened     bool         // the storage could be opened once
 	unwritable bool         // and not be written, by the last run
 	unwritten  *ledger.File // the marks, where the last run could not write them
+	moved      bool         // the storage directory of the last run is not what has its name
 
 	applyMtx sync.Mutex // serialises Apply with itself and with the start of a run
 

@@ -113,6 +113,15 @@ func (r *rig) failsWith(instance, words string) {
 	})
 }
 
+// limitMemory makes what lives in the agent now so many percent of what may; 0: there
+// is no limit.
+func (r *rig) limitMemory(percent int) {
+	r.t.Helper()
+	if body, status, err := r.get(fmt.Sprintf("/memory?percent=%d", percent)); err != nil || status != http.StatusOK {
+		r.t.Fatal(status, err, string(body))
+	}
+}
+
 // peak is the most memory that the agent's process ever had, in bytes.
 func (r *rig) peak() int64 {
 	r.t.Helper()
@@ -290,15 +299,10 @@ func TestSkippedScrapes(t *testing.T) {
 	r.start()
 	r.awaitState("one", delivery.Live)
 	r.awaitMore(3, append(small, large)...)
-	limit := func(percent string) {
-		if body, status, err := r.get("/memory?percent=" + percent); err != nil || status != http.StatusOK {
-			t.Fatal(status, err, string(body))
-		}
-	}
 	r.eventually("the large target to be left out", func() error {
 		s := r.status().Limits
 		if len(s.Skipped) == 0 {
-			limit("98") // of what lives at this moment, which may be much
+			r.limitMemory(98) // of what lives at this moment, which may be much
 		}
 		if len(s.Skipped) != 1 || s.Skipped[0].Instance != "large" || s.Skipped[0].Samples < 5000 || s.SkippedScrapes == 0 {
 			return fmt.Errorf("%+v", s)
@@ -326,7 +330,7 @@ func TestSkippedScrapes(t *testing.T) {
 		}
 		return nil
 	})
-	limit("0")
+	r.limitMemory(0)
 	r.awaitMore(3, append(small, large)...)
 	if s := r.status().Limits; len(s.Skipped) > 0 || s.Problem() != "" && len(s.Worst) == 0 {
 		t.Errorf("%+v", s)
@@ -336,6 +340,64 @@ func TestSkippedScrapes(t *testing.T) {
 	if n := strings.Count(r.log.String(), "The largest target is not scraped"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
+}
+
+// TestSkippedTargetVanishes: a skipped target that discovery does not give any more is
+// not told as skipped, and no scrape of it is counted, while others stay skipped or
+// memory stays short.
+func TestSkippedTargetVanishes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	small := r.goodTargets(2)
+	found, err := agenttest.NewTargets("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(found.Close)
+	large := found.Add("large", agenttest.TargetOptions{Series: 5000})
+	sd := filepath.Join(r.dir, "sd.json")
+	discover := func(list string) {
+		t.Helper()
+		if err := os.WriteFile(sd+".tmp", []byte(list), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(sd+".tmp", sd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := strings.TrimPrefix(found.URL(large), "http://"+found.Addr())
+	discover(fmt.Sprintf(`[{"targets": [%q], "labels": {"instance": "large", "__metrics_path__": %q}}]`, found.Addr(), path))
+	r.jobs = "  - job_name: sd\n    file_sd_configs: [{files: [" + sd + "], refresh_interval: 1s}]\n"
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitMore(3, append(small, large)...)
+	r.eventually("the large target to be left out", func() error {
+		s := r.status().Limits
+		if len(s.Skipped) == 0 {
+			r.limitMemory(98)
+		}
+		if len(s.Skipped) != 1 || s.Skipped[0].Job != "sd" || s.SkippedScrapes == 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+
+	discover("[]")
+	var then uint64
+	r.eventually("it to be told no more", func() error {
+		s := r.status().Limits
+		if then = s.SkippedScrapes; len(s.Skipped) > 0 || r.metric("opstrace_agent_limits_skipped_targets") != 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	r.awaitMore(10, small...)
+	if s := r.status().Limits; len(s.Skipped) > 0 || s.SkippedScrapes != then {
+		t.Errorf("%d scrapes were skipped, then %+v", then, s)
+	}
+	r.limitMemory(0)
+	r.awaitAll(r.endpoint, append(small, large)...)
+	r.awaitLedger("one", r.endpoint)
 }
 
 // TestTooLongLabel: a series with a label that nobody takes costs itself only, not

@@ -72,7 +72,12 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	}
 	a.opened = true
 	a.tellUnwritable(r.store.Unwritable())
-	defer func() { err = errors.Join(err, r.close(ctx)) }()
+	defer func() {
+		closing := r.close(ctx)
+		if !errors.Is(err, backlog.ErrVanished) { // else it says the same again
+			err = errors.Join(err, closing)
+		}
+	}()
 	r.awaitClock(ctx, time.UnixMilli(saved.Written))
 	if ctx.Err() != nil {
 		return nil
@@ -100,9 +105,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 	if err := os.MkdirAll(o.StoragePath, 0o750); err != nil {
 		return saved, fmt.Errorf("%w: %w", backlog.ErrUnusable, err)
 	}
-	if saved, err = r.agent.marks(); err != nil {
-		level.Error(o.Logger).Log("msg", "The marks are lost; everything on disk is sent, some of it again", "err", err)
-	}
+	saved, lost := r.agent.marks()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.closeStorage())
@@ -122,6 +125,9 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 	})
 	if err != nil {
 		return saved, err
+	}
+	if lost != nil { // not before: of a directory that cannot be read, nothing is lost
+		level.Error(o.Logger).Log("msg", "The marks are lost; everything on disk is sent, some of it again", "err", lost)
 	}
 	r.delivery, err = delivery.New(delivery.Options{
 		Dir:               o.StoragePath,
@@ -146,14 +152,6 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 	}
 	r.openWAL()
 	return saved, nil
-}
-
-// marks returns what the last run left: as it could not write it, or delivery.json.
-func (a *Agent) marks() (ledger.File, error) {
-	if a.unwritten != nil {
-		return *a.unwritten, nil
-	}
-	return ledger.Load(a.opts.StoragePath)
 }
 
 // gatherers of everything that this run registers. Delivery's own metrics have a
@@ -281,7 +279,7 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 		<-scrapeStopped
 		return err
 	}, func(error) { close(scrapeStopped) })
-	for _, actor := range []func(context.Context) error{r.delivery.Run, r.store.Run, r.retryJobs, r.skipTargets} {
+	for _, actor := range []func(context.Context) error{r.delivery.Run, r.keepStore, r.retryJobs, r.skipTargets} {
 		actorCtx, cancelActor := context.WithCancel(context.Background())
 		g.Add(func() error {
 			// Before the destinations are known, nothing could count what is evicted.
@@ -316,6 +314,7 @@ func (r *run) closeStorage() error {
 	if r.delivery != nil {
 		errs = append(errs, r.delivery.Close())
 		r.agent.unwritten = r.delivery.Unwritten()
+		r.agent.moved = r.store.Vanished() != nil && r.store.Moved()
 	}
 	if r.db != nil {
 		errs = append(errs, r.closeDB())
@@ -353,7 +352,7 @@ func (r *run) apply(p *prepared) error {
 	if err := r.delivery.Apply(p.delivery); err != nil {
 		return err
 	}
-	r.skips.configure(p.scrapes)
+	r.skips.configure(p.scrapes, time.Now())
 	r.longestAnswer.Store(int64(longestAnswer(p.scrapes)))
 	if err := r.scrape.ApplyConfig(p.cfg); err != nil {
 		return err

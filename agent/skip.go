@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,9 +29,6 @@ const (
 	skipFor   = 30 * time.Second
 	skipAgain = 10 * time.Minute
 	maxSkip   = 16 * time.Minute
-	// smallestSkipped is the number of samples below which nothing is gained by
-	// skipping a target: a node exporter is below it.
-	smallestSkipped = 1000
 )
 
 // skipPace decides when a target is skipped and when all come back. It has no clock.
@@ -76,6 +74,18 @@ func (p *skipPace) did(action skipAction, now time.Time) {
 	}
 }
 
+// forgot takes in that n of those that are skipped are no more. Without the last, all
+// are back.
+func (p *skipPace) forgot(n int, now time.Time) {
+	if n == 0 {
+		return
+	}
+	p.skipped -= n
+	if p.skipped == 0 {
+		p.did(skipNone, now)
+	}
+}
+
 // skips holds the largest targets back from the scrape manager while the memory is
 // all but used up: what their loops, caches and answers take is given back. Upstream
 // has no other way to leave a scrape out.
@@ -88,46 +98,57 @@ type skips struct {
 	jobs    map[string]*config.ScrapeConfig
 	targets []skippedTarget
 	pace    skipPace
-	before  uint64 // scrapes skipped of targets that are back
-}
-
-type skippedTarget struct {
-	delivery.Skipped
-
-	job        string        // of the configuration
-	discovered labels.Labels // by which discovery's targets are told apart
-	interval   time.Duration
-}
-
-// scrapes that were skipped so far.
-func (t skippedTarget) scrapes(now time.Time) uint64 {
-	if t.interval <= 0 {
-		return 0
-	}
-	return uint64(max(0, now.Sub(t.Since)) / t.interval)
+	before  uint64 // scrapes skipped of targets that are back, or no more
 }
 
 func newSkips(logger log.Logger) *skips {
 	return &skips{logger: logger, changed: make(chan struct{}, 1)}
 }
 
-// configure makes the jobs known whose targets are to be told apart.
-func (s *skips) configure(jobs []*config.ScrapeConfig) {
+// configure makes the jobs known whose targets are to be told apart. What was skipped
+// of others is no more.
+func (s *skips) configure(jobs []*config.ScrapeConfig, now time.Time) {
 	s.mtx.Lock()
-	defer s.mtx.Unlock()
 	s.jobs = map[string]*config.ScrapeConfig{}
 	for _, job := range jobs {
 		s.jobs[job.JobName] = job
 	}
+	forgotten := s.forget(now, func(t skippedTarget) bool { return s.jobs[t.job] == nil })
+	s.mtx.Unlock()
+	s.tell(forgotten, now)
 }
 
-// status returns what is skipped, and how many scrapes were in this run.
+// forget drops the skipped targets that are no more, keeps how many scrapes of them
+// were skipped, and returns them. It is called with the lock held.
+func (s *skips) forget(now time.Time, noMore func(skippedTarget) bool) (forgotten []skippedTarget) {
+	s.targets = slices.DeleteFunc(s.targets, func(t skippedTarget) bool {
+		if !noMore(t) {
+			return false
+		}
+		s.before += t.scrapes(now)
+		forgotten = append(forgotten, t)
+		return true
+	})
+	s.pace.forgot(len(forgotten), now)
+	return forgotten
+}
+
+func (s *skips) tell(forgotten []skippedTarget, now time.Time) {
+	for _, t := range forgotten {
+		level.Info(s.logger).Log("msg", "A target that was skipped is gone", "job", t.Job, "instance", t.Instance, "skipped_scrapes", t.scrapes(now))
+	}
+}
+
+// status returns what is skipped of that which discovery gives, and how many scrapes
+// were in this run.
 func (s *skips) status(now time.Time) (skipped []delivery.Skipped, scrapes uint64) {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	scrapes = s.before
 	for _, t := range s.targets {
-		skipped = append(skipped, t.Skipped)
+		if t.gone.IsZero() {
+			skipped = append(skipped, t.Skipped)
+		}
 		scrapes += t.scrapes(now)
 	}
 	return skipped, scrapes
@@ -152,15 +173,16 @@ func (s *skips) Collect(ch chan<- prometheus.Metric) {
 // active returns what is being scraped, by job; size, how many samples a target had.
 func (s *skips) look(stage delivery.Pressure, now time.Time, active func() map[string][]*scrape.Target, size func(*scrape.Target) uint64) {
 	s.mtx.Lock()
+	forgotten := s.forget(now, func(t skippedTarget) bool { return t.forgettable(now) })
 	action := s.pace.look(stage, now)
 	s.mtx.Unlock()
+	s.tell(forgotten, now)
 	switch action {
 	case skipOneMore:
-		largest, ok := largestTarget(active(), size)
+		largest, ok := largestTarget(active(), size, now)
 		if !ok {
 			return
 		}
-		largest.Since = now
 		s.mtx.Lock()
 		s.targets = append(s.targets, largest)
 		s.pace.did(action, now)
@@ -168,11 +190,13 @@ func (s *skips) look(stage delivery.Pressure, now time.Time, active func() map[s
 		level.Warn(s.logger).Log("msg", "The largest target is not scraped until there is more memory", "job", largest.Job, "instance", largest.Instance, "samples", largest.Samples)
 	case skipNone:
 		s.mtx.Lock()
-		skipped := uint64(0)
+		n, skipped := 0, uint64(0)
 		for _, t := range s.targets {
 			skipped += t.scrapes(now)
+			if t.gone.IsZero() {
+				n++
+			}
 		}
-		n := len(s.targets)
 		s.before += skipped
 		s.targets = nil
 		s.pace.did(action, now)
@@ -187,38 +211,16 @@ func (s *skips) look(stage delivery.Pressure, now time.Time, active func() map[s
 	}
 }
 
-// largestTarget returns no target when none is large.
-func largestTarget(active map[string][]*scrape.Target, size func(*scrape.Target) uint64) (largest skippedTarget, ok bool) {
-	var found *scrape.Target
-	for job, targets := range active {
-		for _, t := range targets {
-			if n := size(t); n >= smallestSkipped && n > largest.Samples {
-				found, largest.Samples, largest.job = t, n, job
-			}
-		}
-	}
-	if found == nil {
-		return largest, false
-	}
-	lb := labels.NewBuilder(labels.EmptyLabels())
-	shown := found.Labels(lb)
-	largest.Job, largest.Instance = shown.Get(model.JobLabel), shown.Get(model.InstanceLabel)
-	largest.discovered = found.DiscoveredLabels(lb)
-	if d, err := model.ParseDuration(found.GetValue(model.ScrapeIntervalLabel)); err == nil {
-		largest.interval = time.Duration(d)
-	}
-	return largest, true
-}
-
-// without returns what discovery has found without the skipped targets. What it is
-// given is not changed.
-func (s *skips) without(found map[string][]*targetgroup.Group) map[string][]*targetgroup.Group {
+// without returns what discovery has found without the skipped targets, and notes which
+// of them it has found. What it is given is not changed.
+func (s *skips) without(found map[string][]*targetgroup.Group, now time.Time) map[string][]*targetgroup.Group {
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	if len(s.targets) == 0 {
 		return found
 	}
 	lb := labels.NewBuilder(labels.EmptyLabels())
+	shown := make([]labels.Labels, len(s.targets)) // after relabelling
 	kept := make(map[string][]*targetgroup.Group, len(found))
 	for job, groups := range found {
 		kept[job] = groups
@@ -230,20 +232,31 @@ func (s *skips) without(found map[string][]*targetgroup.Group) map[string][]*tar
 		for i, group := range groups {
 			kept[job][i] = withTargets(group, func(target model.LabelSet) bool {
 				scrape.PopulateDiscoveredLabels(lb, cfg, target, group.Labels)
-				return !s.holds(job, lb.Labels())
+				held := s.find(job, identityOf(lb))
+				if held < 0 {
+					return true
+				}
+				// Nothing is skipped of what would not be scraped, for whatever reason.
+				ls, err := scrape.PopulateLabels(lb, cfg, target, group.Labels)
+				if err != nil || ls.IsEmpty() {
+					return true
+				}
+				shown[held] = ls
+				return false
 			})
 		}
+	}
+	for i := range s.targets {
+		s.targets[i].note(shown[i], now)
 	}
 	return kept
 }
 
-func (s *skips) holds(job string, discovered labels.Labels) bool {
-	for _, t := range s.targets {
-		if t.job == job && labels.Equal(t.discovered, discovered) {
-			return true
-		}
-	}
-	return false
+// find returns the place of a skipped target; -1 if it is none.
+func (s *skips) find(job string, identity labels.Labels) int {
+	return slices.IndexFunc(s.targets, func(t skippedTarget) bool {
+		return t.job == job && labels.Equal(t.identity, identity)
+	})
 }
 
 // skipTargets looks until ctx ends.

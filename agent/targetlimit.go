@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"time"
+
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,7 +59,7 @@ func (l *targetLimit) pass(in <-chan map[string][]*targetgroup.Group, out chan<-
 		}
 		before = dropped
 		select {
-		case out <- l.skips.without(kept):
+		case out <- l.skips.without(kept, time.Now()):
 		case <-stop:
 			return
 		}

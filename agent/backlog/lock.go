@@ -78,3 +78,12 @@ func (l *dirLock) release() error {
 	}
 	return errors.Join(errs...)
 }
+
+// abandon releases the lock of a directory that has lost its name. The lock file is left to
+// the garbage collector: to release it would remove what bears its name now.
+func (l *dirLock) abandon() {
+	if l.dir != nil {
+		l.dir.Close() // it was read only
+	}
+	l.file, l.dir = nil, nil
+}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-	"github.com/prometheus/client_golang/prometheus"
 	sloggokit "github.com/tjhop/slog-gokit"
 
 	prom_runtime "github.com/prometheus/prometheus/util/runtime"
@@ -27,61 +26,12 @@ const (
 	lookInterval = 250 * time.Millisecond
 )
 
-// Options of a Store.
-type Options struct {
-	// Dir is the storage directory; wal/ and backlog/ lie in it.
-	Dir string
-
-	// MinGeneration is the least number that the new generation may have. The
-	// caller remembers it next to its marks: a number that a mark knows must
-	// never come back with other content, even if the directory is gone.
-	MinGeneration int
-
-	// MaxBytes bounds wal/ and backlog/ together. 0 means 10 % of the file
-	// system, at most 1 GiB.
-	MaxBytes int64
-
-	// MinFreeBytes is what the store leaves free on the file system, and in any
-	// case the room of two checkpoints. 0 means 5 % of the file system, at
-	// least 16 MiB, at most 256 MiB and at most a quarter of the file system.
-	MinFreeBytes int64
-
-	// SyncInterval is how often the segment being written is synced, which is
-	// how much a power cut may cost. 0 means never: upstream syncs a segment
-	// only when it is full.
-	SyncInterval time.Duration
-
-	// SegmentSize is that of the WAL, in bytes, a multiple of 32 KiB: what may be
-	// written between two looks at the budget is reckoned with it. 0 means a
-	// 32nd of MaxBytes, 1 to 8 MiB, but so small that 8 segments fit. The WAL must
-	// be opened with Store.SegmentSize.
-	SegmentSize int
-
-	Logger     log.Logger
-	Registerer prometheus.Registerer // a fresh one; nil: no metrics
-
-	// OnEvict is called before anything before position to is unlinked because
-	// of the budget. The callee may read and count what goes, and moves its
-	// marks to it. Only where the file system has no hard links, upstream may
-	// have deleted it already; Count still knows the numbers then. It must not
-	// call Sweep or Close, and a Release takes effect after it has returned.
-	OnEvict func(to Position)
-
-	// LiveSegment returns the lowest segment in wal/ that every live watcher has
-	// reached; the files of wal/ below it may be evicted. math.MaxInt when
-	// nobody is live. While a watcher starts, it reads wal/ from the beginning,
-	// and a file that vanishes under it makes it start again with a gap: return
-	// 0 then. nil means that nobody is ever live.
-	LiveSegment func() int
-
-	link linkFunc // os.Link; tests take hard links away
-}
-
 // Store keeps the segments of this run and of those before.
 type Store struct {
 	logger  log.Logger
 	budget  budget
 	lock    *dirLock
+	anchors anchors
 	metrics *metrics
 	damage  *damageLog
 	limit   *logLimiter
@@ -156,6 +106,9 @@ func Open(o Options) (*Store, error) {
 	s.lock = lock
 	s.op.Lock()
 	defer s.op.Unlock()
+	if unwritable == nil {
+		unwritable = s.anchors.hold(o.Dir, inv.walDir, inv.rootDir)
+	}
 	if err := s.evictor.meter.measure(); unwritable == nil {
 		unwritable = err
 	}
@@ -200,14 +153,19 @@ func compose(o Options, logger log.Logger, b budget, inv *inventory, m *metrics,
 }
 
 // Run keeps the backlog in order until the context ends: links, budget, syncs. It
-// returns nil then; Close is still to be called.
+// returns nil then, or ErrVanished; Close is still to be called.
 func (s *Store) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.syncLoop(ctx) })
 	defer wg.Wait()
+	defer cancel()
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	for due := time.Now(); ; {
+		if err := s.Vanished(); err != nil {
+			return err
+		}
 		if !time.Now().Before(due) || s.evictor.meter.pressed() {
 			if err := s.Sweep(); err != nil {
 				s.limit.log(level.Error(s.logger), "Sweep failed", err)
@@ -382,6 +340,24 @@ func (s *Store) GiveUp(why error) {
 // false again when there is space.
 func (s *Store) Refusing() bool { return s.Unwritable() != nil || s.room.refusing.Load() }
 
+// Vanished returns ErrVanished, and for good, when the directories of the run or the
+// segment being written are not to be found under their names. What bears these names
+// then is not ours: it must not be written to, or be removed, as if it was. A run that
+// writes nothing looks for itself whether it could: see TryWrite.
+func (s *Store) Vanished() error {
+	if s.Unwritable() != nil {
+		return nil
+	}
+	if err := s.anchors.look(); err != nil {
+		return err
+	}
+	return s.anchors.lookForLast(s.inv)
+}
+
+// Moved reports, of a run that has vanished, whether the storage directory itself has
+// another name or none: what bears its name is another one.
+func (s *Store) Moved() bool { return s.anchors.moved() }
+
 // Release says that nobody needs anything before a position any more. The caller
 // has made sure that its marks say so on disk: after a restart, a mark that points
 // to what was released finds data Missing.
@@ -400,11 +376,15 @@ func (s *Store) Release(to Position) error {
 		return nil
 	}
 	defer s.op.Unlock()
+	if s.Vanished() != nil {
+		return nil // what bears these names now is not ours
+	}
 	return s.remover.released()
 }
 
 // Close links what is still to be linked, syncs, and gives the directory back.
-// The agent.DB must have been closed before.
+// The agent.DB must have been closed before. Of a directory that has vanished, nothing
+// is left to be linked.
 func (s *Store) Close() error {
 	s.op.Lock()
 	defer s.op.Unlock()
@@ -412,6 +392,15 @@ func (s *Store) Close() error {
 		return nil
 	}
 	close(s.closed)
+	defer s.anchors.release()
+	if s.Vanished() != nil {
+		s.tail.reader.Close()
+		if s.Moved() {
+			s.lock.abandon()
+			return nil
+		}
+		return s.lock.release()
+	}
 	var errs []error
 	if _, err := s.linker.update(); err != nil {
 		errs = append(errs, fmt.Errorf("cannot link the last segments: %w", err))

@@ -134,7 +134,11 @@ func (m *marks) write(clean bool) (backlog.Position, error) {
 		at = append(at, f.Tail)
 	}
 	lowest := lowestOf(at)
-	if err := ledger.Write(m.dir, f); err != nil {
+	err := m.store.Vanished() // what has the name now may have marks of its own
+	if err == nil {
+		err = ledger.Write(m.dir, f)
+	}
+	if err != nil {
 		again := ledger.Unwritten(f)
 		m.unwritten = &again
 		return lowest, err

@@ -30,6 +30,18 @@ type Facts struct {
 	Reload       Reload
 }
 
+// titles of all destinations, those that are gone included.
+func (f Facts) titles() map[string]string {
+	urls := map[string]string{}
+	for _, k := range f.Kept {
+		urls[k.Name] = k.URL
+	}
+	for _, d := range f.Destinations {
+		urls[d.Name] = d.URL
+	}
+	return Titles(urls)
+}
+
 // Storage is what is on disk, in bytes.
 type Storage struct {
 	Bytes, MaxBytes int64
@@ -44,6 +56,8 @@ type Destination struct {
 	delivery.Status
 
 	Recent Recent
+
+	title string // what it is called in a text
 }
 
 // Recent is the change of a ledger's terms in the last Window, or since the process

@@ -65,7 +65,7 @@ func (c *collector) process(f Facts) {
 	}
 }
 
-func (c *collector) configuration(f Facts) {
+func (c *collector) configuration(f Facts, titles map[string]string) {
 	if f.Reload.Err != "" {
 		c.add(ReloadRefused, Warn, "", cmp.Or(f.Reload.Hint, "opstrace-agent check config tells the same; the old configuration is in force"),
 			"The last reload was refused: %s", f.Reload.Err)
@@ -76,8 +76,8 @@ func (c *collector) configuration(f Facts) {
 		c.add(NoDestination, Warn, "", "add an opstrace or remote_write block", "No destination is configured: nothing is sent")
 	}
 	for _, k := range f.Kept {
-		c.add(DestinationGone, Warn, k.Name, "it goes on when the configuration names it again; opstrace-agent forget drops it",
-			"%s is gone from the configuration: %s samples are kept for it until %s", k.Name, number.Group(k.BacklogSamples), k.Until.UTC().Format("2006-01-02 15:04 MST"))
+		c.add(DestinationGone, Warn, k.Name, "it goes on when the configuration names it again; opstrace-agent forget "+k.Name+" drops it",
+			"%s is gone from the configuration: %s samples are kept for it until %s", titles[k.Name], number.Group(k.BacklogSamples), k.Until.UTC().Format("2006-01-02 15:04 MST"))
 	}
 	for _, j := range f.StoppedJobs {
 		c.add(JobStopped, Warn, j.Name, "it is taken up when the files that it needs are there", "The scrape job %s is left out: %s", j.Name, j.Err)
@@ -123,19 +123,19 @@ func (c *collector) delivering(d Destination, f Facts) {
 	}
 	switch {
 	case failing && (d.State == delivery.Behind || d.LastSuccess == nil):
-		c.add(NotDelivering, Bad, d.Name, HintFor(d.LastError), "%s takes nothing%s: %s", d.Name, waits, d.LastError)
+		c.add(NotDelivering, Bad, d.Name, HintFor(d.LastError), "%s takes nothing%s: %s", d.title, waits, d.LastError)
 	case failing && age >= delivery.UpToDate:
-		c.add(NotDelivering, Warn, d.Name, HintFor(d.LastError), "%s does not take the last batch, it is sent again%s: %s", d.Name, waits, d.LastError)
+		c.add(NotDelivering, Warn, d.Name, HintFor(d.LastError), "%s does not take the last batch, it is sent again%s: %s", d.title, waits, d.LastError)
 	case d.LastSuccess == nil && d.Ledger.OnDisk == 0 && tried > Window:
-		c.add(Unproven, Warn, d.Name, "opstrace-agent check push tells whether it would", "%s has not acknowledged anything yet, and there is nothing to send", d.Name)
+		c.add(Unproven, Warn, d.Name, "opstrace-agent check push tells whether it would", "%s has not acknowledged anything yet, and there is nothing to send", d.title)
 	case d.LastSuccess == nil && (d.Ledger.OnDisk == 0 || tried < confirmWithin):
-		c.add(Unproven, Unconfirmed, d.Name, "", "%s has not acknowledged anything yet", d.Name)
+		c.add(Unproven, Unconfirmed, d.Name, "", "%s has not acknowledged anything yet", d.title)
 	case d.LastSuccess == nil:
-		c.add(NotDelivering, Bad, d.Name, "opstrace-agent check push tells what stands in the way", "%s has never acknowledged anything%s", d.Name, waits)
+		c.add(NotDelivering, Bad, d.Name, "opstrace-agent check push tells what stands in the way", "%s has never acknowledged anything%s", d.title, waits)
 	case d.State == delivery.Behind && age >= delivery.UpToDate:
-		c.add(CatchingUp, Warn, d.Name, "", "%s is behind%s, %s", d.Name, waits, done(d))
+		c.add(CatchingUp, Warn, d.Name, "", "%s is behind%s, %s", d.title, waits, done(d))
 	case age >= lateAfter:
-		c.add(NotDelivering, Warn, d.Name, HintFor("no answer"), "%s does not answer%s", d.Name, waits)
+		c.add(NotDelivering, Warn, d.Name, HintFor("no answer"), "%s does not answer%s", d.title, waits)
 	}
 }
 
@@ -177,22 +177,22 @@ func (c *collector) losses(d Destination) {
 	}
 	r := d.Recent
 	if d.LeftOut > 0 {
-		c.add(SeriesRefused, Warn, d.Name, "mend or drop them by write_relabel_configs, or raise the tenant's limits", "%s: %s", d.Name, d.Why)
+		c.add(SeriesRefused, Warn, d.Name, "mend or drop them by write_relabel_configs, or raise the tenant's limits", "%s: %s", d.title, d.Why)
 	} else if n := r.Refused; n > 0 {
-		c.add(Refused, level(n), d.Name, HintFor(d.LastError), "%s refused %s for good in the last %s%s", d.Name, samples(n, r.Appended), lately, because(d))
+		c.add(Refused, level(n), d.Name, HintFor(d.LastError), "%s refused %s for good in the last %s%s", d.title, samples(n, r.Appended), lately, because(d))
 	}
 	if n := r.Uncertain; n > 0 {
-		c.add(Uncertain, level(n), d.Name, HintFor(d.LastError), "%s refused a part of %s in the last %s, nobody knows which%s", d.Name, samples(n, r.Appended), lately, because(d))
+		c.add(Uncertain, level(n), d.Name, HintFor(d.LastError), "%s refused a part of %s in the last %s, nobody knows which%s", d.title, samples(n, r.Appended), lately, because(d))
 	}
 	if n := r.Evicted; n > 0 {
 		c.add(Evicting, Bad, d.Name, "raise --storage.backlog.max-bytes, or mend what keeps them from being delivered",
-			"The disk budget is used up: %s for %s given up in the last %s", samples(n, r.Appended), d.Name, lately)
+			"The disk budget is used up: %s for %s given up in the last %s", samples(n, r.Appended), d.title, lately)
 	}
 	if n := r.Lost; n > 0 {
-		c.add(LostSamples, Bad, d.Name, "a power cut, or the disk: see the log", "Lost from disk: %s for %s in the last %s", samples(n, r.Appended), d.Name, lately)
+		c.add(LostSamples, Bad, d.Name, "a power cut, or the disk: see the log", "Lost from disk: %s for %s in the last %s", samples(n, r.Appended), d.title, lately)
 	}
 	if n := r.NotAppended; n > 0 {
-		c.add(NotAppended, Bad, d.Name, "", "Not written, because the disk was full or could not be written: %s for %s in the last %s", samples(n, r.Appended), d.Name, lately)
+		c.add(NotAppended, Bad, d.Name, "", "Not written, because the disk was full or could not be written: %s for %s in the last %s", samples(n, r.Appended), d.title, lately)
 	}
 	if n := r.Rejected; n > 0 && level(n) == Bad {
 		c.add(Rejected, Warn, d.Name, "a target stamps samples itself, two targets write the same series, or a limit is reached",

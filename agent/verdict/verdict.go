@@ -66,10 +66,12 @@ func Judge(f Facts) Verdict {
 	c.start(f)
 	c.disk(f.Storage)
 	c.process(f)
+	titles := f.titles()
 	for _, d := range f.Destinations {
+		d.title = titles[d.Name]
 		c.destination(d, f)
 	}
-	c.configuration(f)
+	c.configuration(f, titles)
 	c.targets(f)
 	slices.SortStableFunc(c.problems, func(a, b Problem) int { return b.Level.rank() - a.Level.rank() })
 	v := Verdict{Level: Good, Headline: well, Problems: c.problems}

@@ -58,6 +58,10 @@ func judgements() map[string]judgement {
 			"a has never acknowledged anything, the oldest sample waits for 60 s", "check push"},
 		"nothing to confirm": {func(f *Facts, d *Destination) { never(f, d, time.Hour); d.Ledger.OnDisk = 0 }, Warn,
 			"a has not acknowledged anything yet, and there is nothing to send", "check push"},
+		"without a name of its own": {func(f *Facts, d *Destination) {
+			d.Name, d.URL = "cortex.default.c.opstrace.io-57eff18d", "https://cortex.default.c.opstrace.io/api/v1/push"
+			never(f, d, 20*time.Second)
+		}, Unconfirmed, "cortex.default.c.opstrace.io has not acknowledged anything yet", ""},
 		"wrong token from the start": {func(f *Facts, d *Destination) {
 			never(f, d, 3*time.Second)
 			fails(d, "server returned HTTP status 401 Unauthorized: bad authentication token")

@@ -31,7 +31,7 @@ type pageView struct {
 	Well         string // said where there are no problems
 	Status       agent.Status
 	Storage      storageView
-	Destinations []destinationCard
+	Destinations []destinationView
 	In, Out      string // samples a second; In as one destination sees it
 	Targets      targetsView
 	Detail       *targetDetail
@@ -88,17 +88,21 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 	v.Host, _ = os.Hostname()
 	var in, out float64
 	v.In, v.Out = "–", "–"
-	var destinations []destinationView
+	titles := map[string]string{}
+	for _, d := range st.Destinations {
+		titles[d.Name] = d.URL
+	}
+	titles = verdict.Titles(titles)
 	for _, d := range st.Destinations {
 		dv := viewDestination(now, d, s.history.lastHour(d.Name))
-		destinations = append(destinations, dv)
+		dv.Title = titles[d.Name]
+		v.Destinations = append(v.Destinations, dv)
 		if dv.Hour.In.Line != "" {
 			in, out = max(in, dv.Hour.In.Now), out+dv.Hour.Out.Now
 			v.In, v.Out = formatRate(in), formatRate(out)
 		}
 	}
-	slices.SortStableFunc(destinations, func(a, b destinationView) int { return severity[b.Level] - severity[a.Level] })
-	v.Destinations = destinationCards(destinations)
+	slices.SortStableFunc(v.Destinations, func(a, b destinationView) int { return severity[b.Level] - severity[a.Level] })
 	v.Verdict, v.Level = st.Verdict, sign(st.Verdict.Level)
 	v.Well = fmt.Sprintf("%s up to date, %s up.", plural(len(v.Destinations), "destination", "destinations"), plural(v.Targets.Total.Up, "target", "targets"))
 	v.Runtime = s.runtime(now)

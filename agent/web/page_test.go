@@ -70,18 +70,22 @@ func TestLeftOutOnThePage(t *testing.T) {
 
 func TestDestinationStates(t *testing.T) {
 	for want, d := range map[string]delivery.Status{
-		"live good":         {State: delivery.Live},
-		"handing over good": {State: delivery.HandingOver},
-		"behind warn":       {State: delivery.Behind},
-		"retrying warn":     {State: delivery.Live, LastErrorAt: before(0), LastSuccess: before(time.Second)},
-		"failing bad":       {State: delivery.Behind, LastErrorAt: before(0), LastSuccess: before(time.Second)},
+		"good": {State: delivery.Live},
+		"warn": {State: delivery.Behind},
+		"bad":  {State: delivery.Behind, LastErrorAt: before(0), LastSuccess: before(time.Second)},
 	} {
-		if v := viewDestination(noon, d, lastHour{}); v.Kind+" "+v.Level != want {
-			t.Errorf("%s %s instead of %s", v.Kind, v.Level, want)
+		if v := viewDestination(noon, d, lastHour{}); v.Level != want {
+			t.Errorf("%+v is %s instead of %s", d, v.Level, want)
 		}
 	}
-	if v := viewDestination(noon, delivery.Status{State: delivery.Behind, LastErrorAt: before(0)}, lastHour{}); v.Kind != "failing" {
-		t.Errorf("never acknowledged: %s", v.Kind)
+	if v := viewDestination(noon, delivery.Status{State: delivery.HandingOver}, lastHour{}); v.Level != "good" {
+		t.Errorf("handing over: %s", v.Level)
+	}
+	if v := viewDestination(noon, delivery.Status{State: delivery.Live, LastErrorAt: before(0), LastSuccess: before(time.Second)}, lastHour{}); v.Level != "warn" {
+		t.Errorf("asked again: %s", v.Level)
+	}
+	if v := viewDestination(noon, delivery.Status{State: delivery.Behind, LastErrorAt: before(0)}, lastHour{}); v.Level != "bad" {
+		t.Errorf("never acknowledged: %s", v.Level)
 	}
 	v := viewDestination(noon, delivery.Status{Ledger: ledger.Terms{Refused: map[string]uint64{"x": 1, "y": 5, "a": 1}, DamagedBytes: 2048}}, lastHour{})
 	if got := fmt.Sprint(v.Ledger[3:]); got != "[{refused refused for good by the endpoint bad 7 0 [{y 5} {a 1} {x 1}]} {damaged on disk, but unreadable bad 0 2048 []}]" {

@@ -13,6 +13,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/redact"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
@@ -31,16 +32,17 @@ remote_write:
 	if err != nil {
 		t.Fatal(err)
 	}
-	var views []destinationView
+	urls := map[string]string{}
 	for _, rw := range cfg.RemoteWriteConfigs {
-		views = append(views, destinationView{Status: delivery.Status{Name: rw.Name, URL: redact.Destination(rw.URL.URL)}})
+		urls[rw.Name] = redact.Destination(rw.URL.URL)
 	}
-	cards := destinationCards(views)
+	titles := verdict.Titles(urls)
+	names := cfg.RemoteWriteConfigs
 	for i, want := range []string{
-		"cortex.default.c.opstrace.io", "127.0.0.1:9009", "[::1]:9009", "mine", views[4].Name, views[5].Name, "shared.example.org-1234567",
+		"cortex.default.c.opstrace.io", "127.0.0.1:9009", "[::1]:9009", "mine", names[4].Name, names[5].Name, "shared.example.org-1234567",
 	} {
-		if cards[i].Title != want {
-			t.Errorf("%s %s: %q instead of %q", cards[i].Name, cards[i].URL, cards[i].Title, want)
+		if got := titles[names[i].Name]; got != want {
+			t.Errorf("%s %s: %q instead of %q", names[i].Name, names[i].URL, got, want)
 		}
 	}
 }

@@ -15,10 +15,9 @@ import (
 // destinationView is one destination as the page shows it.
 type destinationView struct {
 	delivery.Status
-	Hour lastHour
-	// Kind is the state as a person would put it: live, behind or handing over;
-	// and failing or retrying when the last answer was an error.
-	Kind   string
+	// Title is the name, or the endpoint's host for one that has none of its own.
+	Title  string
+	Hour   lastHour
 	Level  string        // good, warn or bad
 	For    time.Duration // in this state
 	Age    time.Duration // of the oldest unsent sample
@@ -42,7 +41,7 @@ type reason struct {
 }
 
 func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinationView {
-	v := destinationView{Status: d, Hour: hour, Kind: string(d.State), Level: "good", Ledger: viewLedger(d.Ledger, d.Counting)}
+	v := destinationView{Status: d, Hour: hour, Level: "good", Ledger: viewLedger(d.Ledger, d.Counting)}
 	v.LastError, v.Why = redact.Text(d.LastError), redact.Text(d.Why)
 	v.Erring = d.Failing()
 	v.For = max(0, now.Sub(d.Since))
@@ -51,11 +50,9 @@ func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinatio
 	}
 	switch {
 	case d.State == delivery.Behind && v.Erring:
-		v.Kind, v.Level = "failing", "bad"
-	case d.State == delivery.Behind:
+		v.Level = "bad"
+	case d.State == delivery.Behind || v.Erring:
 		v.Level = "warn"
-	case v.Erring:
-		v.Kind, v.Level = "retrying", "warn"
 	}
 	switch {
 	case d.State != delivery.Behind || v.Age < delivery.UpToDate:

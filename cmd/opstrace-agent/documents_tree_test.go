@@ -37,13 +37,21 @@ func TestDocumentLinks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestReadme: the README is short, and leads to every page.
+func TestReadme(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if lines := strings.Count(string(readme), "\n"); lines >= 250 {
+		t.Errorf("it has %d lines: what not everybody needs belongs to a page", lines)
+	}
 	for _, d := range documents(t) {
 		if d.path != "README.md" && !strings.Contains(string(readme), "("+d.path+")") {
-			t.Errorf("the README does not lead to %s", d.path)
+			t.Errorf("it does not lead to %s", d.path)
 		}
 	}
 }

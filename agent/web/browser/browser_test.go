@@ -197,8 +197,9 @@ func TestPage(t *testing.T) {
 	page := w.address + "/"
 
 	b.run(t, "open", chromedp.Navigate(page))
-	for name, state := range map[string]string{"site-live": "live", "site-behind": "behind", "site-failing": "failing"} {
-		b.until(t, name+" is "+state, fmt.Sprintf(`document.querySelector('[data-destination="%s"][data-state="%s"] .pill')?.checkVisibility()`, name, state))
+	for name, state := range map[string]string{"site-live": "live.good", "site-behind": "behind.warn", "site-failing": "behind.bad"} {
+		state, level, _ := strings.Cut(state, ".")
+		b.until(t, name+" is "+state, fmt.Sprintf(`document.querySelector('.%s[data-destination="%s"][data-state="%s"] .pill')?.checkVisibility()`, level, name, state))
 	}
 	if got := b.text(t, "#verdict h1"); !strings.HasPrefix(got, "site-failing takes nothing: server returned HTTP status 401") {
 		t.Errorf("the verdict: %s", got)
@@ -255,7 +256,7 @@ func TestPage(t *testing.T) {
 		b.pictures(t, "failing", page)
 		b.run(t, "open", chromedp.Navigate(page), chromedp.Click(`[data-pool="fleet"] summary`, chromedp.ByQuery), chromedp.Evaluate(`window.same = true`, nil))
 		w.mendFailing()
-		b.until(t, "the page follows without being loaded again", `document.querySelector('[data-destination="site-failing"]').dataset.state !== 'failing' && window.same`)
+		b.until(t, "the page follows without being loaded again", `!document.querySelector('[data-destination="site-failing"]').classList.contains('bad') && window.same`)
 		b.until(t, "what was opened stays open", `document.querySelector('[data-pool="fleet"]').open`)
 		b.pictures(t, "behind", page)
 	})

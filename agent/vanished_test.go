@@ -1,0 +1,120 @@
+package agent_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+)
+
+// TestStorageVanishes: the storage directory is removed, renamed or replaced under the
+// agent, or all files in it are removed. It is made again by itself, what is scraped
+// then arrives, and what only the old one had is in the ledger.
+func TestStorageVanishes(t *testing.T) {
+	t.Parallel()
+	vanish := map[string]func(dir string) error{
+		"removed": os.RemoveAll,
+		"renamed": func(dir string) error { return os.Rename(dir, dir+".old") },
+		"replaced": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o750))
+		},
+		"wal and backlog removed": func(dir string) error {
+			return errors.Join(os.RemoveAll(filepath.Join(dir, "wal")), os.RemoveAll(filepath.Join(dir, "backlog")))
+		},
+		"files removed": func(dir string) error {
+			return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				if errors.Is(err, fs.ErrNotExist) || d.IsDir() {
+					return nil
+				}
+				return os.RemoveAll(path)
+			})
+		},
+	}
+	for name, harm := range vanish {
+		for _, down := range []bool{false, true} {
+			t.Run(name+map[bool]string{false: " while live", true: " in an outage"}[down], func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, agenttest.Manners{})
+				r.damaged = true
+				one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
+				r.start()
+				r.awaitState("one", delivery.Live)
+				r.awaitScrapes(one, 5)
+				again := func() {
+					if err := harm(r.options.StoragePath); err != nil {
+						t.Fatal(err)
+					}
+					r.awaitVanished()
+					r.awaitScrapes(one, 5)
+				}
+				if down {
+					r.outage(func() { r.awaitScrapes(one, 10); again() })
+				} else {
+					again()
+				}
+				r.awaitAccepting(one)
+				r.awaitState("one", delivery.Live)
+				if l := r.awaitLedger("one", r.endpoint); down && l.Lost == 0 {
+					t.Errorf("nothing is said to be lost of what nobody can read any more: %+v", l)
+				}
+				if n := strings.Count(r.log.String(), backlog.ErrVanished.Error()); n != 1 {
+					t.Errorf("it is told %d times", n)
+				}
+				r.stop()
+				r.start() // from what the new directory has
+				r.awaitLedger("one", r.endpoint)
+			})
+		}
+	}
+}
+
+// awaitVanished waits until it is noticed, and there is a storage again.
+func (r *rig) awaitVanished() {
+	r.t.Helper()
+	r.eventually("it to be noticed", func() error {
+		if !strings.Contains(r.log.String(), backlog.ErrVanished.Error()) {
+			return errors.New("nothing in the log")
+		}
+		_, err := os.Stat(filepath.Join(r.options.StoragePath, "wal", "00000000"))
+		return err
+	})
+}
+
+// TestStorageAppearsLate: a directory with a backlog takes the name of the one that is
+// in use, as a volume does that is mounted late. What lies in it is delivered, and its
+// account is continued.
+func TestStorageAppearsLate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	dir := r.options.StoragePath
+	var cut time.Time
+	r.outage(func() {
+		r.awaitScrapes(one, 10)
+		cut = time.Now()
+		r.stop()
+		if err := os.Rename(dir, dir+".late"); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		r.awaitScrapes(one, 5)
+		if err := errors.Join(os.Rename(dir, dir+".early"), os.Rename(dir+".late", dir)); err != nil {
+			t.Fatal(err)
+		}
+		r.awaitVanished()
+	})
+	r.awaitAccepting(one)
+	r.eventually("what the late one has to arrive", func() error {
+		return r.endpoint.Snapshot().Scrapes(one, "", cut).Err()
+	})
+	r.awaitLedger("one", r.endpoint)
+}
