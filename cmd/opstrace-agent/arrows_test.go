@@ -77,7 +77,7 @@ var arrows = map[string][]string{
 	"packaging":          nil,
 	"packaging/licenses": nil,
 	"packaging/sbom":     nil,
-	".ci/demo":           nil,
+	".ci/demo":           {"agent/delivery/ledger", "agent/number", "agent/redact"},
 }
 
 // Which files may use what belongs to the process, by a pattern of their names.

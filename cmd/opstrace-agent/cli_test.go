@@ -49,7 +49,7 @@ func TestCommandLineErrors(t *testing.T) {
 		{"status --config.file=x", 2, "error: unknown long flag '--config.file'\nhint: that is a flag of 'opstrace-agent run'\n"},
 		{"check config", 2, "error: DIR/opstrace-agent.yml: cannot read the configuration: no such file or directory\nhint: name the file with --config.file\n"},
 		{"check config --config.file=bad.yml", 2, "error: bad.yml:2: not a valid duration string: \"5\"\n"},
-		{"--log.level=loud", 2, "error: enum value must be one of debug,info,warn,error, got 'loud'\n" + lists},
+		{"--log.level=loud", 2, "error: --log.level=loud: enum value must be one of debug,info,warn,error, got 'loud'\nhint: write it like info; 'opstrace-agent --help' tells what it is\n"},
 		{"", 2, "error: DIR/opstrace-agent.yml: cannot read the configuration: no such file or directory\nhint: name the file with --config.file\n"},
 		{"--config.file=bad.yml", 2, "error: DIR/bad.yml:2: not a valid duration string: \"5\"\n"},
 		{"--config.file=unknown.yml", 2, "error: DIR/unknown.yml:3: field scrape_config not found in type config.plain\n"},
