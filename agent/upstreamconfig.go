@@ -7,6 +7,7 @@ import (
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/file"
 	"github.com/prometheus/prometheus/discovery/http"
 
 	"github.com/opstrace/opstrace-agent/agent/regular"
@@ -52,15 +53,19 @@ func forScraping(cfg *config.Config, jobs []*config.ScrapeConfig) *config.Config
 	return &own
 }
 
-// forDiscovery returns discoveries with references in the place of files, where HTTP is
-// asked. Others wait by themselves: neither a reload nor a stop waits for a discovery.
+// forDiscovery returns discoveries that wait for no file: with references in their
+// place, where HTTP is asked. Others wait by themselves: neither a reload nor a stop
+// waits for a discovery.
 func forDiscovery(configs discovery.Configs) discovery.Configs {
 	own := make(discovery.Configs, 0, len(configs))
 	for _, c := range configs {
-		if asked, ok := c.(*http.SDConfig); ok {
-			ours := *asked
-			ours.HTTPClientConfig = regular.Refs(asked.HTTPClientConfig)
+		switch theirs := c.(type) {
+		case *http.SDConfig:
+			ours := *theirs
+			ours.HTTPClientConfig = regular.Refs(theirs.HTTPClientConfig)
 			c = &ours
+		case *file.SDConfig:
+			c = fileDiscovery{theirs}
 		}
 		own = append(own, c)
 	}

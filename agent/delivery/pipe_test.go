@@ -35,6 +35,18 @@ func spoil(t *testing.T, file, with string) {
 	}
 }
 
+// awaitError waits for an error that says what is wrong with a file.
+func (r *rig) awaitError(file, says string) {
+	r.t.Helper()
+	begun := time.Now()
+	r.eventually("it to be told", func() error {
+		if s := r.status("one"); s.LastErrorAt == nil || s.LastErrorAt.Before(begun) || !strings.Contains(s.LastError, file) || !strings.Contains(s.LastError, says) {
+			return errNotYet(s.LastError)
+		}
+		return nil
+	})
+}
+
 // TestPipeWhileLive: when something that cannot be read comes in the place of a file that
 // a live destination needs, nothing waits for it: the destination says what is wrong, it
 // can be stopped and started, and it delivers all, once each, when the file is back.
@@ -80,12 +92,7 @@ func TestPipeWhileLive(t *testing.T) {
 
 			spoil(t, file, tc.with)
 			r.scrapes(2, 20)
-			r.eventually("it to be told", func() error {
-				if s := r.status("one"); !strings.Contains(s.LastError, file) || !strings.Contains(s.LastError, tc.says) {
-					return errNotYet(s.LastError)
-				}
-				return nil
-			})
+			r.awaitError(file, tc.says)
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
 			}
@@ -96,12 +103,7 @@ func TestPipeWhileLive(t *testing.T) {
 
 			spoil(t, file, tc.with)
 			r.scrapes(2, 20)
-			r.eventually("it to be told again", func() error {
-				if s := r.status("one"); !strings.Contains(s.LastError, tc.says) {
-					return errNotYet(s.LastError)
-				}
-				return nil
-			})
+			r.awaitError(file, tc.says)
 			stopped := make(chan struct{})
 			go func() { r.close(); close(stopped) }()
 			select {
