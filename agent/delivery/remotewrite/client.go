@@ -81,6 +81,11 @@ func (t unswitched) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// PlainClient returns a client of Plain settings, with the same errors.
+func (e *Endpoint) PlainClient(ctx context.Context) (*http.Client, error) {
+	return e.plain.clientNow(ctx)
+}
+
 // Client is the HTTP client of the endpoint as upstream builds it: it reads its files by
 // itself. What the agent sends goes by clients of Plain settings. An error is that of a
 // file that it needs (a certificate, say) and is missing or unusable at this moment:

@@ -52,7 +52,7 @@ func (e *Endpoint) Post(ctx context.Context, body []byte, attempt int) error {
 	if err != nil {
 		return err
 	}
-	client, err := e.plain.clientNow(ctx)
+	client, err := e.PlainClient(ctx)
 	if err != nil {
 		return &Refusal{Err: err}
 	}

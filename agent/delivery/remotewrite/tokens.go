@@ -55,12 +55,12 @@ func (t *tokens) get(ctx context.Context) (*config_util.Authorization, error) {
 	select {
 	case a := <-answer:
 		if a.Err != nil {
-			return nil, fmt.Errorf("unable to use oauth2: %w", a.Err)
+			return nil, fmt.Errorf("unable to use the token endpoint: %w", a.Err)
 		}
 		kind, token, _ := strings.Cut(a.Val.(string), " ")
 		return &config_util.Authorization{Type: kind, Credentials: config_util.Secret(token)}, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("unable to use oauth2: the token endpoint does not answer: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("unable to use the token endpoint: it does not answer: %w", context.Cause(ctx))
 	}
 }
 

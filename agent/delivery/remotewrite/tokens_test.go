@@ -115,7 +115,7 @@ func TestTokenEndpoint(t *testing.T) {
 				select {
 				case err := <-refused:
 					var r *Refusal
-					if !errors.As(err, &r) || r.Class() != Unanswered || !strings.HasPrefix(err.Error(), "unable to use oauth2: ") || MayHaveStored(0, err.Error()) {
+					if !errors.As(err, &r) || r.Class() != Unanswered || !strings.HasPrefix(err.Error(), "unable to use the token endpoint: ") || MayHaveStored(0, err.Error()) {
 						t.Error(err)
 					}
 				case <-time.After(time.Minute):
