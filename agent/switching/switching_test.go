@@ -114,6 +114,40 @@ func TestSwitchEnds(t *testing.T) {
 	}
 }
 
+// TestTokenEndpointEnds: who needs a token from an endpoint that switches protocols, or
+// does not answer, does not wait for ever: upstream asks for tokens by the same Dialer.
+func TestTokenEndpointEnds(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(switcher(t))
+	t.Cleanup(server.CloseClientConnections)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and nothing else
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	for address, most := range map[string]time.Duration{server.URL + "/switch": time.Minute, "http://" + silent.Addr().String(): time.Second} {
+		cfg := config_util.DefaultHTTPClientConfig
+		cfg.OAuth2 = &config_util.OAuth2{ClientID: "i", ClientSecret: "s", TokenURL: address}
+		client, err := config_util.NewClientFromConfig(cfg, "test", config_util.WithDialContextFunc(Dialer(new(net.Dialer), func() time.Duration { return most })))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := ask(client, server.URL+"/usual")
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Errorf("%s gave a token", address)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: it waits", address)
+		}
+	}
+}
+
 // TestIdleConnection: a connection that has been idle for longer than an answer may take
 // is replaced, unseen by who asks.
 func TestIdleConnection(t *testing.T) {

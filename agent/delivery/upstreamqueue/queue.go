@@ -174,12 +174,12 @@ func (u *Queue) UnknownSeries() float64 {
 	return n
 }
 
-// Refresh gives the queue a client with the secrets of cfg; files that cfg names
+// renew gives the queue a client with the secrets of cfg; files that cfg names
 // are read again. The queue goes on. It refuses a cfg that differs in anything
 // but secrets, as upstream would begin a new queue, unseen by who follows this
 // one. On any error the queue goes on with the client that it has. A queue that
 // has been stopped ignores it.
-func (u *Queue) Refresh(cfg *config.RemoteWriteConfig) error {
+func (u *Queue) renew(cfg *config.RemoteWriteConfig) error {
 	if err := countable(cfg); err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (u *Queue) take(ctx context.Context, entry func(context.Context) (*config.R
 	if same {
 		return nil
 	}
-	if err := u.Refresh(cfg); err != nil {
+	if err := u.renew(cfg); err != nil {
 		return err
 	}
 	u.taken.Store(true)
