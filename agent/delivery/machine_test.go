@@ -115,6 +115,8 @@ func TestMachine(t *testing.T) {
 		{name: "live: unreadable", in: Live, e: event{kind: unreadable}, do: carryOn, to: Behind, left: true},
 		{name: "live: outgrown", in: Live, e: event{kind: outgrown}, do: carryOn, to: Behind, left: true},
 		{name: "behind already: outgrown", in: Behind, e: event{kind: outgrown}, do: carryOn, to: Behind},
+		{name: "live: other certificates", in: Live, e: event{kind: entryChanged}, do: carryOn, to: Behind, left: true},
+		{name: "behind already: other certificates", in: Behind, e: event{kind: entryChanged}, do: carryOn, to: Behind},
 		{name: "live: the queue is gone", in: Live, e: event{kind: queueGone}, do: carryOn, to: Behind, left: true},
 		{name: "behind already: lagging", in: Behind, e: event{kind: lagging}, do: carryOn, to: Behind},
 		{name: "behind already: the watcher has begun again", in: Behind, e: event{kind: watcherBegunAgain}, do: carryOn, to: Behind},
@@ -170,9 +172,9 @@ func reached(t *testing.T, _ *machine, in State, p partialWrites, patient bool, 
 func TestMachineIsComplete(t *testing.T) {
 	t.Parallel()
 	possible := map[State][]eventKind{
-		Behind:      {acknowledged, refused, drained, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, queueGone, stopped, reconfigured},
+		Behind:      {acknowledged, refused, drained, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, entryChanged, queueGone, stopped, reconfigured},
 		HandingOver: {acknowledged, refused, handedOver, segmentCut, wouldSendAgain, queueFailed, stopped, reconfigured},
-		Live:        {acknowledged, refused, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, queueGone, stopped, reconfigured},
+		Live:        {acknowledged, refused, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, entryChanged, queueGone, stopped, reconfigured},
 	}
 	n := 0
 	for state, kinds := range possible {

@@ -114,6 +114,7 @@ var transitions = []transition{
 	{in: Live, on: sequenceDiffers, do: carryOn, to: Behind, why: "upstream's queue sends something else than was expected"},
 	{in: Live, on: unreadable, do: carryOn, to: Behind, why: "the WAL cannot be read"},
 	{in: Live, on: outgrown, do: carryOn, to: Behind, why: "the endpoint may take larger requests again than its queue makes"},
+	{in: Live, on: entryChanged, do: carryOn, to: Behind, why: "its certificates, or the kind of its token, have changed; upstream's queue is started anew"},
 	{in: Live, on: queueGone, do: carryOn, to: Behind, why: "upstream's queue is gone"},
 
 	// Already behind, while the queue is still being stopped.
@@ -122,5 +123,6 @@ var transitions = []transition{
 	{in: Behind, on: sequenceDiffers, do: carryOn},
 	{in: Behind, on: unreadable, do: carryOn},
 	{in: Behind, on: outgrown, do: carryOn},
+	{in: Behind, on: entryChanged, do: carryOn},
 	{in: Behind, on: queueGone, do: carryOn},
 }

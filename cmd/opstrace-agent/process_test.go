@@ -119,29 +119,33 @@ func (r *running) metricsInDocuments() {
 	}
 }
 
-// startHanging starts an agent whose live queue waits for ever for its token, by a pipe
-// that nobody writes to.
+// startHanging starts an agent whose reload waits for ever for a scrape, and this for its
+// header, by a pipe that nobody writes to: the one file that cannot be guarded.
 func startHanging(t *testing.T) *running {
 	t.Helper()
 	dir := t.TempDir()
-	token := write(t, filepath.Join(dir, "token"), "secret")
-	config := strings.Replace(configWith("first"), `push"}`, `push", authorization: {credentials_file: `+token+`}}`, 1)
-	r := start(t, nil, "--config.file="+write(t, filepath.Join(dir, "c.yml"), config),
-		"--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
-	if err := os.Remove(token); err != nil {
+	header := write(t, filepath.Join(dir, "header"), "secret")
+	file := filepath.Join(dir, "c.yml")
+	write(t, file, configWith("first")+"  http_headers: {X-A: {files: ["+header+"]}}\n")
+	r := start(t, nil, "--config.file="+file, "--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
+	if err := os.Remove(header); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mkfifo(token, 0o600); err != nil {
+	if err := syscall.Mkfifo(header, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.eventually("it reads the token", func() bool {
+	r.eventually("it reads the header", func() bool {
 		// This can be opened only while somebody reads the other end.
-		f, err := os.OpenFile(token, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		f, err := os.OpenFile(header, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 		if err == nil {
 			t.Cleanup(func() { f.Close() })
 		}
 		return err == nil
 	})
+	// The job, which is without its header now, comes after the destinations.
+	write(t, file, strings.Replace(configWith("first"), "scrape_configs:", "- {name: second, url: \"http://127.0.0.1:1/second\"}\nscrape_configs:", 1))
+	r.signal(syscall.SIGHUP)
+	r.eventually("it is being reloaded", func() bool { return strings.Contains(r.log.String(), "destination=second") })
 	return r
 }
 

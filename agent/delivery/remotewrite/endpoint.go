@@ -38,6 +38,7 @@ type Endpoint struct {
 
 	hash   string
 	client *client
+	plain  *plainEntry
 }
 
 // ErrConvertsHistograms is the refusal of an entry with convert_nhcb_to_classic.
@@ -86,6 +87,7 @@ func NewEndpoint(rw *config.RemoteWriteConfig, external labels.Labels) (e *Endpo
 		V2:         own.ProtobufMessage == remoteapi.WriteV2MessageType,
 		hash:       hash,
 		client:     &client{entry: &own},
+		plain:      newPlain(&own),
 	}, notices, nil
 }
 
