@@ -142,6 +142,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		MinStay:           o.MinStay,
 		SaveInterval:      o.SyncInterval,
 		ForgetAfter:       max(0, o.ForgetAfter),
+		GiveUpRefused:     o.GiveUpRefused,
 		MaxCatchUpRate:    o.MaxCatchUpRate,
 		TypeAndUnitLabels: o.Features.TypeAndUnitLabels,
 		Limits:            o.Limits,

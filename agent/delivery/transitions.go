@@ -83,6 +83,9 @@ var transitions = []transition{
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "many refused in vain", when: func(f facts) bool { return f.vain && !(f.there && f.before) }, do: giveUp},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, do: split},
 
+	{in: Behind, on: refused, of: classes{remotewrite.NotHeld}, needs: "perhaps stored before", when: func(f facts) bool { return f.before }, do: doubt},
+	{in: Behind, on: refused, of: classes{remotewrite.NotHeld}, do: giveUp},
+
 	// Handing over.
 	{in: HandingOver, on: handedOver, do: goLive, to: Live},
 	{in: HandingOver, on: segmentCut, do: carryOn, to: Behind, why: "the WAL began a new segment during the hand-over"},
@@ -108,6 +111,7 @@ var transitions = []transition{
 	// the destination to and fro for ever: that stays uncertain.
 	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "for what a series is", when: func(f facts) bool { return f.series && !f.there }, do: carryOn, to: Behind, why: "the endpoint refuses series for what they are; which ones is found out from the backlog"},
 	{in: Live, on: refused, of: classes{remotewrite.Final}, do: doubt},
+	{in: Live, on: refused, of: classes{remotewrite.NotHeld}, do: carryOn, to: Behind, why: "the endpoint refused a batch, which is given up"},
 	{in: Live, on: refused, do: carryOn, to: Behind, why: "the endpoint refused a batch that it may take later"},
 	{in: Live, on: lagging, do: carryOn, to: Behind, why: "the endpoint does not keep up"},
 	{in: Live, on: watcherBegunAgain, do: carryOn, to: Behind, why: "upstream's WAL watcher has begun again after an error"},

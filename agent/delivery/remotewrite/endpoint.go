@@ -35,6 +35,11 @@ type Endpoint struct {
 	// queue pauses for two seconds at most.
 	MinBackoff, MaxBackoff time.Duration
 	V2                     bool // remote write 2.0
+	// GiveUp: what is answered with a 4xx is given up, as the specification of remote
+	// write says (1.0 and 2.0, "Retries & Backoff"), and not held until it is taken. Not
+	// so 413 and 429, which say how to go on, and a 5xx in disguise (409, by Opstrace's
+	// proxy).
+	GiveUp bool
 
 	hash   string
 	client *client

@@ -71,6 +71,7 @@ func (e *Endpoint) Post(ctx context.Context, body []byte, attempt int) error {
 		Type:       resp.Header.Get("Content-Type"),
 		RetryAfter: retryAfter(resp.Header.Get("Retry-After")),
 		V2:         e.V2,
+		GiveUp:     e.GiveUp,
 	}
 	if r.Status/100 == 2 {
 		return e.acknowledged(resp, r)
