@@ -158,13 +158,7 @@ func TestSilentTokenEndpoint(t *testing.T) {
 		}
 		return nil
 	})
-	stopped := make(chan struct{})
-	go func() { r.close(); close(stopped) }()
-	select {
-	case <-stopped:
-	case <-time.After(time.Minute):
-		t.Fatal("the stop waits for the token endpoint")
-	}
+	r.stopInTime()
 	silent.Store(false)
 	r.open()
 	r.awaitState("one", Live)
