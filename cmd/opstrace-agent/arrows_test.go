@@ -59,7 +59,7 @@ var arrows = map[string][]string{
 	"agent/limits": nil,
 
 	// What passes between the configuration and the agent is upstream's *config.Config.
-	"scrapeconfig":         {"agent/redact", "agent/regular", "scrapeconfig/similar"},
+	"scrapeconfig":         {"agent/number", "agent/redact", "agent/regular", "scrapeconfig/similar"},
 	"scrapeconfig/similar": nil,
 
 	// Whoever shows or logs something uses these, so they use nobody.
