@@ -14,6 +14,7 @@ import (
 	oklog "github.com/oklog/run"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
@@ -45,11 +46,12 @@ type run struct {
 	targetLimit     *targetLimit
 	skips           *skips
 	pace            pace
-	stopped         []StoppedJob  // guarded by agent.mtx
-	missing         []MissingLog  // guarded by agent.mtx
-	untraced        bool          // the tracing of the configuration cannot be begun; guarded by agent.applyMtx
-	clockBroken     <-chan string // why the run must be begun anew
-	longestAnswer   atomic.Int64  // of a target, in nanoseconds
+	stopped         []StoppedJob                   // guarded by agent.mtx
+	missing         []MissingLog                   // guarded by agent.mtx
+	untraced        bool                           // the tracing of the configuration cannot be begun; guarded by agent.applyMtx
+	clockBroken     <-chan string                  // why the run must be begun anew
+	longestAnswer   atomic.Int64                   // of a target, in nanoseconds
+	scrapeClient    []config_util.HTTPClientOption // see scrapeClient
 }
 
 // Get implements upstream's remote.ReadyScrapeManager.
@@ -140,6 +142,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		MinStay:           o.MinStay,
 		SaveInterval:      o.SyncInterval,
 		ForgetAfter:       max(0, o.ForgetAfter),
+		GiveUpRefused:     o.GiveUpRefused,
 		MaxCatchUpRate:    o.MaxCatchUpRate,
 		TypeAndUnitLabels: o.Features.TypeAndUnitLabels,
 		Limits:            o.Limits,
@@ -204,6 +207,7 @@ func (r *run) openScraping() error {
 	if err != nil {
 		return fmt.Errorf("cannot limit series: %w", err)
 	}
+	r.scrapeClient = scrapeClient(func() time.Duration { return time.Duration(r.longestAnswer.Load()) })
 	logger := slog.New(newScrapeLog(r.agent.slogger.Handler(), r.delivery.Dropping))
 	r.scrape, err = scrape.NewManager(&scrape.Options{
 		PassMetadataInContext:    true, // so that appends tell whose they are
@@ -216,7 +220,7 @@ func (r *run) openScraping() error {
 		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
 		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
 		FeatureRegistry:          r.agent.features,
-		HTTPClientOptions:        scrapeOptions(func() time.Duration { return time.Duration(r.longestAnswer.Load()) }),
+		HTTPClientOptions:        r.scrapeClient,
 	}, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
@@ -354,7 +358,7 @@ func (r *run) apply(p *prepared) error {
 	}
 	r.skips.configure(p.scrapes, time.Now())
 	r.longestAnswer.Store(int64(longestAnswer(p.scrapes)))
-	if err := r.scrape.ApplyConfig(p.cfg); err != nil {
+	if err := r.scrape.ApplyConfig(p.scraping); err != nil {
 		return err
 	}
 	if err := r.discovery.ApplyConfig(p.discovery); err != nil {

@@ -30,6 +30,7 @@ type runFlags struct {
 	maxLiveLag       model.Duration
 	minStay          model.Duration
 	forgetAfter      model.Duration
+	giveUpRefused    []string
 	maxClockWait     model.Duration
 
 	discoveryReloadInterval model.Duration
@@ -93,6 +94,8 @@ func (f *runFlags) registerStorage(cmd *kingpin.CmdClause) {
 		Default("1d").SetValue(&f.forgetAfter)
 	cmd.Flag("delivery.max-catch-up-rate", "Upper bound of the rate at which a backlog is sent, in samples per second. 0: none.").
 		Default("0").Float64Var(&f.maxCatchUpRate)
+	cmd.Flag("delivery.give-up-refused", "Give up what the remote_write entry of this name answers with 4xx (but 413 and 429), as the specification of remote write says, instead of holding it until it is taken. May be given more than once.").
+		PlaceHolder("NAME").StringsVar(&f.giveUpRefused)
 	cmd.Flag("delivery.max-live-lag", "How long an endpoint may acknowledge nothing before it counts as behind.").
 		Default("2m").SetValue(&f.maxLiveLag)
 	cmd.Flag("clock.max-wait", "How long to wait at start for a clock that lies before a time that it has had, or before 2026. 0: do not wait.").

@@ -129,6 +129,7 @@ func (f *runFlags) agentOptions(features agent.Features, logger *processLog) age
 		MinFreeBytes:            int64(f.minFreeBytes),
 		SyncInterval:            time.Duration(f.syncInterval),
 		ForgetAfter:             forgetAfter,
+		GiveUpRefused:           f.giveUpRefused,
 		MaxCatchUpRate:          f.maxCatchUpRate,
 		MaxLiveLag:              time.Duration(f.maxLiveLag),
 		MinStay:                 time.Duration(f.minStay),
