@@ -208,7 +208,7 @@ func (r *run) openScraping() error {
 		return fmt.Errorf("cannot limit series: %w", err)
 	}
 	r.scrapeClient = scrapeClient(func() time.Duration { return time.Duration(r.longestAnswer.Load()) })
-	logger := slog.New(scrapeLog{r.agent.slogger.Handler(), r.delivery.Dropping})
+	logger := slog.New(newScrapeLog(r.agent.slogger.Handler(), r.delivery.Dropping))
 	r.scrape, err = scrape.NewManager(&scrape.Options{
 		PassMetadataInContext:    true, // so that appends tell whose they are
 		AppendMetadata:           f.MetadataWALRecords,

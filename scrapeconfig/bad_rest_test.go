@@ -18,8 +18,32 @@ var badRests = []badCase{
 		"testdata/bad.yml:1: url \"ftp://host/push\" is not one of http or https",
 		"write https:// in front of the host, or http:// for an endpoint without TLS"},
 	{`remote_write: [{url: 'https:///push'}]`,
-		"testdata/bad.yml:1: url \"https:///push\" is not one of http or https",
+		"testdata/bad.yml:1: url \"https:///push\" names no host",
+		"write it as in https://host/api/v1/push"},
+	{`remote_write: [{url: 'https:/mimir/push'}]`,
+		"testdata/bad.yml:1: url \"https:/mimir/push\" names no host",
+		"write it as in https://host/api/v1/push"},
+	{`remote_write: [{url: 'http://?token=s3cret'}]`,
+		"testdata/bad.yml:1: a url in remote_write names no host",
 		"write https:// in front of the host, or http:// for an endpoint without TLS"},
+	{`remote_write:
+- url: '10.0.0.1:9009/push'`,
+		"testdata/bad.yml:2: parse \"10.0.0.1:9009/push\": first path segment in URL cannot contain colon",
+		"write https:// or http:// in front of the host"},
+	{`remote_write:
+- url: ' https://mimir/push'`,
+		"testdata/bad.yml:2: parse \" https://mimir/push\": first path segment in URL cannot contain colon",
+		"remove the blank in front of the URL"},
+	{`remote_write:
+- url: http://x
+  proxy_url: proxy:3128`,
+		"testdata/bad.yml:3: a proxy_url in remote_write names no host",
+		"write it as in http://proxy:3128"},
+	{`scrape_configs:
+- job_name: a
+  http_sd_configs: [{url: 'sd:8080/targets'}]`,
+		"testdata/bad.yml:3: URL scheme must be 'http' or 'https'",
+		"write https:// or http:// in front of the host"},
 
 	// two mistakes: the line is that of the one which is told
 	{`remote_write:

@@ -2,6 +2,7 @@ package scrapeconfig
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/prometheus/prometheus/config"
@@ -22,24 +23,43 @@ func (s *source) refuseConversion(rws []*config.RemoteWriteConfig, own int) erro
 }
 
 // refuseScheme refuses URLs that no request can be sent to, which upstream takes:
-// of one without a scheme, such as mimir:9009/push, the host is taken for it.
+// of one without a scheme, such as mimir:9009/push, the host is taken for it. That of
+// a proxy is no different.
 func (s *source) refuseScheme(rws []*config.RemoteWriteConfig, own int) error {
 	for i, rw := range rws {
-		u := rw.URL
-		if (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" {
-			continue
+		if msg, hint := schemeProblem(rw.URL.URL); msg != "" {
+			return s.fail(s.entryLine(i, own, "url"), msg, hint)
 		}
-		msg, hint := "a url in remote_write is not one of http or https", "write https:// in front of the host, or http:// for an endpoint without TLS"
-		// Of one that holds a password, nobody knows which part it is.
-		if text := u.String(); !strings.Contains(text, "@") && !strings.Contains(text, "?") {
-			msg = fmt.Sprintf("url %q is not one of http or https", text)
-			if bare := strings.TrimLeft(text, "/"); !strings.Contains(text, "://") && bare != "" {
-				hint = fmt.Sprintf("write https://%s, or http:// for an endpoint without TLS", bare)
-			}
+		if p := rw.HTTPClientConfig.ProxyURL.URL; p != nil && *p != (url.URL{}) && p.Hostname() == "" {
+			return s.fail(s.entryLine(i, own, "proxy_url"), "a proxy_url in remote_write names no host", "write it as in http://proxy:3128")
 		}
-		return s.fail(s.entryLine(i, own, "url"), msg, hint)
 	}
 	return nil
+}
+
+// schemeProblem says why no request can be sent to u, and what to write; empty if one
+// can.
+func schemeProblem(u *url.URL) (msg, hint string) {
+	known := u.Scheme == "http" || u.Scheme == "https"
+	if known && u.Hostname() != "" {
+		return "", ""
+	}
+	msg, hint = "a url in remote_write is not one of http or https", "write https:// in front of the host, or http:// for an endpoint without TLS"
+	// Of one that holds a password, nobody knows which part it is.
+	text := u.String()
+	secret := strings.ContainsAny(text, "@?")
+	switch {
+	case known && secret:
+		return "a url in remote_write names no host", hint
+	case known:
+		return fmt.Sprintf("url %q names no host", text), fmt.Sprintf("write it as in %s://host/api/v1/push", u.Scheme)
+	case secret:
+		return msg, hint
+	}
+	if bare := strings.TrimLeft(text, "/"); !strings.Contains(text, "://") && bare != "" {
+		hint = fmt.Sprintf("write https://%s, or http:// for an endpoint without TLS", bare)
+	}
+	return fmt.Sprintf("url %q is not one of http or https", text), hint
 }
 
 // entryLine returns the line of a field of the destination at index, or of its

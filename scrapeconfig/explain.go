@@ -57,13 +57,27 @@ func explain(path string, content []byte, err error, try func([]byte) error) *Er
 			return e
 		}
 	}
-	if strings.HasPrefix(e.Msg, "found multiple ") {
-		e.Hint = "give each of them a name of its own"
-	}
+	e.Hint = hintFor(e.Msg)
 	if root != nil {
 		e.Line = locate(root, err, try)
 	}
 	return e
+}
+
+// hintFor is what to do about a sentence of upstream's.
+func hintFor(msg string) string {
+	switch {
+	case strings.HasPrefix(msg, "found multiple "):
+		return "give each of them a name of its own"
+	case strings.HasPrefix(msg, `parse " `):
+		return "remove the blank in front of the URL"
+	case strings.HasSuffix(msg, "first path segment in URL cannot contain colon"), // 10.0.0.1:9009/push
+		strings.HasSuffix(msg, "missing protocol scheme"), msg == "URL scheme must be 'http' or 'https'":
+		return "write https:// or http:// in front of the host"
+	case strings.HasSuffix(msg, "host is missing in URL"):
+		return "write the host behind https:// or http://"
+	}
+	return manual
 }
 
 // setDecoding reports the first of several decoding errors in full, and the

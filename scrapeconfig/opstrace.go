@@ -169,6 +169,14 @@ func (t *tenant) host() string {
 
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
+// nameHint is the hint for a name that is none.
+func nameHint(name, hint string) string {
+	if strings.Contains(name, "$") {
+		return "write the name here: variables are replaced in global.external_labels only"
+	}
+	return hint
+}
+
 // validate checks what the host name and the authorization are made of.
 func (t *tenant) validate() error {
 	switch {
@@ -176,7 +184,7 @@ func (t *tenant) validate() error {
 		return &fieldError{msg: "tenant is missing in the opstrace block", hint: "set tenant: to the name of the tenant, such as default"}
 	case !dnsLabel.MatchString(t.Name):
 		return &fieldError{field: "tenant", msg: fmt.Sprintf("tenant %q is not a tenant's name", t.Name),
-			hint: "a tenant's name has at most 63 lower-case letters, digits and dashes, and no dash at either end"}
+			hint: nameHint(t.Name, "a tenant's name has at most 63 lower-case letters, digits and dashes, and no dash at either end")}
 	}
 	if auth := t.otherAuth(); auth != "" && t.TokenFile != "" {
 		return &fieldError{field: auth, msg: "token_file and " + auth + " are both set in the opstrace block", hint: "keep one of them"}
@@ -196,7 +204,7 @@ func (t *tenant) validate() error {
 	for l := range strings.SplitSeq(t.Cluster, ".") {
 		if !dnsLabel.MatchString(l) {
 			return &fieldError{field: "cluster", msg: fmt.Sprintf("cluster %q is not a cluster's name or domain", t.Cluster),
-				hint: "give the name or domain alone, without scheme, port and path" + other}
+				hint: nameHint(t.Cluster, "give the name or domain alone, without scheme, port and path"+other)}
 		}
 	}
 	if host := t.host(); len(host) > 253 {

@@ -7,6 +7,8 @@ import (
 	"github.com/go-kit/log"
 	"github.com/prometheus/prometheus/config"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/opstrace/opstrace-agent/agent/number"
 )
 
 // File is a configuration with the text that it was read from.
@@ -109,7 +111,7 @@ func refuseEmptied(path, what string, before, after int, content []byte, keys ..
 	}
 	return &Error{
 		File: path,
-		Msg:  fmt.Sprintf("the file looks cut: it %s, and the one in force has %d", is, before),
+		Msg:  fmt.Sprintf("the file looks cut: it %s, and the one in force has %s", is, number.Count(before, what)),
 		Hint: fmt.Sprintf("to go on without any %s, write `%s: []`", what, keys[0]),
 	}
 }

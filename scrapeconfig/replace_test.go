@@ -31,13 +31,13 @@ func TestReadReplacement(t *testing.T) {
 		jobs, writes    int
 	}{
 		{"the same", whole, whole, "", 2, 2},
-		{"empty", whole, "", "it is empty, and the one in force has 2", 0, 0},
+		{"empty", whole, "", "it is empty, and the one in force has 2 destinations", 0, 0},
 		{"blank", whole, "\n\n# later\n", "it is empty, and the one in force has 2", 0, 0},
 		{"another without destinations", whole, before(whole, "remote_write") + "# gone\n", "it has no destination, and the one in force has 2", 0, 0},
 		{"a key without a value", whole, before(whole, "  - {name: one") + "# gone\n", "it has no destination", 0, 0},
 		{"no destination, in its own words", whole, before(whole, "remote_write") + "remote_write: []\n", "", 2, 0},
 		{"no tenant, in its own words", whole, before(whole, "remote_write") + "opstrace: []\n", "", 2, 0},
-		{"without jobs", whole, "remote_write:\n  - {name: one, url: \"http://127.0.0.1:1/push\"}\n", "it has no scrape job, and the one in force has 2", 0, 0},
+		{"without jobs", whole, "remote_write:\n  - {name: one, url: \"http://127.0.0.1:1/push\"}\n", "it has no scrape job, and the one in force has 2 scrape jobs", 0, 0},
 		{"no job, in its own words", whole, "scrape_configs: []\nremote_write:\n  - {name: one, url: \"http://127.0.0.1:1/push\"}\n", "", 0, 1},
 		{"cut in a line, and good", whole, before(whole, "/of/two"), "ends in the middle of it", 0, 0},
 		{"cut in the first destination", whole, before(whole, "/push\"}"), "unexpected end of stream", 0, 0},

@@ -87,6 +87,18 @@ func judgements() map[string]judgement {
 			d.Recent = Recent{Appended: 100000, Refused: 3}
 			d.LastError = "server returned HTTP status 400 Bad Request: label value too long"
 		}, Warn, "a refused 3 samples of 100,000 for good in the last 15 m: server returned HTTP status 400 Bad Request: label value too long", "write_relabel_configs"},
+		"refused as out of order": {func(_ *Facts, d *Destination) {
+			d.Recent = Recent{Appended: 100000, Uncertain: 3}
+			d.LastError = "server returned HTTP status 400 Bad Request: user=default: err: out of order sample. timestamp=x, series={a}"
+		}, Warn, "a refused a part of 3 samples of 100,000 in the last 15 m, nobody knows which: server returned HTTP status 400 Bad Request: user=default: err: out of order sample. timestamp=x, series={a}", "external_labels"},
+		"refused as too old": {func(_ *Facts, d *Destination) {
+			d.Recent = Recent{Appended: 100000, Refused: 3}
+			d.LastError = "server returned HTTP status 400 Bad Request: user=default: err: out of bounds"
+		}, Warn, "a refused 3 samples of 100,000 for good in the last 15 m: server returned HTTP status 400 Bad Request: user=default: err: out of bounds", "out-of-order window"},
+		"refused as ahead": {func(_ *Facts, d *Destination) {
+			d.Recent = Recent{Appended: 100000, Uncertain: 3}
+			d.LastError = "server returned HTTP status 400 Bad Request: timestamp too new: 1 metric"
+		}, Warn, "a refused a part of 3 samples of 100,000 in the last 15 m, nobody knows which: server returned HTTP status 400 Bad Request: timestamp too new: 1 metric", "clock"},
 		"series refused": {func(_ *Facts, d *Destination) {
 			d.State, d.LeftOut, d.Why, d.Recent = delivery.Behind, 2, "the endpoint refuses 2 series for what they are", Recent{Appended: 100, Refused: 50}
 		}, Warn, "a: the endpoint refuses 2 series for what they are", "write_relabel_configs"},

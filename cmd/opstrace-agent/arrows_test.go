@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/redact", "agent/verdict"},
 	"agent/web/browser": nil,
 
-	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact", "agent/regular", "agent/switching", "agent/verdict"},
+	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact", "agent/regular", "agent/seldom", "agent/switching", "agent/verdict"},
 
 	// A judgement of facts, without looking for any.
 	"agent/verdict": {"agent/delivery/...", "agent/number", "agent/redact"},
@@ -50,7 +50,7 @@ var arrows = map[string][]string{
 	"agent/delivery/ledger":        {"agent/backlog", "agent/regular"},
 	"agent/delivery/remotewrite":   {"agent/redact", "agent/regular", "agent/switching"},
 	"agent/delivery/selection":     {"agent/backlog", "agent/delivery/remotewrite"},
-	"agent/delivery/upstreamqueue": nil,
+	"agent/delivery/upstreamqueue": {"agent/seldom"},
 
 	// Who is sent what is decided above: here are files and records only.
 	"agent/backlog": nil,
@@ -59,12 +59,13 @@ var arrows = map[string][]string{
 	"agent/limits": nil,
 
 	// What passes between the configuration and the agent is upstream's *config.Config.
-	"scrapeconfig":         {"agent/redact", "agent/regular", "scrapeconfig/similar"},
+	"scrapeconfig":         {"agent/number", "agent/redact", "agent/regular", "scrapeconfig/similar"},
 	"scrapeconfig/similar": nil,
 
 	// Whoever shows or logs something uses these, so they use nobody.
 	"agent/number": nil,
 	"agent/redact": nil,
+	"agent/seldom": nil,
 
 	// Whoever reads a file that an operator names uses this.
 	"agent/regular": nil,

@@ -57,6 +57,13 @@ func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) erro
 	if err != nil {
 		return err
 	}
+	missing, err := configcheck.Missing(f, file)
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 && missing[0].Fatal {
+		return &usageError{missing[0].String(), missing[0].Hint}
+	}
 	fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
 		number.Count(len(scrapes), "scrape config"), number.Count(len(f.RemoteWriteConfigs), "destination"))
 	refs, err := scrapeconfig.Files(f.Config)
@@ -64,10 +71,6 @@ func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) erro
 		return err
 	}
 	unreadable, err := checkFiles(w, append([]scrapeconfig.FileRef{{Field: "the configuration", Path: file}}, refs...), as)
-	if err != nil {
-		return err
-	}
-	missing, err := configcheck.Missing(f, file)
 	if err != nil {
 		return err
 	}

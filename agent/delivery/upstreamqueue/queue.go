@@ -73,7 +73,7 @@ func (u *Queue) start(ctx context.Context, cfg *config.RemoteWriteConfig, o Obse
 	}
 	said := new(said)
 	opts := u.queues.opts
-	u.storage = newStorage(opts, slog.New(listener{opts.Logger.Handler(), said}), u.registry)
+	u.storage = newStorage(opts, slog.New(newListener(opts.Logger.Handler(), said)), u.registry)
 	if u.watcher, err = newWatcher(u.registry.collectors(), u.name, said); err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/opstrace/opstrace-agent/agent/seldom"
 )
 
 // Upstream's metrics that are relied on.
@@ -279,7 +281,17 @@ type said struct {
 	starting, replaying atomic.Pointer[time.Time]
 }
 
-// listener is the handler of a queue's log. It passes everything on.
+// newListener returns the handler of a queue's log. What upstream says of every request
+// is said ever less often: delivery logs trouble once, and sums it up.
+func newListener(next slog.Handler, said *said) listener {
+	return listener{seldom.New(next,
+		"Failed to send batch, retrying",
+		"non-recoverable error",
+		"we got 2xx status code from the Receiver yet statistics indicate some data was not written; investigation needed",
+	), said}
+}
+
+// listener hears what a queue logs, and passes everything on.
 type listener struct {
 	slog.Handler
 

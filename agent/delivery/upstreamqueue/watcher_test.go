@@ -110,6 +110,23 @@ func TestListener(t *testing.T) {
 	}
 }
 
+// TestListenerIsNoFlood: what is said of each request is said once for a while, by each
+// queue.
+func TestListenerIsNoFlood(t *testing.T) {
+	var out strings.Builder
+	log := slog.New(newListener(slog.NewTextHandler(&out, nil), new(said)))
+	one, two := log.With("queue", "one"), log.With("queue", "two")
+	for range 3 {
+		for _, words := range []string{"non-recoverable error", "Failed to send batch, retrying"} {
+			one.Error(words)
+			two.Error(words)
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 4 {
+		t.Errorf("%d lines, want 4:\n%s", n, out.String())
+	}
+}
+
 func TestBounds(t *testing.T) {
 	at := time.UnixMilli(1000)
 	for _, tc := range []struct {

@@ -32,6 +32,7 @@ func Look(f *scrapeconfig.File, path, host string) ([]Finding, error) {
 		return nil, err
 	}
 	l.variables()
+	l.templates()
 	l.tenantLabels()
 	l.twins(path)
 	return l.found, nil
@@ -46,7 +47,7 @@ func Missing(f *scrapeconfig.File, path string) ([]Finding, error) {
 		return nil, err
 	}
 	if len(l.docs) == 0 {
-		return []Finding{{File: path, Msg: "the file is empty: nothing is scraped, and nothing is sent", Hint: initHint}}, nil
+		return []Finding{{File: path, Msg: "the file is empty: nothing is scraped, and nothing is sent", Hint: initHint, Fatal: true}}, nil
 	}
 	if len(f.RemoteWriteConfigs) == 0 {
 		l.add(Finding{File: path, Msg: "no destination: what is scraped is sent nowhere", Hint: "add an opstrace: section; " + initHint})

@@ -161,7 +161,7 @@ scrape_configs:
   static_configs:
   - targets: ["$IP:9100", "${NODE}:9100"]
   relabel_configs:
-  - {source_labels: [a], regex: "(.*)$x", target_label: b, replacement: "${1}$b"}
+  - {source_labels: [a], regex: "(.*)$x", target_label: b, replacement: "${1}$$b"}
 `
 	got := lookAt(t, "", text)
 	expect(t, got,
@@ -178,9 +178,45 @@ scrape_configs:
 	}
 }
 
+// TestVariableDefaults: upstream takes all between braces for a name, so that what a
+// shell would do leaves an empty label, and hosts that cannot be told apart.
+func TestVariableDefaults(t *testing.T) {
+	t.Setenv("HOSTNAME", "edge-17")
+	for raw, said := range map[string]string{
+		"${HOSTNAME:-x}": "agent.yml:1: external label host: ${HOSTNAME:-x} is no variable: the label is empty",
+		"$(HOSTNAME)":    "agent.yml:1: external label host: $(HOSTNAME) is taken as it stands",
+	} {
+		expect(t, lookAt(t, "edge-17", "global: {external_labels: {host: '"+raw+"'}}\n"+tenant+local), said, "agent.yml:1: "+twins)
+	}
+}
+
+// TestTemplates: what a rule names and its regex has not becomes nothing.
+func TestTemplates(t *testing.T) {
+	rules := func(list string) string {
+		return tenant + "scrape_configs:\n- job_name: a\n  static_configs: [{targets: [far]}]\n  relabel_configs:\n" + list
+	}
+	for name, tc := range map[string]struct {
+		rules string
+		want  []string
+	}{
+		"groups":     {"  - {source_labels: [x], regex: '(.*)-(?P<n>.*)', target_label: b, replacement: '$1 ${2} $n $0 $$z'}\n", nil},
+		"default":    {"  - {source_labels: [x], target_label: b, replacement: '$1'}\n", nil},
+		"variable":   {"  - {target_label: host, replacement: '${HOSTNAME}'}\n", []string{"agent.yml:6: replacement: $HOSTNAME is no group of regex"}},
+		"too many":   {"  - {source_labels: [x], regex: 'a(.*)', target_label: b, replacement: '$2'}\n", []string{"agent.yml:6: replacement: $2 is no group"}},
+		"run in one": {"  - {source_labels: [x], target_label: b, replacement: '$1_y'}\n", []string{"agent.yml:6: replacement: $1_y is no group"}},
+		"label":      {"  - {source_labels: [x], target_label: 'l_${ROLE}', replacement: y}\n", []string{"agent.yml:6: target_label: $ROLE is no group"}},
+		"map":        {"  - {action: labelmap, regex: '__meta_(.+)', replacement: 'm_$1'}\n", nil},
+	} {
+		t.Run(name, func(t *testing.T) { expect(t, lookAt(t, "h", rules(tc.rules)), tc.want...) })
+	}
+	if h := groupHint("1_y"); h != "write ${1}_y" {
+		t.Error(h)
+	}
+}
+
 func TestEmpty(t *testing.T) {
 	for _, text := range []string{"", "\n# nothing\n", "---\n"} {
-		expect(t, lookAt(t, "h", text), "agent.yml: the file is empty: nothing is scraped, and nothing is sent")
+		expect(t, lookAt(t, "h", text), "*agent.yml: the file is empty: nothing is scraped, and nothing is sent")
 	}
 	expect(t, lookAt(t, "h", "global: {}\n"), "agent.yml: no destination", "agent.yml: no scrape job")
 }
@@ -198,7 +234,9 @@ func TestTargetFiles(t *testing.T) {
 		"unknown key": {"- target: [a]\n", "[]", []string{"*t.yml: not a list of targets: "}},
 		"cut":         {"", `[{"targets": ["a"`, []string{"*t.json: not a list of targets: unexpected end of JSON input"}},
 		"empty item":  {"-\n", "[]", []string{"*t.yml: not a list of targets: an item is empty"}},
-		"bad label":   {"- targets: [a]\n  labels: {b-c: d}\n", "[]", []string{`*agent.yml: "b-c" is not the name of a label`}},
+		"bad label":   {"- targets: [a]\n  labels: {b-c: d}\n", "[]", []string{`*t.yml:2: "b-c" is not the name of a label`}},
+		"variables": {"- targets: ['$IP:9100']\n", `[{"targets": ["a"], "labels": {"rack": "${RACK}"}}]`,
+			[]string{"t.yml:1: targets: $IP is taken as it stands", "t.json:1: rack: ${RACK} is taken as it stands"}},
 	} {
 		t.Run(name, func(t *testing.T) { expect(t, lookAt(t, "h", text, "t.yml", tc.yml, "t.json", tc.json), tc.want...) })
 	}

@@ -72,7 +72,9 @@ func (l *look) readTargets(patterns []string) (all []*targetgroup.Group) {
 			if err != nil {
 				l.add(Finding{File: path, Msg: "not a list of targets: " + strings.ReplaceAll(err.Error(), "\n", " "),
 					Hint: "write a list of mappings with targets: [host:port] and, if wanted, labels:", Fatal: true})
+				continue
 			}
+			l.parse(path, content)
 			all = append(all, groups...)
 		}
 	}

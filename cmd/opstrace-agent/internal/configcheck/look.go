@@ -62,7 +62,7 @@ type place struct {
 
 func (p place) under(key string) bool { return slices.Contains(p.keys, key) }
 
-// scalars calls visit for every value that is not a key.
+// scalars calls visit for every value that stands under a key.
 func (l *look) scalars(visit func(place)) {
 	for _, d := range l.docs {
 		var walk func(n *yaml.Node, keys []string)
@@ -73,7 +73,9 @@ func (l *look) scalars(visit func(place)) {
 					walk(n.Content[i+1], append(slices.Clip(keys), n.Content[i].Value))
 				}
 			case yaml.ScalarNode:
-				visit(place{d.path, n, keys})
+				if len(keys) > 0 {
+					visit(place{d.path, n, keys})
+				}
 			default:
 				for _, c := range n.Content {
 					walk(c, keys)

@@ -52,7 +52,11 @@ func (l *look) judge(ls labels.Labels, job string) {
 	ls.Range(func(label labels.Label) {
 		if problem := tenantlabel.Problem(label.Name, label.Value); problem != "" {
 			path, line := l.lineOf(label.Name)
-			l.add(Finding{File: path, Line: line, Msg: problem, Hint: labelHint, Fatal: true})
+			hint := labelHint
+			if tenantlabel.Problem(label.Name, "x") == "" { // it is the value
+				hint = "shorten it, or drop the label with write_relabel_configs (action: labeldrop)"
+			}
+			l.add(Finding{File: path, Line: line, Msg: problem, Hint: hint, Fatal: true})
 		}
 	})
 	if n := ls.Len(); n > tenantlabel.MaxLabels {

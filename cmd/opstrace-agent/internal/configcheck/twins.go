@@ -48,11 +48,12 @@ func (l *look) perHostLabel() (found bool, line int) {
 		if line == 0 {
 			line = p.node.Line
 		}
-		switch variables := variable.FindAllString(raw, -1); {
+		switch variables := expanded(raw); {
 		case name == model.InstanceLabel || name == model.JobLabel: // what a series has already wins
+		case strings.Contains(raw, "$("): // it stands there on every host
 		case len(variables) > 0:
 			for _, v := range variables {
-				found = found || hostish.MatchString(name) || hostish.MatchString(strings.Trim(v, "${}()"))
+				found = found || variableName.MatchString(v) && (hostish.MatchString(name) || hostish.MatchString(v))
 			}
 		case l.isHost(raw):
 			found = true
@@ -74,10 +75,12 @@ func (l *look) isHost(value string) bool {
 	return l.host != "" && value != "" && short(value) == short(l.host)
 }
 
-// namesHost reports whether a label of a series tells its host.
+// namesHost reports whether a label of a series tells its host. The external labels
+// have been looked at: they are the same in all series.
 func (l *look) namesHost(ls labels.Labels) (found bool) {
 	ls.Range(func(label labels.Label) {
-		if label.Name != model.JobLabel && label.Name != model.InstanceLabel {
+		external := l.cfg.GlobalConfig.ExternalLabels.Get(label.Name) == label.Value
+		if label.Name != model.JobLabel && label.Name != model.InstanceLabel && !external {
 			found = found || hostish.MatchString(label.Name) || l.isHost(label.Value)
 		}
 	})
