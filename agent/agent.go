@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
+	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/util/features"
@@ -187,6 +188,15 @@ func (a *Agent) Config() *config.Config {
 func (a *Agent) ScrapeManager() *scrape.Manager {
 	if r := a.current(); r != nil {
 		return r.scrape
+	}
+	return nil
+}
+
+// ScrapeClient is what a client of a scrape pool's configuration has to be built with:
+// that configuration is not as it was in the file. Nil while not running.
+func (a *Agent) ScrapeClient() []config_util.HTTPClientOption {
+	if r := a.current(); r != nil {
+		return r.scrapeClient
 	}
 	return nil
 }

@@ -58,6 +58,7 @@ type childOptions struct {
 	MaxCatchUpRate                                              float64
 	Features                                                    agent.Features
 	Limits                                                      limits.Limits
+	DiscoveryReloadInterval                                     time.Duration
 }
 
 func child() error {
@@ -75,7 +76,7 @@ func child() error {
 		StoragePath: o.StoragePath, BacklogMaxBytes: o.BacklogMaxBytes, MinFreeBytes: o.MinFreeBytes,
 		SyncInterval: o.SyncInterval, MaxLiveLag: o.MaxLiveLag, MinStay: o.MinStay,
 		TruncateInterval: o.TruncateInterval, MaxClockWait: o.MaxClk, SegmentSize: o.SegmentSize,
-		MaxCatchUpRate: o.MaxCatchUpRate, Features: o.Features, Limits: o.Limits, LogLevel: slog.LevelDebug,
+		MaxCatchUpRate: o.MaxCatchUpRate, Features: o.Features, Limits: o.Limits, DiscoveryReloadInterval: o.DiscoveryReloadInterval, LogLevel: slog.LevelDebug,
 		Logger: log.With(log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr)), "ts", log.DefaultTimestampUTC),
 	})
 	if err != nil {

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	config_util "github.com/prometheus/common/config"
+
+	"github.com/opstrace/opstrace-agent/agent/regular"
+	"github.com/opstrace/opstrace-agent/agent/switching"
 )
 
 // discoveryBody returns what one answer of an HTTP discovery may have, in bytes, where
@@ -23,6 +26,7 @@ func discoveryOptions(bodySize int64) []config_util.HTTPClientOption {
 	most := discoveryBody(bodySize)
 	var dialer net.Dialer
 	return []config_util.HTTPClientOption{
+		config_util.WithSecretManager(new(regular.Secrets)),
 		config_util.WithKeepAlivesDisabled(),
 		config_util.WithHTTP2Disabled(),
 		config_util.WithDialContextFunc(func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -32,7 +36,7 @@ func discoveryOptions(bodySize int64) []config_util.HTTPClientOption {
 			}
 			// Beside the body, there are the header and what TLS adds.
 			bounded := &boundedConn{Conn: conn, most: most, left: most + most/16 + 64<<10}
-			return &switchedConn{Conn: bounded, most: func() time.Duration { return answerTime }}, nil
+			return switching.NewConn(bounded, func() time.Duration { return answerTime }), nil
 		}),
 	}
 }

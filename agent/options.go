@@ -35,6 +35,9 @@ type Options struct {
 	// the configuration, while the agent runs. Default: a day; negative: it is dropped
 	// at once.
 	ForgetAfter time.Duration
+	// GiveUpRefused are the names of destinations for which what is answered with a 4xx
+	// is given up, instead of being held until it is taken.
+	GiveUpRefused []string
 	// MaxCatchUpRate bounds the drain of a backlog, in samples a second, but
 	// never below twice the intake. 0 means unbounded.
 	MaxCatchUpRate float64

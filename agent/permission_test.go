@@ -273,6 +273,20 @@ func TestNeverUsable(t *testing.T) {
 		}
 		ends(t, r, "must be able to write to")
 	})
+	t.Run("it may not be looked into", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("only root can take a directory away")
+		}
+		r := newRig(t, agenttest.Manners{})
+		r.asNobody()
+		if err := os.Mkdir(r.options.StoragePath, 0); err != nil {
+			t.Fatal(err)
+		}
+		ends(t, r, "must be able to write to")
+		if strings.Contains(r.log.String(), "marks are lost") {
+			t.Error("what cannot be read is said to be lost")
+		}
+	})
 	t.Run("in use", func(t *testing.T) {
 		r := newRig(t, agenttest.Manners{})
 		r.start()

@@ -18,6 +18,7 @@ type prepared struct {
 	cfg       *config.Config
 	delivery  *delivery.Prepared
 	scrapes   []*config.ScrapeConfig // those of scrape_config_files as well
+	scraping  *config.Config         // what upstream's scrape manager gets
 	discovery map[string]discovery.Configs
 	stopped   []StoppedJob // not in discovery
 	missing   []MissingLog
@@ -59,8 +60,9 @@ func prepare(cfg *config.Config) (*prepared, error) {
 			p.stopped = append(p.stopped, StoppedJob{s.JobName, err.Error()})
 			continue
 		}
-		p.discovery[s.JobName] = s.ServiceDiscoveryConfigs
+		p.discovery[s.JobName] = forDiscovery(s.ServiceDiscoveryConfigs)
 	}
+	p.scraping = forScraping(cfg, p.scrapes)
 	p.missing = missingLogs(p.scrapes)
 	return p, nil
 }

@@ -14,6 +14,7 @@ import (
 	oklog "github.com/oklog/run"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
@@ -45,11 +46,12 @@ type run struct {
 	targetLimit     *targetLimit
 	skips           *skips
 	pace            pace
-	stopped         []StoppedJob  // guarded by agent.mtx
-	missing         []MissingLog  // guarded by agent.mtx
-	untraced        bool          // the tracing of the configuration cannot be begun; guarded by agent.applyMtx
-	clockBroken     <-chan string // why the run must be begun anew
-	longestAnswer   atomic.Int64  // of a target, in nanoseconds
+	stopped         []StoppedJob                   // guarded by agent.mtx
+	missing         []MissingLog                   // guarded by agent.mtx
+	untraced        bool                           // the tracing of the configuration cannot be begun; guarded by agent.applyMtx
+	clockBroken     <-chan string                  // why the run must be begun anew
+	longestAnswer   atomic.Int64                   // of a target, in nanoseconds
+	scrapeClient    []config_util.HTTPClientOption // see scrapeClient
 }
 
 // Get implements upstream's remote.ReadyScrapeManager.
@@ -105,9 +107,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 	if err := os.MkdirAll(o.StoragePath, 0o750); err != nil {
 		return saved, fmt.Errorf("%w: %w", backlog.ErrUnusable, err)
 	}
-	if saved, err = r.agent.marks(); err != nil {
-		level.Error(o.Logger).Log("msg", "The marks are lost; everything on disk is sent, some of it again", "err", err)
-	}
+	saved, lost := r.agent.marks()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.closeStorage())
@@ -128,6 +128,9 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 	if err != nil {
 		return saved, err
 	}
+	if lost != nil { // not before: of a directory that cannot be read, nothing is lost
+		level.Error(o.Logger).Log("msg", "The marks are lost; everything on disk is sent, some of it again", "err", lost)
+	}
 	r.delivery, err = delivery.New(delivery.Options{
 		Dir:               o.StoragePath,
 		Store:             r.store,
@@ -139,6 +142,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		MinStay:           o.MinStay,
 		SaveInterval:      o.SyncInterval,
 		ForgetAfter:       max(0, o.ForgetAfter),
+		GiveUpRefused:     o.GiveUpRefused,
 		MaxCatchUpRate:    o.MaxCatchUpRate,
 		TypeAndUnitLabels: o.Features.TypeAndUnitLabels,
 		Limits:            o.Limits,
@@ -203,6 +207,7 @@ func (r *run) openScraping() error {
 	if err != nil {
 		return fmt.Errorf("cannot limit series: %w", err)
 	}
+	r.scrapeClient = scrapeClient(func() time.Duration { return time.Duration(r.longestAnswer.Load()) })
 	logger := slog.New(scrapeLog{r.agent.slogger.Handler(), r.delivery.Dropping})
 	r.scrape, err = scrape.NewManager(&scrape.Options{
 		PassMetadataInContext:    true, // so that appends tell whose they are
@@ -215,7 +220,7 @@ func (r *run) openScraping() error {
 		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
 		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
 		FeatureRegistry:          r.agent.features,
-		HTTPClientOptions:        scrapeOptions(func() time.Duration { return time.Duration(r.longestAnswer.Load()) }),
+		HTTPClientOptions:        r.scrapeClient,
 	}, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
@@ -353,7 +358,7 @@ func (r *run) apply(p *prepared) error {
 	}
 	r.skips.configure(p.scrapes, time.Now())
 	r.longestAnswer.Store(int64(longestAnswer(p.scrapes)))
-	if err := r.scrape.ApplyConfig(p.cfg); err != nil {
+	if err := r.scrape.ApplyConfig(p.scraping); err != nil {
 		return err
 	}
 	if err := r.discovery.ApplyConfig(p.discovery); err != nil {

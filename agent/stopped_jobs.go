@@ -92,7 +92,7 @@ func (r *run) retryStopped() error {
 	}
 	if len(p.missing) < len(missing) {
 		// With the same configuration, it opens the logs anew and does nothing else.
-		if err := r.scrape.ApplyConfig(p.cfg); err != nil {
+		if err := r.scrape.ApplyConfig(p.scraping); err != nil {
 			return err
 		}
 		r.setMissingLogs(p.missing)

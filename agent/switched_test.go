@@ -13,13 +13,17 @@ import (
 )
 
 // TestSwitchingTarget: a target, or a discovery, that answers 101 Switching Protocols
-// costs its own scrape, or refresh, and neither a reload nor the stop waits for it.
+// costs its own scrape, or refresh, and neither a reload nor the stop waits for it; nor
+// where other answers 1xx come before.
 func TestSwitchingTarget(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, agenttest.Manners{})
 	one := r.targets.Add("one", agenttest.TargetOptions{Series: 10})
 	done := make(chan struct{})
-	switching := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	switching := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/metrics" {
+			w.WriteHeader(http.StatusEarlyHints)
+		}
 		if err := agenttest.SwitchProtocols(w, func(net.Conn) { <-done }); err != nil {
 			t.Error(err)
 		}

@@ -18,6 +18,8 @@ booted() {
     [ -d /run/systemd/system ]
 }
 
+pages="commands.md comparison.md configuration.md containers.md contributing.md delivery.md install.md monitoring.md moving.md security.md several-hosts.md sizing.md troubleshooting.md upgrading.md"
+
 files="$prefix/bin/opstrace-agent
 $units/opstrace-agent.service
 /etc/sysusers.d/opstrace-agent.conf
@@ -60,6 +62,9 @@ install() {
     put configuration.sh "$prefix/share/opstrace-agent/configuration.sh" 755
     put opstrace-agent.yml "$prefix/share/opstrace-agent/opstrace-agent.yml" 644
     put opstrace-agent.default "$prefix/share/opstrace-agent/opstrace-agent.default" 644
+    for page in $pages; do
+        put "packaging/doc/$page" "$prefix/share/doc/opstrace-agent/$page" 644
+    done
     "$prefix/share/opstrace-agent/configuration.sh" first
     add_user
 
@@ -77,7 +82,8 @@ uninstall() {
         systemctl --quiet disable --now opstrace-agent.service 2> /dev/null || true
     fi
     echo "$files" | while read -r f; do rm -f "$f"; done
-    rmdir "$prefix/share/opstrace-agent" 2> /dev/null || true
+    for page in $pages; do rm -f "$prefix/share/doc/opstrace-agent/$page"; done
+    rmdir "$prefix/share/opstrace-agent" "$prefix/share/doc/opstrace-agent" 2> /dev/null || true
     if booted; then
         systemctl daemon-reload
     fi

@@ -116,6 +116,8 @@ tarballs() {
       packaging/opstrace-agent.8 packaging/dashboard.json packaging/alerts.yml LICENSE README.md CHANGELOG.md \
       systemd/opstrace-agent.service systemd/opstrace-agent.sysusers systemd/encrypted-token.conf "$dir/"
     cp -r packaging/completions "$dir/completions"
+    mkdir "$dir/packaging"
+    cp -r packaging/doc "$dir/packaging/doc"
     licences "$arch"
     cp "$stage/third-party-licenses-$arch" "$dir/THIRD-PARTY-LICENSES"
     chmod -R u=rwX,go=rX "$dir"

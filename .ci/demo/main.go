@@ -1,10 +1,10 @@
-// Command demo starts the sandbox and the agent on loopback and shows samples
-// arriving, until it is interrupted or the time given by -for is over. It leaves
-// no process and no file behind.
+// Command demo starts the sandbox and the agent on loopback and shows what the
+// product is for: the endpoint dies, the agent is killed and started again, the
+// endpoint comes back, and nothing is missing. It runs until it is interrupted or
+// the time given by -for is over, and leaves no process and no file behind.
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,10 +21,7 @@ import (
 	"time"
 )
 
-const (
-	startTimeout = 30 * time.Second
-	tailLines    = 20
-)
+const startTimeout = 30 * time.Second
 
 func main() {
 	// The children are to end with this process, however it ends: the kernel
@@ -44,8 +41,8 @@ func main() {
 	}
 	d, err := newDemo(*agent, *sandbox)
 	if err == nil {
-		err = d.run(ctx)
-		err = errors.Join(err, d.close(err != nil))
+		err = d.run(ctx, plot(d, *duration))
+		err = d.close(err, errors.Is(ctx.Err(), context.DeadlineExceeded))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -78,22 +75,25 @@ func newDemo(agent, sandbox string) (*demo, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	world := filepath.Join(dir, "sandbox")
-	return &demo{
+	d := &demo{
 		dir:    dir,
 		listen: listen,
 		client: http.Client{Timeout: 5 * time.Second},
-		sandbox: &process{name: "sandbox", path: sandbox, log: filepath.Join(dir, "sandbox.log"),
-			args: []string{"--dir=" + world, "--report-interval=0s"}},
-		agent: &process{name: "agent", path: agent, log: filepath.Join(dir, "agent.log"),
-			args: []string{
-				"--config.file=" + filepath.Join(dir, "opstrace-agent.yml"),
-				"--storage.agent.path=" + filepath.Join(dir, "data"),
-				"--storage.backlog.max-bytes=64MiB",
-				"--web.listen-address=" + listen,
-			}},
-	}, nil
+	}
+	d.sandbox = &process{name: "sandbox", path: sandbox, log: filepath.Join(dir, "sandbox.log"),
+		args: []string{"--dir=" + filepath.Join(dir, "sandbox"), "--report-interval=0s"}}
+	d.agent = &process{name: "agent", path: agent, log: filepath.Join(dir, "agent.log"),
+		args: []string{
+			"--config.file=" + filepath.Join(dir, "opstrace-agent.yml"),
+			"--storage.agent.path=" + d.storage(),
+			"--storage.backlog.max-bytes=64MiB",
+			"--web.listen-address=" + listen,
+		}}
+	return d, nil
 }
+
+// storage is where the agent keeps samples and its ledger.
+func (d *demo) storage() string { return filepath.Join(d.dir, "data") }
 
 // freeAddress returns the wanted address if nobody listens there, and else
 // another one.
@@ -126,7 +126,8 @@ remote_write:
       insecure_skip_verify: true
 `
 
-func (d *demo) run(ctx context.Context) error {
+// run returns nil when ctx has ended, in whatever state things are.
+func (d *demo) run(ctx context.Context, acts []act) error {
 	if err := d.sandbox.start(); err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (d *demo) run(ctx context.Context) error {
 		content, err := os.ReadFile(world)
 		return err == nil && json.Unmarshal(content, &d.world) == nil
 	})
-	if err != nil {
+	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	text := fmt.Sprintf(configuration, d.world.Scrape, d.listen, d.world.Push, d.world.Token)
@@ -147,21 +148,23 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.agent.start(); err != nil {
 		return err
 	}
-	err = d.await(ctx, d.agent, func() bool {
-		resp, err := d.client.Get("http://" + d.listen + "/-/ready")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-	if err != nil {
+	if err := d.await(ctx, d.agent, d.agentReady); err != nil || ctx.Err() != nil {
 		return err
 	}
-	return d.show(ctx)
+	return d.play(ctx, acts)
 }
 
-// await waits until a process that has been started does what it should.
+func (d *demo) agentReady() bool {
+	resp, err := d.client.Get("http://" + d.listen + "/-/ready")
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// await waits until a process that has been started does what it should, or ctx
+// ends.
 func (d *demo) await(ctx context.Context, p *process, ready func() bool) error {
 	timeout := time.After(startTimeout)
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -169,7 +172,7 @@ func (d *demo) await(ctx context.Context, p *process, ready func() bool) error {
 	for !ready() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("ended before the %s was ready", p.name)
+			return nil
 		case <-p.done:
 			return fmt.Errorf("the %s ended: %w", p.name, p.err)
 		case <-timeout:
@@ -178,82 +181,6 @@ func (d *demo) await(ctx context.Context, p *process, ready func() bool) error {
 		}
 	}
 	return nil
-}
-
-// show prints every second what the endpoint has acknowledged.
-func (d *demo) show(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	fmt.Printf("%-8s  %12s  %8s  %8s  %8s  %s\n", "time", "acknowledged", "a second", "refused", "missing", "state")
-	var last int64
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-d.agent.done:
-			return fmt.Errorf("the agent ended: %w", d.agent.err)
-		case <-d.sandbox.done:
-			return fmt.Errorf("the sandbox ended: %w", d.sandbox.err)
-		case now := <-tick.C:
-			s, err := d.stats()
-			if err != nil {
-				return err
-			}
-			fmt.Printf("%-8s  %12d  %8d  %8d  %8d  %s\n", now.Format(time.TimeOnly), s.acknowledged, s.acknowledged-last, s.refused, s.missing, d.state())
-			last = s.acknowledged
-		}
-	}
-}
-
-type stats struct {
-	acknowledged, refused int64 // samples
-	missing               int   // scrapes
-}
-
-// stats asks the endpoint: what counts is what arrived there.
-func (d *demo) stats() (s stats, err error) {
-	var answer struct {
-		Tenants map[string]struct {
-			Acknowledged int64            `json:"acknowledged"`
-			Refused      map[string]int64 `json:"refused"`
-		} `json:"tenants"`
-		Targets map[string]struct {
-			Missing int `json:"missing"`
-		} `json:"targets"`
-	}
-	if err := d.getJSON(d.world.Control+"/stats", &answer); err != nil {
-		return s, err
-	}
-	for _, t := range answer.Tenants {
-		s.acknowledged += t.Acknowledged
-		for _, n := range t.Refused {
-			s.refused += n
-		}
-	}
-	for _, t := range answer.Targets {
-		s.missing += t.Missing
-	}
-	return s, nil
-}
-
-// state asks the agent what it thinks of its destination.
-func (d *demo) state() string {
-	var answer struct {
-		Data struct {
-			Destinations []struct {
-				State     string `json:"state"`
-				LastError string `json:"lastError"`
-			} `json:"destinations"`
-		} `json:"data"`
-	}
-	if err := d.getJSON("http://"+d.listen+"/api/v1/status/delivery", &answer); err != nil {
-		return err.Error()
-	}
-	var states []string
-	for _, dest := range answer.Data.Destinations {
-		states = append(states, strings.TrimSpace(dest.State+" "+dest.LastError))
-	}
-	return strings.Join(states, ", ")
 }
 
 func (d *demo) getJSON(url string, into any) error {
@@ -268,39 +195,15 @@ func (d *demo) getJSON(url string, into any) error {
 	return json.NewDecoder(resp.Body).Decode(into)
 }
 
-// close stops the agent first, so that it can deliver what it has, and counts
-// what arrived. It fails if that is nothing.
-func (d *demo) close(failed bool) error {
-	err := d.agent.stop()
-	if !failed && err == nil {
-		err = d.conclude()
-	}
-	err = errors.Join(err, d.sandbox.stop())
-	if failed || err != nil {
-		for _, p := range []*process{d.sandbox, d.agent} {
-			fmt.Fprintf(os.Stderr, "\nThe end of the %s's log:\n%s", p.name, p.tail())
-		}
-	}
-	return errors.Join(err, os.RemoveAll(d.dir))
-}
-
-func (d *demo) conclude() error {
-	s, err := d.stats()
+// control tells the sandbox to do something.
+func (d *demo) control(action string) error {
+	resp, err := d.client.Post(d.world.Control+"/"+action, "", http.NoBody)
 	if err != nil {
 		return err
 	}
-	if s.acknowledged == 0 {
-		return errors.New("no sample arrived")
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", action, resp.Status)
 	}
-	fmt.Printf("\n%d samples arrived, %d were refused, %d scrapes are missing.\n", s.acknowledged, s.refused, s.missing)
 	return nil
-}
-
-func (p *process) tail() []byte {
-	content, err := os.ReadFile(p.log)
-	if err != nil {
-		return nil
-	}
-	lines := bytes.SplitAfter(content, []byte("\n"))
-	return bytes.Join(lines[max(0, len(lines)-tailLines):], nil)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,42 +10,64 @@ import (
 	"time"
 )
 
-// stopTimeout is more than an agent takes to leave.
-const stopTimeout = 10 * time.Second
+const (
+	// stopTimeout is more than an agent takes to leave.
+	stopTimeout = 10 * time.Second
+	tailLines   = 20
+)
 
-// process is a child with its output in a file.
+// process is a child with its output in a file. It may be killed and started again.
 type process struct {
 	name string // in messages
 	path string
 	args []string
 	log  string // file
 
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-	err  error         // how, once done
+	cmd     *exec.Cmd     // nil: it does not run
+	started bool          // at least once
+	done    chan struct{} // closed when it has ended
+	err     error         // how, once done
 }
 
 func (p *process) start() error {
-	log, err := os.Create(p.log)
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	p.done = make(chan struct{})
-	p.cmd = exec.Command(p.path, p.args...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = childAttributes()
-	if err := p.cmd.Start(); err != nil {
-		p.cmd = nil
+	cmd, done := exec.Command(p.path, p.args...), make(chan struct{})
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = childAttributes()
+	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot start the %s: %w", p.name, err)
 	}
+	p.cmd, p.done, p.started = cmd, done, true
 	go func() {
-		p.err = p.cmd.Wait()
+		p.err = cmd.Wait()
 		if p.err == nil {
-			p.err = fmt.Errorf("exit status 0")
+			p.err = errors.New("exit status 0")
 		}
-		close(p.done)
+		close(done)
 	}()
+	return nil
+}
+
+// ended is closed when the process has ended by itself; nil, which blocks for ever,
+// while it is meant not to run.
+func (p *process) ended() <-chan struct{} {
+	if p.cmd == nil {
+		return nil
+	}
+	return p.done
+}
+
+// kill ends the process as the kernel does when memory is short.
+func (p *process) kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("cannot kill the %s: %w", p.name, err)
+	}
+	<-p.done
+	p.cmd = nil
 	return nil
 }
 
@@ -71,4 +95,14 @@ func (p *process) stop() error {
 		return fmt.Errorf("the %s ended with exit code %d", p.name, code)
 	}
 	return nil
+}
+
+// tail is the end of the log; empty if it never ran.
+func (p *process) tail() []byte {
+	content, err := os.ReadFile(p.log)
+	if err != nil {
+		return nil
+	}
+	lines := bytes.SplitAfter(content, []byte("\n"))
+	return bytes.Join(lines[max(0, len(lines)-tailLines):], nil)
 }

@@ -161,10 +161,10 @@ func (s *Store) Run(ctx context.Context) error {
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	for due := time.Now(); ; {
-		if err := s.Vanished(); err != nil {
-			return err
-		}
 		if !time.Now().Before(due) || s.evictor.meter.pressed() {
+			if err := s.Vanished(); err != nil {
+				return err
+			}
 			if err := s.Sweep(); err != nil {
 				s.limit.log(level.Error(s.logger), "Sweep failed", err)
 			}

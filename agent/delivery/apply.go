@@ -42,7 +42,13 @@ func (d *Delivery) exchange(p *Prepared) {
 	now := time.Now()
 	wanted := map[string]*remotewrite.Endpoint{}
 	for _, e := range p.endpoints {
+		e.GiveUp = slices.Contains(d.opts.GiveUpRefused, e.Name)
 		wanted[e.Name] = e
+	}
+	for _, name := range d.opts.GiveUpRefused {
+		if wanted[name] == nil {
+			level.Warn(d.logger).Log("msg", "No remote_write entry has the name of a destination that is not to be held", "name", name)
+		}
 	}
 	unfinished := map[string]backlog.Position{}
 	if !d.marks.known {

@@ -43,7 +43,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
-// Options of New. All fields but ForgetAfter, MaxCatchUpRate and TypeAndUnitLabels are needed.
+// Options of New. All fields but ForgetAfter, GiveUpRefused, MaxCatchUpRate and TypeAndUnitLabels are needed.
 type Options struct {
 	// Dir is the directory of wal/ and delivery.json.
 	Dir   string
@@ -62,6 +62,9 @@ type Options struct {
 	// ForgetAfter is how long what belongs to a destination is kept that is gone from
 	// the configuration. 0: it is dropped at once.
 	ForgetAfter time.Duration
+	// GiveUpRefused are the names of destinations whose refusals are not waited for:
+	// see remotewrite.Endpoint.GiveUp.
+	GiveUpRefused []string
 	// MaxCatchUpRate in samples a second; 0 means unbounded.
 	MaxCatchUpRate    float64
 	TypeAndUnitLabels bool
@@ -243,6 +246,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 		if due || d.marks.segmentDone() {
 			err := d.marks.saveAndRelease(false)
 			switch {
+			case errors.Is(err, backlog.ErrVanished): // ends the run, which tells why
 			case err != nil && !failing:
 				level.Error(d.logger).Log("msg", "Cannot save the marks, trying again until they can be", "err", err)
 			case err == nil && failing:

@@ -15,7 +15,6 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/agent/delivery/selection"
-	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
 // destination is one remote_write entry and how far it is.
@@ -35,8 +34,6 @@ type destination struct {
 	// over a call of anything but the machine.
 	mtx      sync.Mutex
 	endpoint *remotewrite.Endpoint // in force
-	queue    *upstreamqueue.Queue  // nil unless live
-	queued   *remotewrite.Endpoint // what queue was started with
 	requests requestSize
 	machine  *machine
 	left     eventKind // why run is to end: stopped or reconfigured
@@ -189,21 +186,12 @@ func (t *destination) inForce() *remotewrite.Endpoint {
 	return t.endpoint
 }
 
-// renew takes over the secrets of an entry that is the same otherwise. A live queue gets a client with the new secrets; if
-// upstream cannot build one (a certificate's file has vanished since it was
-// checked), the queue goes on with the old.
+// renew takes over the secrets of an entry that is the same otherwise. A live queue
+// asks for them before its next request: see follower.entry.
 func (t *destination) renew(e *remotewrite.Endpoint) {
 	t.mtx.Lock()
+	defer t.mtx.Unlock()
 	t.endpoint = e
-	queue, queued := t.queue, t.queued
-	t.mtx.Unlock()
-	if queue == nil {
-		return
-	}
-	// A queue goes on with the size of requests that it was started with.
-	if err := queue.Refresh(e.WithBatchSize(queued.BatchSize()).Config); err != nil {
-		level.Error(t.logger).Log("msg", "Cannot renew the client of a live destination", "err", err)
-	}
 }
 
 // succeeded notes an acknowledgement, and ends an episode of trouble.

@@ -46,6 +46,8 @@ const (
 	unreadable
 	// outgrown: the endpoint may take larger requests than the queue makes.
 	outgrown
+	// entryChanged: the queue needs something else to connect with.
+	entryChanged
 	// queueGone: somebody else stopped the queue.
 	queueGone
 	// stopped: the agent ends.
@@ -56,7 +58,7 @@ const (
 
 var eventNames = [...]string{
 	"acknowledged", "refused", "drained", "handed over", "segment cut", "would send again", "queue failed", "lagging",
-	"watcher begun again", "sequence differs", "unreadable", "outgrown", "queue gone", "stopped", "reconfigured",
+	"watcher begun again", "sequence differs", "unreadable", "outgrown", "entry changed", "queue gone", "stopped", "reconfigured",
 }
 
 // String returns the name of k for test output.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-kit/log/level"
+	config_util "github.com/prometheus/common/config"
+	"github.com/prometheus/prometheus/config"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
@@ -36,6 +38,10 @@ type follower struct {
 	// maybeThere: an earlier attempt to send the present batch may have been
 	// stored. Used in the queue's goroutine only.
 	maybeThere bool
+	// sends is what the queue has of the entry, made of settings. Used by who starts
+	// the queue, and then in its goroutine only.
+	sends    *config.RemoteWriteConfig
+	settings *config_util.HTTPClientConfig
 
 	// mtx guards what follows; the ledger's lock is taken under it, and no other.
 	mtx      sync.Mutex
@@ -328,9 +334,6 @@ func (f *follower) check(last int) (int, error) {
 // batches are let go meanwhile: what the queue flushes need not be sent again.
 func (f *follower) end() {
 	t := f.t
-	t.mtx.Lock()
-	t.queue = nil
-	t.mtx.Unlock()
 	stopped := make(chan error, 1)
 	go func() { stopped <- f.queue.Stop() }()
 	// What the queue never sends is sent here, and an endpoint may hang.

@@ -71,15 +71,18 @@ func (t *destination) handOver(ctx context.Context, c *cursor) (*follower, error
 	if end := t.store.End(); from.Generation != end.Generation || from.Segment != end.Segment {
 		return nil, t.notHandedOver(segmentCut, nil)
 	}
-	inForce := t.inForce()
-	e := inForce.WithBatchSize(t.queueSize())
+	e := t.inForce().WithBatchSize(t.queueSize())
 	f := newFollower(t, c, e, from)
 	// The queue's time lies ahead: what is sent again if it were now, is then.
 	now := time.Now().UnixMilli()
 	if again, err := f.countAgain(from, now, now); err == nil && again.samples > 0 && t.refusesAgain() {
 		return nil, t.wouldSendAgain(from)
 	}
-	q, err := t.queues.Start(ctx, e.Config, e.External, upstreamqueue.Observer{Before: f.before, After: f.after})
+	sends, err := f.entry(ctx)
+	if err != nil {
+		return nil, t.notHandedOver(queueFailed, err)
+	}
+	q, err := t.queues.Start(ctx, sends, e.External, upstreamqueue.Observer{Entry: f.entry, Before: f.before, After: f.after})
 	if err != nil {
 		return nil, t.notHandedOver(queueFailed, err)
 	}
@@ -98,13 +101,6 @@ func (t *destination) handOver(ctx context.Context, c *cursor) (*follower, error
 		return nil, t.wouldSendAgain(from)
 	}
 	t.on(event{kind: handedOver})
-	t.mtx.Lock()
-	t.queue, t.queued = q, e
-	renewed := t.endpoint != inForce
-	t.mtx.Unlock()
-	if renewed {
-		t.renew(t.inForce())
-	}
 	f.begin(again)
 	if f.sentIfAfter != f.notSentUpTo {
 		level.Debug(t.logger).Log("msg", "The start of upstream's queue is known to a few milliseconds only", "ms", f.sentIfAfter-f.notSentUpTo)

@@ -39,7 +39,7 @@ func (d *sender) leaveOut(ctx context.Context, items []remotewrite.Item, before 
 	case remotewrite.AboutSeries(r.Body) && r.Class() == remotewrite.Final:
 		out.due.asked, out.due.words = now, r.Body
 		o.Refuse(out.due.reason, n)
-	case r.Class() != remotewrite.Final: // too large: it takes the usual way
+	case r.Class() != remotewrite.Final: // too large, or not held: it takes the usual way
 		d.unwanted.forget(out.due)
 		items = append(items, out.items...)
 	default: // refused for something else now, and perhaps in part

@@ -55,6 +55,9 @@ func TestMachine(t *testing.T) {
 		{name: "behind: no answer", in: Behind, e: event{kind: refused, class: none}, do: retry, to: Behind},
 		{name: "behind: 503", in: Behind, e: event{kind: refused, class: pass}, do: retry, to: Behind},
 		{name: "behind: 401", in: Behind, e: event{kind: refused, class: held, there: true, before: true}, do: retry, to: Behind},
+		{name: "behind: 401 that is not held", in: Behind, e: event{kind: refused, class: remotewrite.NotHeld}, do: giveUp, to: Behind},
+		{name: "behind: 401 that is not held, perhaps stored by an earlier request", in: Behind, e: event{kind: refused, class: remotewrite.NotHeld, before: true}, do: doubt, to: Behind},
+		{name: "live: 401 that is not held", in: Live, e: event{kind: refused, class: remotewrite.NotHeld}, do: carryOn, to: Behind, left: true},
 		{name: "behind: 2xx that wrote nothing", in: Behind, e: event{kind: refused, class: remotewrite.Acknowledged}, do: retry, to: Behind},
 		{name: "behind: 413", in: Behind, e: event{kind: refused, class: large}, do: shrink, to: Behind},
 		{name: "behind: 413 for one sample", in: Behind, e: event{kind: refused, class: large, alone: true, othersPass: true}, do: retry, to: Behind},
@@ -115,6 +118,8 @@ func TestMachine(t *testing.T) {
 		{name: "live: unreadable", in: Live, e: event{kind: unreadable}, do: carryOn, to: Behind, left: true},
 		{name: "live: outgrown", in: Live, e: event{kind: outgrown}, do: carryOn, to: Behind, left: true},
 		{name: "behind already: outgrown", in: Behind, e: event{kind: outgrown}, do: carryOn, to: Behind},
+		{name: "live: other certificates", in: Live, e: event{kind: entryChanged}, do: carryOn, to: Behind, left: true},
+		{name: "behind already: other certificates", in: Behind, e: event{kind: entryChanged}, do: carryOn, to: Behind},
 		{name: "live: the queue is gone", in: Live, e: event{kind: queueGone}, do: carryOn, to: Behind, left: true},
 		{name: "behind already: lagging", in: Behind, e: event{kind: lagging}, do: carryOn, to: Behind},
 		{name: "behind already: the watcher has begun again", in: Behind, e: event{kind: watcherBegunAgain}, do: carryOn, to: Behind},
@@ -170,15 +175,15 @@ func reached(t *testing.T, _ *machine, in State, p partialWrites, patient bool, 
 func TestMachineIsComplete(t *testing.T) {
 	t.Parallel()
 	possible := map[State][]eventKind{
-		Behind:      {acknowledged, refused, drained, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, queueGone, stopped, reconfigured},
+		Behind:      {acknowledged, refused, drained, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, entryChanged, queueGone, stopped, reconfigured},
 		HandingOver: {acknowledged, refused, handedOver, segmentCut, wouldSendAgain, queueFailed, stopped, reconfigured},
-		Live:        {acknowledged, refused, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, queueGone, stopped, reconfigured},
+		Live:        {acknowledged, refused, lagging, watcherBegunAgain, sequenceDiffers, unreadable, outgrown, entryChanged, queueGone, stopped, reconfigured},
 	}
 	n := 0
 	for state, kinds := range possible {
 		for _, kind := range kinds {
 			for _, partial := range []partialWrites{partialUnknown, partialStored, partialRolledBack} {
-				for class := remotewrite.Unanswered; class <= remotewrite.Final; class++ {
+				for class := remotewrite.Unanswered; class <= remotewrite.NotHeld; class++ {
 					for bits := range 1 << 15 {
 						if bits > 0 && kind != refused {
 							break // nothing else depends on them

@@ -60,13 +60,13 @@ func (n *newcomers) refuse(ls labels.Labels, scraped uint64, reported bool) stri
 		return reason
 	}
 	reason := ""
-	small := smallTarget(n.limits.MaxSeries)
+	small := limits.SmallTarget(n.limits.MaxSeries)
 	switch {
 	case reported:
 		return ""
-	case n.limits.MaxSeries > 0 && n.series() >= ceiling(n.limits.MaxSeries, scraped < small):
+	case n.limits.MaxSeries > 0 && n.series() >= limits.Ceiling(n.limits.MaxSeries, scraped < small):
 		reason = reasonMaxSeries
-	case n.memory.now() >= ShedSeries && scraped >= min(small, anyHost):
+	case n.memory.now() >= ShedSeries && scraped >= min(small, limits.AnyHost):
 		reason = reasonMemory
 	default:
 		return ""
@@ -76,30 +76,6 @@ func (n *newcomers) refuse(ls labels.Labels, scraped uint64, reported bool) stri
 		return ""
 	}
 	return reason
-}
-
-// anyHost is what a target may have on the smallest host, and when the memory is
-// nearly used up, whatever the ceiling: a node exporter.
-const anyHost = 500
-
-// smallTarget is the number of samples up to which a target does not need to give
-// way; maxSeries is 0 where there is no ceiling.
-func smallTarget(maxSeries uint64) uint64 {
-	if maxSeries == 0 {
-		return anyHost
-	}
-	return max(1, maxSeries/16)
-}
-
-// ceiling is the number of series above which none comes into being, for a target
-// that is small, or is not. The last quarter is for the small: else one that is far
-// too large would leave nothing to the others whenever it comes first, as after a
-// start.
-func ceiling(maxSeries uint64, small bool) uint64 {
-	if small {
-		return maxSeries
-	}
-	return maxSeries - maxSeries/4
 }
 
 // dropped counts the rejected samples of a scrape that were refused here.

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 // offer appends one sample of a series that the caller has no reference of.
@@ -105,23 +106,6 @@ func TestMaxSeriesAtOnce(t *testing.T) {
 	}
 }
 
-func TestCeiling(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ max, small, forSmall, forOthers uint64 }{
-		{8192, 512, 8192, 6144},
-		{100, 6, 100, 75},
-		{10, 1, 10, 8},
-		{1, 1, 1, 1},
-	} {
-		if small, for1, for2 := smallTarget(c.max), ceiling(c.max, true), ceiling(c.max, false); small != c.small || for1 != c.forSmall || for2 != c.forOthers {
-			t.Errorf("%+v: %d, %d, %d", c, small, for1, for2)
-		}
-	}
-	if smallTarget(0) == 0 {
-		t.Error("without a ceiling, no target is small")
-	}
-}
-
 // TestShedding: near the memory's limit no new series comes into being, but for
 // those of small targets.
 func TestShedding(t *testing.T) {
@@ -164,13 +148,13 @@ func TestSheddingBelowAnyCeiling(t *testing.T) {
 		r.press(ShedSeries)
 		at := r.next()
 		app := r.append.AppenderV2(t.Context())
-		for i := range 2 * anyHost {
+		for i := range 2 * limits.AnyHost {
 			_ = r.offer(app, labels.FromStrings("__name__", "m", "i", strconv.Itoa(i)), at, storage.AppendV2Options{})
 		}
 		if err := app.Commit(); err != nil {
 			t.Fatal(err)
 		}
-		if l := r.awaitSettled("one"); l.Rejected["memory"] != anyHost || l.Delivered != anyHost {
+		if l := r.awaitSettled("one"); l.Rejected["memory"] != limits.AnyHost || l.Delivered != limits.AnyHost {
 			t.Errorf("ceiling %d: %+v", ceiling, l)
 		}
 	}

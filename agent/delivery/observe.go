@@ -6,10 +6,29 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/prometheus/config"
+
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
+
+// entry is called in the queue's goroutine before each request, and returns the entry
+// with what its files say now, and a token: the same as before as long as these are. A
+// queue goes on with the size of requests that it was started with.
+func (f *follower) entry(ctx context.Context) (*config.RemoteWriteConfig, error) {
+	e := f.t.inForce()
+	settings, err := e.Plain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if settings != f.settings {
+		own := *e.WithBatchSize(f.e.BatchSize()).Config
+		own.HTTPClientConfig = *settings
+		f.sends, f.settings = &own, settings
+	}
+	return f.sends, nil
+}
 
 // before is called in the queue's goroutine before each request: it holds a batch
 // until the follower has read as far as the batch reaches, late samples sent.
@@ -62,7 +81,13 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	if ctx.Err() != nil {
 		return // cut off by the stop of the queue: unanswered
 	}
+	if o.Unsent && !o.Retried {
+		_ = f.leave(entryChanged, errors.New(o.Err))
+		<-ctx.Done()
+		return
+	}
 	r := f.e.RefusalInWords(o.Status, o.Err)
+	mayHaveStored := !o.Unsent && remotewrite.MayHaveStored(o.Status, o.Err)
 	again, onlyAgain := f.sendsAgain(o.Items())
 	e := event{
 		kind: refused, class: r.Class(), retried: o.Retried,
@@ -98,7 +123,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	}
 	t.failed(remotewrite.Kind(o.Status), r.Error())
 	// A request that is refused for its samples may have been stored in part.
-	if !f.maybeThere && e.class != remotewrite.Final && !remotewrite.MayHaveStored(o.Status, o.Err) {
+	if !f.maybeThere && e.class != remotewrite.Final && !mayHaveStored {
 		f.mtx.Lock()
 		f.maySent = backlog.Position{}
 		f.mtx.Unlock()
@@ -106,7 +131,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	// Only what upstream tries again may go on. The follower may have gone behind
 	// a moment ago: then this batch must not be overtaken either.
 	if !d.left && o.Retried {
-		f.maybeThere = f.maybeThere || remotewrite.MayHaveStored(o.Status, o.Err)
+		f.maybeThere = f.maybeThere || mayHaveStored
 		return // upstream tries the same batch again
 	}
 	f.stop(fmt.Errorf("%s: %w", d.why, r))

@@ -47,7 +47,7 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 			o.Delivered += remotewrite.Samples(p.items)
 			return nil
 		}
-		if e := r.Class(); remotewrite.Samples(p.items) == 0 && (e == remotewrite.Final || errors.Is(r, remotewrite.ErrNothingWritten)) {
+		if e := r.Class(); remotewrite.Samples(p.items) == 0 && (e == remotewrite.Final || e == remotewrite.NotHeld || errors.Is(r, remotewrite.ErrNothingWritten)) {
 			return nil // exemplars alone are not worth more, and are in no ledger
 		}
 		d.failed(remotewrite.Kind(r.Status), r.Error())

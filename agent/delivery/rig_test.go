@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type rig struct {
 	extra     map[string]string // further lines of remote_write entries, by name
 	urls      map[string]string // of endpoints that are reached through something else, by name
 	timeout   string            // remote_timeout of all entries
+	authorize string            // lines of all entries instead of the token
 
 	backlog     *backlog.Store
 	delivery    *Delivery
@@ -93,10 +95,10 @@ func (r *rig) config() *config.Config {
 		}
 		c += fmt.Sprintf(`  - name: %s
     url: %s
-    authorization: {credentials: %s}
+%s
     remote_timeout: %s
 %s    metadata_config: {send: false}
-%s`, name, url, agenttest.DefaultToken, r.timeout, r.queue, r.extra[name])
+%s`, name, url, cmp.Or(r.authorize, "    authorization: {credentials: "+agenttest.DefaultToken+"}"), r.timeout, r.queue, r.extra[name])
 	}
 	cfg, err := config.Load(c, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -79,7 +79,7 @@ func (d *sender) sendUntilAnswered(ctx context.Context, items []remotewrite.Item
 			return nil, nil
 		}
 		switch r.Class() {
-		case remotewrite.Final:
+		case remotewrite.Final, remotewrite.NotHeld:
 			return r, nil
 		case remotewrite.TooLarge:
 			if len(items) > 1 || large(items) {

@@ -91,17 +91,23 @@ func TestStopWhileSwitched(t *testing.T) {
 		}
 		return nil
 	})
+	r.stopInTime()
+	switching.Store(false)
+	r.open()
+	r.awaitState("one", Live)
+	r.checkDelivered("one")
+}
+
+// stopInTime fails the test when the stop waits for somebody who does not answer.
+func (r *rig) stopInTime() {
+	r.t.Helper()
 	stopped := make(chan struct{})
 	go func() { r.close(); close(stopped) }()
 	select {
 	case <-stopped:
 	case <-time.After(time.Minute):
-		t.Fatal("the stop waits for the queue")
+		r.t.Fatal("the stop waits for an answer")
 	}
-	switching.Store(false)
-	r.open()
-	r.awaitState("one", Live)
-	r.checkDelivered("one")
 }
 
 type errNotYet string

@@ -83,6 +83,9 @@ var transitions = []transition{
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "many refused in vain", when: func(f facts) bool { return f.vain && !(f.there && f.before) }, do: giveUp},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, do: split},
 
+	{in: Behind, on: refused, of: classes{remotewrite.NotHeld}, needs: "perhaps stored before", when: func(f facts) bool { return f.before }, do: doubt},
+	{in: Behind, on: refused, of: classes{remotewrite.NotHeld}, do: giveUp},
+
 	// Handing over.
 	{in: HandingOver, on: handedOver, do: goLive, to: Live},
 	{in: HandingOver, on: segmentCut, do: carryOn, to: Behind, why: "the WAL began a new segment during the hand-over"},
@@ -108,12 +111,14 @@ var transitions = []transition{
 	// the destination to and fro for ever: that stays uncertain.
 	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "for what a series is", when: func(f facts) bool { return f.series && !f.there }, do: carryOn, to: Behind, why: "the endpoint refuses series for what they are; which ones is found out from the backlog"},
 	{in: Live, on: refused, of: classes{remotewrite.Final}, do: doubt},
+	{in: Live, on: refused, of: classes{remotewrite.NotHeld}, do: carryOn, to: Behind, why: "the endpoint refused a batch, which is given up"},
 	{in: Live, on: refused, do: carryOn, to: Behind, why: "the endpoint refused a batch that it may take later"},
 	{in: Live, on: lagging, do: carryOn, to: Behind, why: "the endpoint does not keep up"},
 	{in: Live, on: watcherBegunAgain, do: carryOn, to: Behind, why: "upstream's WAL watcher has begun again after an error"},
 	{in: Live, on: sequenceDiffers, do: carryOn, to: Behind, why: "upstream's queue sends something else than was expected"},
 	{in: Live, on: unreadable, do: carryOn, to: Behind, why: "the WAL cannot be read"},
 	{in: Live, on: outgrown, do: carryOn, to: Behind, why: "the endpoint may take larger requests again than its queue makes"},
+	{in: Live, on: entryChanged, do: carryOn, to: Behind, why: "its certificates, or the kind of its token, have changed; upstream's queue is started anew"},
 	{in: Live, on: queueGone, do: carryOn, to: Behind, why: "upstream's queue is gone"},
 
 	// Already behind, while the queue is still being stopped.
@@ -122,5 +127,6 @@ var transitions = []transition{
 	{in: Behind, on: sequenceDiffers, do: carryOn},
 	{in: Behind, on: unreadable, do: carryOn},
 	{in: Behind, on: outgrown, do: carryOn},
+	{in: Behind, on: entryChanged, do: carryOn},
 	{in: Behind, on: queueGone, do: carryOn},
 }

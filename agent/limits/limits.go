@@ -84,6 +84,46 @@ func (l Limits) Or(d Limits) Limits {
 	return l
 }
 
+// AnyHost is the number of samples that a target may have on the smallest host, and
+// when the memory is nearly used up, whatever the ceiling: a node exporter.
+const AnyHost = 500
+
+// SmallTarget is the number of samples up to which a target does not need to give
+// way; maxSeries is 0 where there is no ceiling.
+func SmallTarget(maxSeries uint64) uint64 {
+	if maxSeries == 0 {
+		return AnyHost
+	}
+	return max(1, maxSeries/16)
+}
+
+// Ceiling is the number of series above which none comes into being, for a target
+// that is small, or is not. The last quarter is for the small: else one that is far
+// too large would leave nothing to the others whenever it comes first, as after a
+// start.
+func Ceiling(maxSeries uint64, small bool) uint64 {
+	if small {
+		return maxSeries
+	}
+	return maxSeries - maxSeries/4
+}
+
+// Room is how many of wanted new series a target gets where there are taken ones
+// already.
+func Room(maxSeries, taken, wanted uint64) uint64 {
+	if maxSeries == 0 {
+		return wanted
+	}
+	upTo := func(ceiling, wanted uint64) uint64 { return min(wanted, ceiling-min(ceiling, taken)) }
+	small := SmallTarget(maxSeries)
+	got := upTo(Ceiling(maxSeries, true), min(wanted, small))
+	taken += got
+	if wanted > small {
+		got += upTo(Ceiling(maxSeries, false), wanted-small)
+	}
+	return got
+}
+
 // Reasons for which Refuse refuses a series.
 const (
 	TooLong = "label_too_long"

@@ -103,3 +103,37 @@ func TestCheckLabels(t *testing.T) {
 		}
 	}
 }
+
+func TestCeiling(t *testing.T) {
+	for _, c := range []struct{ max, small, forSmall, forOthers uint64 }{
+		{8192, 512, 8192, 6144},
+		{100, 6, 100, 75},
+		{10, 1, 10, 8},
+		{1, 1, 1, 1},
+	} {
+		if small, for1, for2 := SmallTarget(c.max), Ceiling(c.max, true), Ceiling(c.max, false); small != c.small || for1 != c.forSmall || for2 != c.forOthers {
+			t.Errorf("%+v: %d, %d, %d", c, small, for1, for2)
+		}
+	}
+	if SmallTarget(0) == 0 {
+		t.Error("without a ceiling, no target is small")
+	}
+}
+
+// TestRoom: what a target gets where others have taken some already.
+func TestRoom(t *testing.T) {
+	for _, c := range []struct{ max, taken, wanted, want uint64 }{
+		{0, 1e6, 1e6, 1e6},
+		{160, 0, 160, 120}, // the last quarter is for the small
+		{160, 0, 100, 100},
+		{160, 100, 100, 20},
+		{160, 115, 100, 10}, // as a small one would
+		{160, 120, 10, 10},
+		{160, 155, 10, 5},
+		{160, 200, 10, 0},
+	} {
+		if got := Room(c.max, c.taken, c.wanted); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+}

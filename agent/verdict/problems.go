@@ -35,7 +35,7 @@ func (c *collector) start(f Facts) {
 }
 
 func (c *collector) disk(s Storage) {
-	const byItself = "make room, or mend the file system of --storage.path: the agent takes up by itself"
+	const byItself = "make room, or mend the file system of --storage.agent.path: the agent takes up by itself"
 	switch {
 	case s.Unwritable != "":
 		c.add(Unwritable, Bad, "", byItself, "The disk cannot be written, new samples are refused: %s", s.Unwritable)

@@ -28,8 +28,15 @@ func wellFacts() Facts {
 	}
 }
 
-func TestJudge(t *testing.T) {
-	t.Parallel()
+// judgement is what is to be said of an agent that is well but for one change.
+type judgement struct {
+	change   func(f *Facts, d *Destination)
+	level    Level
+	headline string
+	hint     string // a part of it
+}
+
+func judgements() map[string]judgement {
 	fails := func(d *Destination, words string) { d.LastError, d.LastErrorAt = words, before(0) }
 	behind := func(d *Destination) {
 		d.State, d.OldestUnsent, d.ETASeconds, d.Ledger.OnDisk = delivery.Behind, before(5*time.Minute), 40, 100
@@ -37,12 +44,7 @@ func TestJudge(t *testing.T) {
 	never := func(f *Facts, d *Destination, started time.Duration) {
 		f.Started, d.Since, d.LastSuccess, d.Ledger.OnDisk = *before(started), *before(started), nil, 10
 	}
-	for name, c := range map[string]struct {
-		change   func(f *Facts, d *Destination)
-		level    Level
-		headline string
-		hint     string // a part of it
-	}{
+	return map[string]judgement{
 		"well":      {func(*Facts, *Destination) {}, Good, "All is well", ""},
 		"recovered": {func(_ *Facts, d *Destination) { d.LastError, d.LastErrorAt = "502", before(time.Minute) }, Good, "All is well", ""},
 		"caught up": {func(_ *Facts, d *Destination) { behind(d); d.OldestUnsent = before(time.Second) }, Good, "All is well", ""},
@@ -135,7 +137,12 @@ func TestJudge(t *testing.T) {
 			behind(d)
 			fails(d, `Post "https://u:s3cret@h/p?token=s3cret": EOF`)
 		}, Bad, "", "cut"},
-	} {
+	}
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	for name, c := range judgements() {
 		f := wellFacts()
 		c.change(&f, &f.Destinations[0])
 		v := Judge(f)

@@ -239,9 +239,9 @@ func TestGlobalURL(t *testing.T) {
 	}
 }
 
-// The README has every path of the API, and every metric that is added here.
-func TestPathsAndMetricsInReadme(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// The documents have every path of the API, and every metric that is added here.
+func TestPathsAndMetricsInDocuments(t *testing.T) {
+	table, err := os.ReadFile("../../packaging/doc/monitoring.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,8 +254,8 @@ func TestPathsAndMetricsInReadme(t *testing.T) {
 		t.Fatalf("only %d paths found", len(paths))
 	}
 	for _, p := range paths {
-		if !bytes.Contains(readme, []byte("`/api/v1/"+string(p[1])+"`")) {
-			t.Errorf("the README lacks /api/v1/%s", p[1])
+		if !bytes.Contains(table, []byte("`/api/v1/"+string(p[1])+"`")) {
+			t.Errorf("the table lacks /api/v1/%s", p[1])
 		}
 	}
 	s, err := New(Options{Agent: idleAgent(t), Gatherer: prometheus.NewRegistry()})
@@ -268,13 +268,50 @@ func TestPathsAndMetricsInReadme(t *testing.T) {
 		t.Fatalf("%d metrics, %v", len(families), err)
 	}
 	for _, f := range families {
-		if !bytes.Contains(readme, []byte("`"+f.GetName()+"`")) {
-			t.Errorf("the README lacks %s", f.GetName())
+		if !bytes.Contains(table, []byte("`"+f.GetName()+"`")) {
+			t.Errorf("the table lacks %s", f.GetName())
 		}
 	}
 	for _, name := range prometheusNames {
-		if !bytes.Contains(readme, []byte("`"+name+"`")) {
-			t.Errorf("the README lacks %s", name)
+		if !bytes.Contains(table, []byte("`"+name+"`")) {
+			t.Errorf("the table lacks %s", name)
 		}
+	}
+}
+
+// TestDocumentAPI: every path that the documents name is served.
+func TestDocumentAPI(t *testing.T) {
+	s, err := New(Options{Agent: idleAgent(t), Gatherer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := filepath.Glob("../../packaging/doc/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := regexp.MustCompile("`(POST )?(/(?:api/v1/|-/|debug/|metrics|exposition)[a-z/_]*)[?`]")
+	found := map[string]bool{}
+	for _, document := range append(documents, "../../README.md") {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range path.FindAllSubmatch(text, -1) {
+			method, path := http.MethodGet, string(m[2])
+			if len(m[1]) > 0 {
+				method = http.MethodPost
+			}
+			w := httptest.NewRecorder()
+			s.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+			// Of a path that needs a parameter, 404 is an answer as well, in other words.
+			served := w.Code != http.StatusNotFound || !strings.HasPrefix(w.Body.String(), "404 page not found")
+			if served == (path == "/-/quit") { // which Prometheus has, the documents say
+				t.Errorf("%s: %s %s answers %d %s", document, method, path, w.Code, w.Body)
+			}
+			found[path] = true
+		}
+	}
+	if len(found) < 20 {
+		t.Errorf("only %d paths found", len(found))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ func (s *Server) exposition(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.fetching.Unlock()
-	if err := showExposition(w, r, cfg, target); err != nil {
+	if err := showExposition(w, r, cfg, s.opts.Agent.ScrapeClient(), target); err != nil {
 		level.Debug(s.logger).Log("msg", "Cannot send what a target answers", "err", err)
 	}
 }
@@ -98,14 +99,14 @@ func findTarget(active map[string][]*scrape.Target, id string) (pool string, _ *
 
 // showExposition asks a target once and writes its answer behind a line that says
 // what it is. The error is that of the connection to who asked.
-func showExposition(w http.ResponseWriter, r *http.Request, cfg *config.ScrapeConfig, target *scrape.Target) error {
+func showExposition(w http.ResponseWriter, r *http.Request, cfg *config.ScrapeConfig, options []commonconfig.HTTPClientOption, target *scrape.Target) error {
 	fail := func(err error) error {
 		http.Error(w, redactError(err.Error(), target.URL()), http.StatusBadGateway)
 		return nil
 	}
 	settings := cfg.HTTPClientConfig
 	settings.FollowRedirects = false // its credentials are for this target
-	client, err := commonconfig.NewClientFromConfig(settings, cfg.JobName, commonconfig.WithKeepAlivesDisabled())
+	client, err := commonconfig.NewClientFromConfig(settings, cfg.JobName, append(slices.Clone(options), commonconfig.WithKeepAlivesDisabled())...)
 	if err != nil {
 		return fail(err)
 	}

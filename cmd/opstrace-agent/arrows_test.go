@@ -41,14 +41,14 @@ var arrows = map[string][]string{
 	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/redact", "agent/verdict"},
 	"agent/web/browser": nil,
 
-	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact", "agent/regular", "agent/verdict"},
+	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact", "agent/regular", "agent/switching", "agent/verdict"},
 
 	// A judgement of facts, without looking for any.
 	"agent/verdict": {"agent/delivery/...", "agent/number", "agent/redact"},
 
 	"agent/delivery":               {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact"},
 	"agent/delivery/ledger":        {"agent/backlog", "agent/regular"},
-	"agent/delivery/remotewrite":   {"agent/redact", "agent/regular"},
+	"agent/delivery/remotewrite":   {"agent/redact", "agent/regular", "agent/switching"},
 	"agent/delivery/selection":     {"agent/backlog", "agent/delivery/remotewrite"},
 	"agent/delivery/upstreamqueue": nil,
 
@@ -69,6 +69,9 @@ var arrows = map[string][]string{
 	// Whoever reads a file that an operator names uses this.
 	"agent/regular": nil,
 
+	// Whoever asks somebody by HTTP uses this.
+	"agent/switching": nil,
+
 	// A fake that used the code under test would agree with its mistakes; and it
 	// is for tests and the sandbox only.
 	"agent/agenttest":      nil,
@@ -77,7 +80,7 @@ var arrows = map[string][]string{
 	"packaging":          nil,
 	"packaging/licenses": nil,
 	"packaging/sbom":     nil,
-	".ci/demo":           nil,
+	".ci/demo":           {"agent/delivery/ledger", "agent/number", "agent/redact"},
 }
 
 // Which files may use what belongs to the process, by a pattern of their names.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
 
@@ -27,34 +28,82 @@ const discoveryTimeout = 10 * time.Second
 func (c *cli) addCheckTargets(check *kingpin.CmdClause) {
 	clause := check.Command("targets", "Scrape every target once, and print what would be sent. Nothing is sent.")
 	file := c.configFileArg(clause)
-	c.command(clause, func() error { return c.checkTargets(file.path(installRoot)) })
+	given := &runFlags{}
+	given.registerLimits(clause)
+	c.command(clause, func() error {
+		path := file.path(installRoot)
+		judge, err := judgeOf(path, given, installRoot)
+		if err != nil {
+			return err
+		}
+		return c.checkTargets(path, judge)
+	})
 }
 
-func (c *cli) checkTargets(file string) error {
+// judge is by what run would judge targets.
+type judge struct {
+	limits  limits.Limits // 0: from the memory
+	ratio   float64       // of the memory; 0: it is not looked at
+	memory  memlimit.Provider
+	service bool // with flags of the installed service
+}
+
+// judgeOf returns by what run would judge the targets of a file: by the flags that are
+// given and, where the file is that of the service that is installed below root, by
+// those of the service. Errors are a *usageError.
+func judgeOf(file string, given *runFlags, root string) (judge, error) {
+	if err := given.validateLimits(); err != nil {
+		return judge{}, err
+	}
+	j := judge{limits: given.limits(), ratio: defaultMemoryRatio, memory: ownMemory}
+	if !isService(file, root) {
+		return j, nil
+	}
+	flags, err := serviceRunFlags(root)
+	if err != nil {
+		return judge{}, err
+	}
+	j.service = flags.limits() != (limits.Limits{})
+	j.limits = j.limits.Or(flags.limits())
+	j.memory = memlimit.ApplyFallback(serviceMemory(root), ownMemory)
+	j.ratio = flags.memlimitRatio
+	if !flags.autoGOMEMLIMIT {
+		j.ratio = 0
+	}
+	return j, nil
+}
+
+func (c *cli) checkTargets(file string, by judge) error {
 	cfg, err := loadConfig(file, log.NewNopLogger())
 	if err != nil {
 		return err
 	}
 	setUserAgents()
-	// The limits follow from the memory. Where that is not known, run knows it
-	// neither.
-	_ = setMemoryLimit(defaultMemoryRatio, 0)
+	if by.ratio > 0 {
+		// The limits follow from the memory. Where that is not known, run knows it
+		// neither.
+		_ = setMemoryLimit(by.ratio, 0, by.memory)
+	}
 	var now atomic.Value // what the line shows
 	now.Store("looking for targets")
 	line := startProgress(c.stderr, progressInterval, func() string { return now.Load().(string) })
 	report, err := targetcheck.Run(context.Background(), cfg, targetcheck.Options{
 		DiscoveryTimeout: discoveryTimeout,
+		Limits:           by.limits,
 		Progress:         func(done, total int, what string) { now.Store(fmt.Sprintf("%d of %d %s", done, total, what)) },
 	})
 	line.stop()
 	if err != nil {
 		return err
 	}
+	if by.service {
+		report.Warnings = append(report.Warnings, "judged by the limits of the installed service, in ARGS in "+serviceFlags)
+	}
 	if _, err := io.WriteString(c.stdout, formatTargets(report)); err != nil {
 		return err
 	}
 	if report.Failed() {
-		return reportedError{errors.New("not every target can be scraped")}
+		return reportedError{errors.New("not all can be scraped and sent")}
 	}
 	return nil
 }
@@ -150,6 +199,10 @@ func formatSum(b *strings.Builder, r *targetcheck.Report) {
 		}
 	}
 	fmt.Fprintf(b, "\n%s, %d failed\n", number.Count(targets, "target"), failed)
+	if r.NoRoom > 0 {
+		fmt.Fprintf(b, "FAIL  %s series in all, of which %s would be dropped: --limits.max-series takes %s, the last quarter of them from targets with less than %s\n",
+			number.Group(uint64(r.Series)), number.Group(uint64(r.NoRoom)), number.Group(r.MaxSeries), number.Group(limits.SmallTarget(r.MaxSeries)))
+	}
 	for i, name := range r.Destinations {
 		fmt.Fprintf(b, "one scrape of all, to %s: %s\n", redact.Line(name, 200), formatSend(sums[i]))
 	}

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
 func TestCheckTargets(t *testing.T) {
@@ -58,4 +62,107 @@ remote_write:
 		t.Errorf("code %d, %q", code, stderr)
 	}
 	compareGolden(t, "check_targets_good.golden", stdout)
+}
+
+// TestJudgeOf: by the flags that are given and, for the file of the installed service,
+// by those that it has, as run would.
+func TestJudgeOf(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args    string // of the service; "-": there is none
+		other   bool   // file than the service's
+		given   runFlags
+		memory  string // memory.max of the service
+		want    limits.Limits
+		ratio   float64
+		service bool
+		bytes   uint64
+	}{
+		"no service":        {args: "-", want: limits.Limits{}, ratio: 0.9},
+		"its own flags":     {args: "--limits.max-series=100 --limits.label-length=1KiB", want: limits.Limits{MaxSeries: 100, LabelLength: 1024}, ratio: 0.9, service: true},
+		"what is given":     {args: "--limits.max-series=100 --limits.labels=5", given: runFlags{maxSeries: 7}, want: limits.Limits{MaxSeries: 7, Labels: 5}, ratio: 0.9, service: true},
+		"another file":      {args: "--limits.max-series=100", other: true, given: runFlags{labels: 9}, want: limits.Limits{Labels: 9}, ratio: 0.9},
+		"its memory":        {args: "--auto-gomemlimit.ratio=0.5", memory: "104857600\n", ratio: 0.5, bytes: 104857600},
+		"the whole host":    {memory: "max\n", ratio: 0.9},
+		"no memory":         {args: "--no-auto-gomemlimit", memory: "104857600\n", bytes: 104857600},
+		"all else it knows": {args: "--agent --web.listen-address=:1 --config.auto-reload", ratio: 0.9},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			if tc.args != "-" {
+				write(t, filepath.Join(root, serviceUnits[0]), "")
+				write(t, filepath.Join(root, serviceFlags), "ARGS=\""+tc.args+"\"\n")
+			}
+			if tc.memory != "" {
+				write(t, filepath.Join(root, "sys/fs/cgroup/system.slice/opstrace-agent.service/memory.max"), tc.memory)
+			}
+			file := filepath.Join(root, serviceConfig)
+			if tc.other {
+				file = filepath.Join(root, "other.yml")
+			}
+			j, err := judgeOf(file, &tc.given, root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if j.limits != tc.want || j.ratio != tc.ratio || j.service != tc.service {
+				t.Errorf("got %+v", j)
+			}
+			own, errOwn := ownMemory()
+			if tc.bytes == 0 {
+				tc.bytes = own
+			}
+			if got, err := j.memory(); got != tc.bytes || (err != nil) != (errOwn != nil && got == own) {
+				t.Errorf("memory %d, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestJudgeOfABrokenService: flags with which the service cannot start are told.
+func TestJudgeOfABrokenService(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, serviceUnits[0]), "")
+	for args, want := range map[string]string{
+		"--limits.max-serie=1": "the installed service cannot start: unknown long flag '--limits.max-serie'",
+		"--limits.labels=-1":   "the installed service cannot start: --limits.body-size, ",
+		"--query.timeout=1m":   "the installed service cannot start: --query.timeout is not a flag of opstrace-agent",
+	} {
+		write(t, filepath.Join(root, serviceFlags), "ARGS="+args+"\n")
+		_, err := judgeOf(filepath.Join(root, serviceConfig), &runFlags{}, root)
+		if usage := (*usageError)(nil); !errors.As(err, &usage) || !strings.HasPrefix(usage.msg, want) || !strings.HasSuffix(usage.hint, "; its flags are in ARGS in /etc/default/opstrace-agent") {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+// TestSeriesCeilingOfTargets: more series than the agent takes are a failure, and as many
+// are told as the running agent drops of a scrape.
+func TestSeriesCeilingOfTargets(t *testing.T) {
+	t.Parallel()
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		for i := range 200 {
+			fmt.Fprintf(w, "m%d 1\n", i)
+		}
+	}))
+	defer target.Close()
+	dir := t.TempDir()
+	file := write(t, filepath.Join(dir, "c.yml"), "global: {scrape_interval: 1s}\nscrape_configs: [{job_name: a, static_configs: [{targets: ['"+target.Listener.Addr().String()+"']}]}]\n")
+	stdout, stderr, code := runCommand(t, "", "check", "targets", file, "--limits.max-series=160")
+	const want = "\nFAIL  205 series in all, of which 80 would be dropped: --limits.max-series takes 160, the last quarter of them from targets with less than 10\n"
+	if code != exitFailed || stderr != "" || !strings.Contains(stdout, want) {
+		t.Errorf("code %d, %q\n%s", code, stderr, stdout)
+	}
+	if stdout, stderr, code := runCommand(t, "", "check", "targets", file, "--limits.max-series=300"); code != 0 || strings.Contains(stdout, "FAIL") {
+		t.Errorf("code %d, %q\n%s", code, stderr, stdout)
+	}
+
+	r := start(t, nil, "--config.file="+file, "--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0", "--limits.max-series=160")
+	dropped := 0
+	r.eventually("it drops some", func() bool {
+		dropped, _ = strconv.Atoi(r.metric(`opstrace_agent_limits_dropped_samples_total{reason="max_series"}`))
+		return dropped > 0
+	})
+	if dropped%80 != 0 {
+		t.Errorf("the agent drops %d, which is not 80 of each scrape", dropped)
+	}
 }

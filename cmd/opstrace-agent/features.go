@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/prometheus/config"
 
 	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/scrapeconfig/similar"
 )
 
 // features are Prometheus' experimental features that an agent has.
@@ -97,6 +98,9 @@ func refuseFeature(name string) error {
 	case slices.Contains(serverFeatures, name):
 		return &usageError{fmt.Sprintf("feature %q belongs to a Prometheus server", name), "remove it: an agent neither queries nor evaluates rules nor receives"}
 	default:
+		if meant := similar.Word(name, featureNames()); meant != "" {
+			return &usageError{fmt.Sprintf("unknown feature %q", name), fmt.Sprintf("did you mean %s?", meant)}
+		}
 		return &usageError{fmt.Sprintf("unknown feature %q", name), "known features are " + strings.Join(featureNames(), ", ")}
 	}
 }

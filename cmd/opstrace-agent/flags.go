@@ -30,6 +30,7 @@ type runFlags struct {
 	maxLiveLag       model.Duration
 	minStay          model.Duration
 	forgetAfter      model.Duration
+	giveUpRefused    []string
 	maxClockWait     model.Duration
 
 	discoveryReloadInterval model.Duration
@@ -93,6 +94,8 @@ func (f *runFlags) registerStorage(cmd *kingpin.CmdClause) {
 		Default("1d").SetValue(&f.forgetAfter)
 	cmd.Flag("delivery.max-catch-up-rate", "Upper bound of the rate at which a backlog is sent, in samples per second. 0: none.").
 		Default("0").Float64Var(&f.maxCatchUpRate)
+	cmd.Flag("delivery.give-up-refused", "Give up what the remote_write entry of this name answers with 4xx (but 413 and 429), as the specification of remote write says, instead of holding it until it is taken. May be given more than once.").
+		PlaceHolder("NAME").StringsVar(&f.giveUpRefused)
 	cmd.Flag("delivery.max-live-lag", "How long an endpoint may acknowledge nothing before it counts as behind.").
 		Default("2m").SetValue(&f.maxLiveLag)
 	cmd.Flag("clock.max-wait", "How long to wait at start for a clock that lies before a time that it has had, or before 2026. 0: do not wait.").
@@ -171,6 +174,9 @@ func (f *runFlags) validate() error {
 	if err := f.refuse(); err != nil {
 		return err
 	}
+	if err := f.validateLimits(); err != nil {
+		return err
+	}
 	switch {
 	case f.memlimitRatio <= 0 || f.memlimitRatio > 1:
 		return &usageError{fmt.Sprintf("--auto-gomemlimit.ratio=%g is not above 0 and at most 1", f.memlimitRatio), "leave it out for 0.9"}
@@ -180,14 +186,20 @@ func (f *runFlags) validate() error {
 		return &usageError{fmt.Sprintf("--storage.agent.wal-segment-size=%s is not a multiple of 32KiB", f.segmentSize), "leave it out: it follows from --storage.backlog.max-bytes"}
 	case f.maxCatchUpRate < 0:
 		return &usageError{"--delivery.max-catch-up-rate cannot be negative", "0 means no bound"}
-	case f.bodySize < 0 || f.labelLength < 0 || f.labels < 0:
-		return &usageError{"--limits.body-size, --limits.label-length and --limits.labels cannot be negative", "leave them out for the defaults"}
-	case f.labelLength > limits.SafeBodySize:
-		return &usageError{fmt.Sprintf("--limits.label-length=%s is more than a label can have", f.labelLength), "leave it out for 16KiB"}
 	case f.autoReloadInterval < model.Duration(time.Second):
 		return &usageError{fmt.Sprintf("--config.auto-reload-interval=%s is shorter than a second", f.autoReloadInterval), "leave it out for 30s"}
 	case f.web.maxConnections < 1:
 		return &usageError{"--web.max-connections must be at least 1", "leave it out for 512"}
+	}
+	return nil
+}
+
+func (f *runFlags) validateLimits() error {
+	switch {
+	case f.bodySize < 0 || f.labelLength < 0 || f.labels < 0:
+		return &usageError{"--limits.body-size, --limits.label-length and --limits.labels cannot be negative", "leave them out for the defaults"}
+	case f.labelLength > limits.SafeBodySize:
+		return &usageError{fmt.Sprintf("--limits.label-length=%s is more than a label can have", f.labelLength), "leave it out for 16KiB"}
 	}
 	return nil
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // forgetTimeout is longer than the agent takes with every endpoint dead.
@@ -42,13 +45,26 @@ func (c *cli) forget(flags *addressFlags, name string) error {
 	if err != nil {
 		return err
 	}
-	switch resp.StatusCode {
-	case http.StatusOK:
+	if resp.StatusCode == http.StatusOK {
 		_, err := fmt.Fprintln(c.stdout, words)
 		return err
-	case http.StatusNotFound, http.StatusConflict, http.StatusForbidden, http.StatusServiceUnavailable:
-		return errors.New(words) // with a hint of the agent's own
-	default:
-		return fmt.Errorf("the agent answers %s: %s", resp.Status, words)
 	}
+	if strings.Contains(words, "\nhint: ") {
+		return errors.New(words) // the agent's own
+	}
+	return &failure{fmt.Errorf("the agent answers %s: %s", resp.Status, redact.Line(words, 200)), hintOfAnswer(resp.StatusCode)}
+}
+
+// hintOfAnswer is what to do about an answer that is not what an agent says to what it
+// was asked.
+func hintOfAnswer(status int) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return "it asks for a password: put it into a file for --http.config.file"
+	case http.StatusServiceUnavailable:
+		return "it starts or stops: try again in a moment"
+	case http.StatusBadRequest:
+		return "if it listens with TLS, write https:// in --url"
+	}
+	return "something else answers there, or the agent runs with --web.route-prefix: put that into --url"
 }

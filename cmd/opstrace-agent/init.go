@@ -24,7 +24,7 @@ type initFlags struct {
 }
 
 func (c *cli) addInit() {
-	clause := c.app.Command("init", "Write a configuration for a tenant, from nothing or from one of Prometheus.")
+	clause := c.app.Command("init", "Write a configuration for a tenant, from nothing or from one of Prometheus, Grafana Agent or vmagent.")
 	flags := &initFlags{}
 	clause.Flag("cluster", "Name of the cluster, or its domain if that is not below opstrace.io.").
 		Required().PlaceHolder("NAME").StringVar(&flags.options.Cluster)
@@ -36,7 +36,7 @@ func (c *cli) addInit() {
 		PlaceHolder("NAME=VALUE").StringsVar(&flags.labels)
 	clause.Flag("host-label", "Write the external label host with this host's name: two hosts without one overwrite each other.").
 		Default("true").BoolVar(&flags.hostLabel)
-	clause.Flag("from", "Configuration of Prometheus to start from. What an agent cannot use is left out and listed.").
+	clause.Flag("from", "Configuration to start from: of Prometheus, Grafana Agent (static mode) or vmagent. What an agent cannot use is left out and listed.").
 		PlaceHolder("FILE").StringVar(&flags.from)
 	clause.Flag("output", "Where to write. Default: standard output.").
 		Short('o').PlaceHolder("FILE").StringVar(&flags.output)

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/alecthomas/kingpin/v2"
 )
 
@@ -70,6 +74,41 @@ func serviceArgs(root string) []string {
 		args = append(args, strings.Fields(strings.Trim(last, `"'`))...)
 	}
 	return args
+}
+
+// isService reports whether a file is the one that the service reads, which is
+// installed below root.
+func isService(file, root string) bool {
+	return isInstalled(root) && wholePath(file) == wholePath(serviceFile(root))
+}
+
+// serviceRunFlags are the flags of the service as run understands them.
+func serviceRunFlags(root string) (*runFlags, error) {
+	args, flags := serviceArgs(root), &runFlags{}
+	app := kingpin.New(appName, "").Terminate(nil).UsageWriter(io.Discard).ErrorWriter(io.Discard)
+	flags.register(app.Command("run", "").Default())
+	_, err := app.Parse(args)
+	if err != nil {
+		err = (&cli{app: app}).explainUsage(args, err)
+	} else {
+		err = flags.validate()
+	}
+	if usage := (*usageError)(nil); errors.As(err, &usage) {
+		return nil, &usageError{"the installed service cannot start: " + usage.msg, usage.hint + "; its flags are in ARGS in " + serviceFlags}
+	}
+	return flags, err
+}
+
+// serviceMemory is what the service that is installed below root may use while it runs,
+// which MemoryMax= of its unit bounds.
+func serviceMemory(root string) memlimit.Provider {
+	return func() (uint64, error) {
+		content, err := os.ReadFile(filepath.Join(root, "sys/fs/cgroup/system.slice/opstrace-agent.service/memory.max"))
+		if err != nil {
+			return 0, err
+		}
+		return strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64) // "max" is an error: the host's memory counts
+	}
 }
 
 // serviceFile is the file that the service reads: its flags may name another one,

@@ -138,6 +138,6 @@ func TestSeriesBesideGoodTargets(t *testing.T) {
 			t.Errorf("%s: %+v", reason, worst)
 		}
 	}
-	r.metricsInReadme()
+	r.metricsInDocuments()
 	r.nothingLost(e, good)
 }

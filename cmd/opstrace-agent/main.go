@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -105,6 +106,9 @@ func runMain(args []string, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
+	if err := c.unknownHelp(args); err != nil {
+		return c.fail(err)
+	}
 	name, err := c.app.Parse(args)
 	if err != nil {
 		return c.fail(c.explainUsage(args, err))
@@ -140,27 +144,12 @@ func (c *cli) fail(err error) int {
 		return exitFailed
 	}
 	w := c.errorWriter()
-	fmt.Fprintf(w, "error: %s\n", redact.Text(err.Error()))
-	if hint := hintOf(err); hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", hint)
+	text := redact.Text(err.Error())
+	fmt.Fprintf(w, "error: %s\n", text)
+	if !strings.Contains(text, "\nhint: ") { // else a running agent's, in its own words
+		fmt.Fprintf(w, "hint: %s\n", cmp.Or(hintOf(err), lastHint(err)))
 	}
 	return exitCode(err)
-}
-
-func hintOf(err error) string {
-	if usage := (*usageError)(nil); errors.As(err, &usage) {
-		return usage.hint
-	}
-	if conf := (*scrapeconfig.Error)(nil); errors.As(err, &conf) {
-		return conf.Hint
-	}
-	if failed := (*failure)(nil); errors.As(err, &failed) {
-		return failed.hint
-	}
-	if listen := (*listenError)(nil); errors.As(err, &listen) {
-		return listen.hint()
-	}
-	return ""
 }
 
 func exitCode(err error) int {

@@ -58,7 +58,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s is %q", series, got)
 		}
 	}
-	r.metricsInReadme()
+	r.metricsInDocuments()
 	for _, notice := range []string{
 		"--agent does nothing here: this program is always an agent",
 		"--web.console.templates does nothing here: an agent has no consoles",
@@ -78,14 +78,11 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// metricsInReadme holds the README's table against what is served. Of some
-// metrics nothing is served before something was lost.
-func (r *running) metricsInReadme() {
+// metricsInDocuments holds the table of metrics against what is served, and every
+// metric that is named against that. Of some metrics nothing is served before something
+// was lost.
+func (r *running) metricsInDocuments() {
 	r.t.Helper()
-	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	_, body := r.get("/metrics")
 	var served []string
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (opstrace_agent_\S+) `).FindAllStringSubmatch(body, -1) {
@@ -97,39 +94,58 @@ func (r *running) metricsInReadme() {
 	served = append(served, "opstrace_agent_limits_dropped_samples_total", "opstrace_agent_limits_worst_targets_dropped_samples")
 	served = append(served, "opstrace_agent_delivery_kept_samples")
 	var documented []string
-	for _, m := range regexp.MustCompile("(?m)^\\| `(opstrace_agent_[a-z_]+)` \\| ").FindAllSubmatch(readme, -1) {
-		documented = append(documented, string(m[1]))
+	for _, m := range regexp.MustCompile("(?m)^\\| `(opstrace_agent_[a-z_]+)` \\| ").FindAllStringSubmatch(page(r.t, "monitoring.md"), -1) {
+		documented = append(documented, m[1])
 	}
 	slices.Sort(served)
 	slices.Sort(documented)
-	if !slices.Equal(slices.Compact(served), documented) {
-		r.t.Errorf("the README has\n%s\nserved are\n%s", documented, served)
+	if served = slices.Compact(served); !slices.Equal(served, documented) {
+		r.t.Errorf("documented are\n%s\nserved are\n%s", documented, served)
+	}
+	served = append(served, "opstrace_agent_check") // what check push --write sends
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE ((?:prometheus|process|go)_\S+) `).FindAllStringSubmatch(body, -1) {
+		served = append(served, m[1])
+	}
+	named := regexp.MustCompile(`\b(?:opstrace_agent|prometheus|process)_[a-z_]+\*?`)
+	for _, d := range documents(r.t) {
+		for _, code := range d.code() {
+			for _, name := range named.FindAllString(code, -1) {
+				prefix, many := strings.CutSuffix(name, "*")
+				if !slices.ContainsFunc(served, func(s string) bool { return s == name || many && strings.HasPrefix(s, prefix) }) {
+					r.t.Errorf("%s: nothing serves %s", d.path, name)
+				}
+			}
+		}
 	}
 }
 
-// startHanging starts an agent whose live queue waits for ever for its token, by a pipe
-// that nobody writes to.
+// startHanging starts an agent whose reload waits for ever for a scrape, and this for its
+// header, by a pipe that nobody writes to: the one file that cannot be guarded.
 func startHanging(t *testing.T) *running {
 	t.Helper()
 	dir := t.TempDir()
-	token := write(t, filepath.Join(dir, "token"), "secret")
-	config := strings.Replace(configWith("first"), `push"}`, `push", authorization: {credentials_file: `+token+`}}`, 1)
-	r := start(t, nil, "--config.file="+write(t, filepath.Join(dir, "c.yml"), config),
-		"--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
-	if err := os.Remove(token); err != nil {
+	header := write(t, filepath.Join(dir, "header"), "secret")
+	file := filepath.Join(dir, "c.yml")
+	write(t, file, configWith("first")+"  http_headers: {X-A: {files: ["+header+"]}}\n")
+	r := start(t, nil, "--config.file="+file, "--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
+	if err := os.Remove(header); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mkfifo(token, 0o600); err != nil {
+	if err := syscall.Mkfifo(header, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.eventually("it reads the token", func() bool {
+	r.eventually("it reads the header", func() bool {
 		// This can be opened only while somebody reads the other end.
-		f, err := os.OpenFile(token, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		f, err := os.OpenFile(header, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 		if err == nil {
 			t.Cleanup(func() { f.Close() })
 		}
 		return err == nil
 	})
+	// The job, which is without its header now, comes after the destinations.
+	write(t, file, strings.Replace(configWith("first"), "scrape_configs:", "- {name: second, url: \"http://127.0.0.1:1/second\"}\nscrape_configs:", 1))
+	r.signal(syscall.SIGHUP)
+	r.eventually("it is being reloaded", func() bool { return strings.Contains(r.log.String(), "destination=second") })
 	return r
 }
 

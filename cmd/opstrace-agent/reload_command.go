@@ -151,7 +151,7 @@ func (t reloadTarget) post(ctx context.Context) error {
 	}
 	resp, err := t.client.Do(req)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the agent has not answered within %s", reloadTimeout)
+		return fmt.Errorf("the agent has not answered within %s: %w", reloadTimeout, context.DeadlineExceeded)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoAnswer, err)
@@ -165,7 +165,7 @@ func (t reloadTarget) post(ctx context.Context) error {
 	case http.StatusOK:
 		return nil
 	case http.StatusInternalServerError:
-		return errors.New(words)
+		return &failure{errors.New(words), "correct that, and reload again: the old configuration goes on"}
 	default:
 		return fmt.Errorf("%w: %s: %s", errNoAnswer, resp.Status, words)
 	}

@@ -81,13 +81,17 @@ func (c *cli) run(flags *runFlags) error {
 	webOptions.PrintConfig = scrapeconfig.Print
 	webOptions.Flags = c.runFlagValues()
 	if p.web, err = web.New(webOptions); err != nil {
-		return &usageError{err.Error(), "the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/"}
+		return &usageError{err.Error(), fileHint(err, "the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/")}
 	}
 	if err := p.web.Listen(); err != nil {
 		return &listenError{err}
 	}
 	if err := p.run(file); err != nil {
-		level.Error(logger).Log("msg", "Stopped", "err", err)
+		keyvals := []any{"msg", "Stopped", "err", err}
+		if hint := systemHint(err); hint != "" {
+			keyvals = append(keyvals, "hint", hint)
+		}
+		level.Error(logger).Log(keyvals...)
 		return reportedError{err}
 	}
 	level.Info(logger).Log("msg", "Stopped")
@@ -125,6 +129,7 @@ func (f *runFlags) agentOptions(features agent.Features, logger *processLog) age
 		MinFreeBytes:            int64(f.minFreeBytes),
 		SyncInterval:            time.Duration(f.syncInterval),
 		ForgetAfter:             forgetAfter,
+		GiveUpRefused:           f.giveUpRefused,
 		MaxCatchUpRate:          f.maxCatchUpRate,
 		MaxLiveLag:              time.Duration(f.maxLiveLag),
 		MinStay:                 time.Duration(f.minStay),
@@ -133,10 +138,13 @@ func (f *runFlags) agentOptions(features agent.Features, logger *processLog) age
 		DiscoveryReloadInterval: time.Duration(f.discoveryReloadInterval),
 		MaxClockWait:            maxClockWait,
 		Features:                features,
-		Limits: limits.Limits{
-			MaxSeries: f.maxSeries, BodySize: int64(f.bodySize), LabelLength: int(f.labelLength), Labels: f.labels,
-		},
+		Limits:                  f.limits(),
 	}
+}
+
+// limits are those that are set; what is not is 0.
+func (f *runFlags) limits() limits.Limits {
+	return limits.Limits{MaxSeries: f.maxSeries, BodySize: int64(f.bodySize), LabelLength: int(f.labelLength), Labels: f.labels}
 }
 
 func (f *webFlags) options() (web.Options, error) {
@@ -192,7 +200,7 @@ func setResources(flags *runFlags, logger *processLog) {
 	if !flags.autoGOMEMLIMIT {
 		return
 	}
-	if err := setMemoryLimit(flags.memlimitRatio, time.Duration(flags.memlimitRefresh)); err != nil {
+	if err := setMemoryLimit(flags.memlimitRatio, time.Duration(flags.memlimitRefresh), ownMemory); err != nil {
 		level.Warn(logger).Log("msg", "Cannot set GOMEMLIMIT", "err", err)
 		return
 	}
@@ -201,13 +209,16 @@ func setResources(flags *runFlags, logger *processLog) {
 	}
 }
 
-// setMemoryLimit sets GOMEMLIMIT to a part of the container's or the host's memory,
-// again and again where refresh is not 0, unless the environment has it.
-func setMemoryLimit(ratio float64, refresh time.Duration) error {
+// ownMemory is what the container or the host has for this process.
+var ownMemory = memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)
+
+// setMemoryLimit sets GOMEMLIMIT to a part of the memory that there is, again and again
+// where refresh is not 0, unless the environment has it.
+func setMemoryLimit(ratio float64, refresh time.Duration, memory memlimit.Provider) error {
 	_, err := memlimit.Set(
 		memlimit.WithRatio(ratio),
 		memlimit.WithRefreshInterval(context.Background(), refresh), // as long as the process
-		memlimit.WithProvider(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem)),
+		memlimit.WithProvider(memory),
 	)
 	return err
 }

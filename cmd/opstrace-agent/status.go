@@ -84,7 +84,7 @@ func (f *addressFlags) open() (*url.URL, *http.Client, error) {
 	}
 	client, err := f.client()
 	if err != nil {
-		return nil, nil, &usageError{err.Error(), "its format is that of promtool's --http.config.file"}
+		return nil, nil, &usageError{"--http.config.file: " + err.Error(), fileHint(err, "its format is that of promtool's --http.config.file")}
 	}
 	return base, client, nil
 }

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/alecthomas/units"
+	"github.com/prometheus/common/model"
 
 	"github.com/opstrace/opstrace-agent/scrapeconfig/similar"
 )
@@ -31,6 +34,13 @@ func (c *cli) explainUsage(args []string, err error) error {
 			command = " " + name
 		}
 	}
+	if flag, value := wrongValue(args, flagModels(cmd, c.app), err); flag != nil {
+		problem := ": " + err.Error()
+		if number := (*strconv.NumError)(nil); errors.As(err, &number) {
+			problem = " is not a number" // as it may be; strconv speaks to programmers
+		}
+		return &usageError{fmt.Sprintf("--%s=%s%s", flag.Name, value, problem), hintOfValue(flag, command)}
+	}
 	if m := unknownFlag.FindStringSubmatch(err.Error()); m != nil {
 		if flag := similar.Word(m[1], flagsOf(cmd, c.app)); flag != "" {
 			return &usageError{err.Error(), fmt.Sprintf("did you mean --%s?", flag)}
@@ -47,13 +57,88 @@ func (c *cli) explainUsage(args []string, err error) error {
 	return &usageError{err.Error(), fmt.Sprintf("'%s%s --help' lists the commands and flags", appName, command)}
 }
 
-// flagsOf returns the names of a command's flags; of the default command, if none
-// was understood.
-func flagsOf(cmd *kingpin.CmdClause, app *kingpin.Application) (names []string) {
+// unknownHelp returns a *usageError for help about a command that there is not: kingpin
+// would end the process without a hint.
+func (c *cli) unknownHelp(args []string) error {
+	if len(args) == 0 || args[0] != "help" {
+		return nil
+	}
+	known := append(c.wordsBeside(nil), "help")
+	var cmd *kingpin.CmdClause
+	for _, word := range args[1:] {
+		if strings.HasPrefix(word, "-") {
+			return nil
+		}
+		if !slices.Contains(known, word) {
+			hint := fmt.Sprintf("'%s --help' lists the commands and flags", appName)
+			if meant := similar.Word(word, known); meant != "" {
+				hint = fmt.Sprintf("did you mean '%s'?", meant)
+			}
+			return &usageError{fmt.Sprintf("no help about %s: there is no such command", strings.Join(args[1:], " ")), hint}
+		}
+		if cmd == nil {
+			cmd = c.app.GetCommand(word)
+		} else {
+			cmd = cmd.GetCommand(word)
+		}
+		known = nil
+		if cmd != nil {
+			for _, below := range cmd.Model().Commands {
+				known = append(known, below.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// flagModels returns a command's flags; those of the default command, if none was
+// understood.
+func flagModels(cmd *kingpin.CmdClause, app *kingpin.Application) []*kingpin.FlagModel {
 	if cmd == nil {
 		cmd = app.GetCommand("run")
 	}
-	for _, f := range cmd.Model().Flags {
+	return cmd.Model().Flags
+}
+
+// wrongValue finds the flag whose value is refused with err, which does not name it;
+// nil if there is none.
+func wrongValue(args []string, flags []*kingpin.FlagModel, err error) (flag *kingpin.FlagModel, value string) {
+	for i, arg := range args {
+		name, value, assigned := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
+		if !assigned && i+1 < len(args) {
+			value = args[i+1]
+		}
+		for _, f := range flags {
+			if strings.HasPrefix(arg, "--") && f.Name == name && !f.IsBoolFlag() {
+				if refused := f.Value.Set(value); refused != nil && refused.Error() == err.Error() {
+					return f, value
+				}
+			}
+		}
+	}
+	return nil, ""
+}
+
+// hintOfValue tells how a value of the flag is written, by one that it can have.
+func hintOfValue(flag *kingpin.FlagModel, command string) string {
+	like := strings.Join(flag.Default, "")
+	if _, isDuration := flag.Value.(*model.Duration); isDuration {
+		like = "30s, 5m or 1d"
+	}
+	if typed, ok := flag.Value.(kingpin.Getter); ok {
+		if _, isSize := typed.Get().(units.Base2Bytes); isSize {
+			like = "512MiB"
+		}
+	}
+	if like == "" {
+		return fmt.Sprintf("'%s%s --help' tells what it takes", appName, command)
+	}
+	return fmt.Sprintf("write it like %s; '%s%s --help' tells what it is", like, appName, command)
+}
+
+// flagsOf returns the names of a command's flags.
+func flagsOf(cmd *kingpin.CmdClause, app *kingpin.Application) (names []string) {
+	for _, f := range flagModels(cmd, app) {
 		if !f.Hidden {
 			names = append(names, f.Name)
 		}

@@ -31,11 +31,14 @@ const (
 	// Final: 400, 422. The samples are given up, if it was the receiver that
 	// answered: see Refusal.Class.
 	Final
+	// NotHeld is what would be Held, of an endpoint whose refusals are not to be waited
+	// for: see Endpoint.GiveUp.
+	NotHeld
 )
 
 var classNames = [...]string{
 	Unanswered: "unanswered", Acknowledged: "acknowledged", Passing: "passing",
-	Held: "held", TooLarge: "too large", Final: "final",
+	Held: "held", TooLarge: "too large", Final: "final", NotHeld: "not held",
 }
 
 func (c Class) String() string {

@@ -26,6 +26,30 @@ func TestClassOf(t *testing.T) {
 	}
 }
 
+// TestClassOfNotHeld: an endpoint whose refusals are not waited for is still waited for
+// where the specification says so, and where something may have been stored.
+func TestClassOfNotHeld(t *testing.T) {
+	t.Parallel()
+	for want, all := range map[Class][]Refusal{
+		NotHeld:    {{Status: 401}, {Status: 403}, {Status: 404, Body: "<html>", Type: "text/html"}, {Status: 408}, {Status: 409}, {Status: 415}, {Status: 499}},
+		Held:       {{Status: 409, Body: "500-to-409: x"}, {Status: 307}, {Status: 100}, {Status: 600}, {Status: 400, Body: "<html>", Type: "text/html"}},
+		Passing:    {{Status: 429}, {Status: 503}},
+		TooLarge:   {{Status: 413}},
+		Final:      {{Status: 400, Body: "out of order"}},
+		Unanswered: {{}},
+	} {
+		for _, r := range all {
+			r.GiveUp = true
+			if got := r.Class(); got != want {
+				t.Errorf("%+v is %s, not %s", r, got, want)
+			}
+		}
+	}
+	if r := (&Refusal{Status: 404}); r.Class() != Held {
+		t.Errorf("without it: %s", r.Class())
+	}
+}
+
 func TestKind(t *testing.T) {
 	t.Parallel()
 	if Kind(0) != "no answer" || Kind(503) != "HTTP 503" {

@@ -35,9 +35,15 @@ type Endpoint struct {
 	// queue pauses for two seconds at most.
 	MinBackoff, MaxBackoff time.Duration
 	V2                     bool // remote write 2.0
+	// GiveUp: what is answered with a 4xx is given up, as the specification of remote
+	// write says (1.0 and 2.0, "Retries & Backoff"), and not held until it is taken. Not
+	// so 413 and 429, which say how to go on, and a 5xx in disguise (409, by Opstrace's
+	// proxy).
+	GiveUp bool
 
 	hash   string
 	client *client
+	plain  *plainEntry
 }
 
 // ErrConvertsHistograms is the refusal of an entry with convert_nhcb_to_classic.
@@ -86,6 +92,7 @@ func NewEndpoint(rw *config.RemoteWriteConfig, external labels.Labels) (e *Endpo
 		V2:         own.ProtobufMessage == remoteapi.WriteV2MessageType,
 		hash:       hash,
 		client:     &client{entry: &own},
+		plain:      newPlain(&own),
 	}, notices, nil
 }
 

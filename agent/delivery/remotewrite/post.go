@@ -52,11 +52,8 @@ func (e *Endpoint) Post(ctx context.Context, body []byte, attempt int) error {
 	if err != nil {
 		return err
 	}
-	client, err := e.Client()
+	client, err := e.PlainClient(ctx)
 	if err != nil {
-		return &Refusal{Err: err}
-	}
-	if err := e.Waits(); err != nil {
 		return &Refusal{Err: err}
 	}
 	resp, err := client.Do(req)
@@ -74,6 +71,7 @@ func (e *Endpoint) Post(ctx context.Context, body []byte, attempt int) error {
 		Type:       resp.Header.Get("Content-Type"),
 		RetryAfter: retryAfter(resp.Header.Get("Retry-After")),
 		V2:         e.V2,
+		GiveUp:     e.GiveUp,
 	}
 	if r.Status/100 == 2 {
 		return e.acknowledged(resp, r)

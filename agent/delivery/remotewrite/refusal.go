@@ -17,6 +17,7 @@ type Refusal struct {
 	RetryAfter time.Duration // what the endpoint asks for, at most ten minutes; 0 if it does not
 	Err        error         // when there was no answer, or one that contradicts its status
 	V2         bool          // the request was one of remote write 2.0
+	GiveUp     bool          // see Endpoint.GiveUp
 }
 
 // RefusalInWords reads what upstream's queue says of an attempt that failed
@@ -27,7 +28,7 @@ func (e *Endpoint) RefusalInWords(status int, words string) *Refusal {
 		return &Refusal{Err: errors.New(words)}
 	}
 	_, body, _ := strings.Cut(words, ": ") // behind the status line
-	return &Refusal{Status: status, Body: strings.TrimSpace(body), V2: e.V2}
+	return &Refusal{Status: status, Body: strings.TrimSpace(body), V2: e.V2, GiveUp: e.GiveUp}
 }
 
 func (r *Refusal) Error() string {
@@ -54,10 +55,14 @@ func (r *Refusal) Unwrap() error { return r.Err }
 // Acknowledged, whatever the status says, and never Final where the receiver
 // has not spoken.
 func (r *Refusal) Class() Class {
-	if c := ClassOf(r.Status); c != Acknowledged && !r.inReceiversPlace() {
-		return c
+	c := ClassOf(r.Status)
+	switch {
+	case c == Held && r.GiveUp && r.Status/100 == 4 && !MayHaveStored(r.Status, r.Body):
+		return NotHeld
+	case c == Acknowledged || r.inReceiversPlace():
+		return Held
 	}
-	return Held
+	return c
 }
 
 // TooFast reports whether the endpoint has had too much at once: a rate limit (429,

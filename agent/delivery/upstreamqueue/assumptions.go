@@ -79,6 +79,10 @@
 //     in the same goroutine before anything is sent: not to return from its start
 //     holds the request. Its context has the entry's remote_timeout. Held by
 //     TestContractHoldBefore.
+//   - ClientOfAnAttempt. An attempt takes the queue's client before the span of its
+//     batch begins, so a new client serves the next one. A request whose context has
+//     ended at the start of its span is not sent, if its client has no files to read,
+//     and its attempt is tried again. Held by TestContractEntry.
 //   - ErrorOnTheSpan. An attempt that fails records its error on the batch's span
 //     before the span ends, and one that is acknowledged records none; a 2xx to
 //     2.0 without a word of what was written is a failure. An answer's error

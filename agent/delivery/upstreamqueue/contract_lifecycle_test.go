@@ -79,7 +79,7 @@ func TestContractRefresh(t *testing.T) {
 		}
 	}
 	send(after+1, "Bearer first")
-	if err := u.Refresh(e.entry(t, "one", token("second"))); err != nil {
+	if err := u.renew(e.entry(t, "one", token("second"))); err != nil {
 		t.Fatal(err)
 	}
 	send(after+2, "Bearer second")
@@ -90,7 +90,7 @@ func TestContractRefresh(t *testing.T) {
 			c.URL.User = url.UserPassword("user", "first")
 		},
 	} {
-		if err := u.Refresh(e.entry(t, "one", token("third"), change)); err == nil {
+		if err := u.renew(e.entry(t, "one", token("third"), change)); err == nil {
 			t.Errorf("another %s was taken for a secret", name)
 		}
 	}
@@ -153,9 +153,9 @@ func TestContractClientFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer write() // a client reads it before each request, too
-			return u.Refresh(e.entry(t, "one", secured)) != nil
+			return u.renew(e.entry(t, "one", secured)) != nil
 		},
-		func() bool { return u.Refresh(e.entry(t, "one", secured)) == nil },
+		func() bool { return u.renew(e.entry(t, "one", secured)) == nil },
 	} {
 		if !refresh() {
 			t.Errorf("refresh %d did not do what it should", i)

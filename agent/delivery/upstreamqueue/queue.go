@@ -2,6 +2,7 @@ package upstreamqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -43,12 +44,16 @@ type Queue struct {
 	notSentUpTo, sentIfAfter int64
 	stopObserving            func()
 
+	// taken: the next request is made with the entry that was taken over just now.
+	taken atomic.Bool
+
 	// live is set when the watcher has begun.
 	live atomic.Bool
 
 	// mtx is held while upstream's storage is changed, shared while it is notified.
 	mtx     sync.RWMutex
-	running bool // the storage has the queue, and is not being closed
+	running bool                      // the storage has the queue, and is not being closed
+	cfg     *config.RemoteWriteConfig // what it has of the entry
 
 	stop    sync.Once
 	stopErr error
@@ -59,6 +64,9 @@ type Queue struct {
 func (u *Queue) start(ctx context.Context, cfg *config.RemoteWriteConfig, o Observer) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if o.Entry != nil {
+		o.take = func(ctx context.Context) error { return u.take(ctx, o.Entry) }
 	}
 	if u.stopObserving, err = observe(keyOf(cfg), o); err != nil {
 		return err
@@ -90,7 +98,7 @@ func (u *Queue) apply(cfg *config.RemoteWriteConfig) error {
 	u.mtx.Lock()
 	defer u.mtx.Unlock()
 	err := u.storage.ApplyConfig(u.config(cfg))
-	u.running = err == nil
+	u.running, u.cfg = err == nil, cfg
 	return err
 }
 
@@ -166,12 +174,12 @@ func (u *Queue) UnknownSeries() float64 {
 	return n
 }
 
-// Refresh gives the queue a client with the secrets of cfg; files that cfg names
+// renew gives the queue a client with the secrets of cfg; files that cfg names
 // are read again. The queue goes on. It refuses a cfg that differs in anything
 // but secrets, as upstream would begin a new queue, unseen by who follows this
 // one. On any error the queue goes on with the client that it has. A queue that
 // has been stopped ignores it.
-func (u *Queue) Refresh(cfg *config.RemoteWriteConfig) error {
+func (u *Queue) renew(cfg *config.RemoteWriteConfig) error {
 	if err := countable(cfg); err != nil {
 		return err
 	}
@@ -180,7 +188,7 @@ func (u *Queue) Refresh(cfg *config.RemoteWriteConfig) error {
 		return err
 	}
 	if identity != u.identity {
-		return fmt.Errorf("queue %q cannot go on with another configuration", u.name)
+		return fmt.Errorf("queue %q: %w", u.name, errOther)
 	}
 	if err := u.refresh(cfg); err != nil {
 		return fmt.Errorf("cannot refresh the client of %q: %w", u.name, err)
@@ -195,7 +203,44 @@ func (u *Queue) refresh(cfg *config.RemoteWriteConfig) error {
 	if !u.running {
 		return nil
 	}
-	return u.storage.ApplyConfig(u.config(cfg))
+	if err := u.storage.ApplyConfig(u.config(cfg)); err != nil {
+		return err
+	}
+	u.cfg = cfg
+	return nil
+}
+
+var (
+	// errTaken: the queue has taken over an entry, and the request that was about to be
+	// made has the client of the one before.
+	errTaken = errors.New("the entry has changed")
+	// errOther: upstream would begin another queue.
+	errOther = errors.New("the queue cannot go on with another configuration")
+)
+
+// take has the queue go on with the entry of this moment. It is called by the queue
+// itself, before a request; nil: the request can be made.
+func (u *Queue) take(ctx context.Context, entry func(context.Context) (*config.RemoteWriteConfig, error)) error {
+	if u.taken.Swap(false) {
+		// Asked again, an entry whose token is worth one request only would have
+		// changed again, and nothing would ever be sent.
+		return nil
+	}
+	cfg, err := entry(ctx)
+	if err != nil {
+		return err
+	}
+	u.mtx.RLock()
+	same := cfg == u.cfg
+	u.mtx.RUnlock()
+	if same {
+		return nil
+	}
+	if err := u.renew(cfg); err != nil {
+		return err
+	}
+	u.taken.Store(true)
+	return errTaken
 }
 
 // notify tells the queue's watcher that the WAL has been written to, unless the

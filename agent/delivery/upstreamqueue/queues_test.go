@@ -85,7 +85,7 @@ func TestWhileStopping(t *testing.T) {
 	if s := r.LowestSegment(); s != u.Segment() {
 		t.Errorf("the lowest segment is %d, want %d", s, u.Segment())
 	}
-	if err := stopping.Refresh(e.entry(t, "hangs")); err != nil {
+	if err := stopping.renew(e.entry(t, "hangs")); err != nil {
 		t.Errorf("cannot refresh a queue that is being stopped: %v", err)
 	}
 	if _, err := r.Start(t.Context(), e.entry(t, "hangs"), labels.EmptyLabels(), w.observer()); err == nil {

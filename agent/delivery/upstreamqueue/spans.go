@@ -38,22 +38,35 @@ type Outcome struct {
 	Status int
 	// Retried: upstream tries the same batch again by itself.
 	Retried bool
+	// Unsent: there was no request, since Observer.Entry gave an error, or an entry
+	// that the queue cannot go on with. In the latter case it is not Retried, and the
+	// queue has to be stopped: to be started anew.
+	Unsent bool
 }
 
 // Items is the size of the batch: samples, histograms and exemplars.
 func (o Outcome) Items() int { return o.Samples + o.Histograms + o.Exemplars }
 
 // Observer is told of every batch of one queue, in the queue's own goroutine:
-// by not returning, it holds the queue. Both functions must be set.
+// by not returning, it holds the queue. Before and After must be set.
 type Observer struct {
+	// Entry returns what the entry is now, before Before is asked: the one of Start or
+	// of the last time, or another that differs in secrets, which the queue takes over
+	// then. With an error, no request is made, and After is told. It must return when
+	// ctx ends, as for Before. Nil: the entry stays as it is.
+	Entry func(ctx context.Context) (*config.RemoteWriteConfig, error)
 	// Before a request is made for a batch of so many items. The request is made
 	// when it returns. ctx ends when the queue is stopped and its flush deadline
 	// has passed, or with the entry's remote_timeout, which runs meanwhile; the
 	// request fails then.
 	Before func(ctx context.Context, items int)
-	// After an attempt. ctx ends when the queue is stopped and its flush
-	// deadline has passed: what is not acknowledged then may have been cut off.
+	// After an attempt, but for one that only took over another entry. ctx ends when
+	// the queue is stopped and its flush deadline has passed: what is not acknowledged
+	// then may have been cut off.
 	After func(ctx context.Context, o Outcome)
+
+	// take has the queue go on with what Entry returns; nil: there is no Entry.
+	take func(ctx context.Context) error
 }
 
 // destinationKey tells queues apart by what upstream puts on their spans:
@@ -148,7 +161,7 @@ type tracer struct {
 func (t tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
 	if parent, ok := trace.SpanFromContext(ctx).(*batch); ok {
 		if o, ok := t.tap.observer(parent.key); ok && name == requestSpan {
-			o.Before(ctx, parent.outcome.Items())
+			ctx = parent.begin(ctx, o)
 		}
 		// A provider may give back the parent for the child: its end would be
 		// taken for that of the batch.
@@ -176,7 +189,23 @@ type batch struct {
 	ctx     context.Context // ends when the queue is shut down
 	key     destinationKey
 	outcome Outcome
+	unsent  error // why no request is made
 	ended   bool
+}
+
+// begin announces the request for the batch, and returns the context to make it in. It
+// has ended if there is to be none: net/http sends nothing then, and a client of an
+// entry without files waits for nothing before it looks.
+func (b *batch) begin(ctx context.Context, o Observer) context.Context {
+	if o.take != nil {
+		if b.unsent = o.take(ctx); b.unsent != nil {
+			ended, end := context.WithCancelCause(ctx)
+			end(b.unsent)
+			return ended
+		}
+	}
+	o.Before(ctx, b.outcome.Items())
+	return ctx
 }
 
 // SetAttributes implements trace.Span.
@@ -214,6 +243,13 @@ func (b *batch) End(opts ...trace.SpanEndOption) {
 		return
 	}
 	b.ended = true
+	if errors.Is(b.unsent, errTaken) {
+		return // upstream tries again, with the client that it has now
+	}
+	if b.unsent != nil {
+		b.outcome.Err, b.outcome.Status, b.outcome.Unsent = b.unsent.Error(), 0, true
+		b.outcome.Retried = !errors.Is(b.unsent, errOther)
+	}
 	if o, ok := b.tap.observer(b.key); ok {
 		o.After(b.ctx, b.outcome)
 	}

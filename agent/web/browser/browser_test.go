@@ -173,15 +173,18 @@ var widths = []int64{1280, 390}
 
 const height = 900
 
-// fits fails the test if the page at an address, with everything opened, can be
-// scrolled sideways, and names what sticks out.
+// fits fails the test if the page at an address, with everything opened and an endless
+// word in its headline, can be scrolled sideways, or if the headline lies over what is
+// beside it, and names what sticks out.
 func (b *tab) fits(t *testing.T, address string) {
 	t.Helper()
 	for _, width := range widths {
 		var wide []string
 		b.run(t, "look at the width", chromedp.EmulateViewport(width, height), chromedp.Navigate(address),
-			chromedp.Evaluate(`document.querySelectorAll('details').forEach((d) => { d.open = true; })`, nil),
-			chromedp.Evaluate(`document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('body *')]
+			chromedp.Evaluate(`document.querySelectorAll('details').forEach((d) => { d.open = true; });
+				document.querySelector('#verdict h1').textContent = 'Post "https://' + 'x'.repeat(200) + '"'`, nil),
+			chromedp.Evaluate(`document.querySelector('#verdict .says').getBoundingClientRect().right >= document.querySelector('#verdict h1').scrollWidth
+				+ document.querySelector('#verdict h1').getBoundingClientRect().left && document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('body *')]
 				.filter((e) => e.getBoundingClientRect().right > innerWidth && ![...e.children].some((c) => c.getBoundingClientRect().right > innerWidth))
 				.slice(0, 3).map((e) => e.tagName + '.' + e.className + ' in ' + e.parentElement.className + ': ' + e.textContent.trim().slice(0, 60)).concat('the page')`, &wide))
 		for _, what := range wide {

@@ -3,6 +3,7 @@ package newconfig
 import (
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,8 +23,8 @@ var serverSections = map[string]string{
 	"storage":     "an agent keeps samples only until they are delivered",
 }
 
-// From makes a configuration from one of Prometheus. Its errors are
-// *scrapeconfig.Error.
+// From makes a configuration from one of Prometheus, or of another agent that scrapes
+// by Prometheus' jobs. Its errors are *scrapeconfig.Error.
 func From(o Options, s Source) (*Result, error) {
 	block, err := o.block("")
 	if err != nil {
@@ -33,21 +34,7 @@ func From(o Options, s Source) (*Result, error) {
 	if c.url, err = o.url(block); err != nil {
 		return nil, err
 	}
-	rest, err := c.cut(s.Content)
-	for _, resolve := range []bool{false, true} {
-		if err == nil {
-			break
-		}
-		// Not in block style, or with anchors in what is left out: written anew, it
-		// can be taken apart.
-		var anew []byte
-		if anew, err = reformat(s.Content, resolve); err != nil {
-			return nil, c.refuse(err)
-		}
-		c.settings = ""
-		c.result = Result{Notes: []string{"it was written anew, to be taken apart: blank lines are gone"}}
-		rest, err = c.cut(anew)
-	}
+	rest, err := c.takeApart()
 	if err != nil {
 		return nil, c.refuse(err)
 	}
@@ -63,23 +50,65 @@ func From(o Options, s Source) (*Result, error) {
 	return finish(&c.result, s.Path)
 }
 
+// takeApart returns what an agent can use of the source.
+func (c *conversion) takeApart() ([]byte, error) {
+	of, doc := translate(c.source, &c.result)
+	c.origin = of
+	if doc != nil {
+		anew, lines, err := writeAnew(doc)
+		if err != nil {
+			return nil, err
+		}
+		c.lines = lines
+		c.result.Notes = append(c.result.Notes, "it was a configuration of "+of.name+", and was written anew: blank lines are gone")
+		return c.cut(anew)
+	}
+	told := c.result
+	rest, err := c.cut(c.source.Content)
+	for _, resolve := range []bool{false, true} {
+		if err == nil {
+			break
+		}
+		// Not in block style, or with anchors in what is left out: written anew, it
+		// can be taken apart.
+		var anew []byte
+		if anew, c.lines, err = reformat(c.source.Content, resolve); err != nil {
+			return nil, err
+		}
+		c.settings = ""
+		c.result = Result{LeftOut: slices.Clone(told.LeftOut), Notes: append(slices.Clone(told.Notes), "it was written anew, to be taken apart: blank lines are gone")}
+		rest, err = c.cut(anew)
+	}
+	return rest, err
+}
+
 // conversion turns one configuration into another.
 type conversion struct {
 	source     Source
-	url        string // of the new destination
-	authorized bool   // by a token file of its own
-	settings   string // that an old entry for this destination has; empty: there was none
+	origin     origin
+	lines      map[int]int // of the source, by those of what was written anew; nil: it was not
+	url        string      // of the new destination
+	authorized bool        // by a token file of its own
+	settings   string      // that an old entry for this destination has; empty: there was none
 	hasBlock   bool
 	result     Result
 }
 
 func (c *conversion) refuse(err error) error {
 	return &scrapeconfig.Error{File: c.source.Path, Msg: err.Error(),
-		Hint: "check that Prometheus takes the file, with promtool check config", Err: err}
+		Hint: c.origin.check, Err: err}
+}
+
+// line is where a node stands in the source.
+func (c *conversion) line(n *yaml.Node) int {
+	if c.lines == nil {
+		return n.Line
+	}
+	return c.lines[n.Line]
 }
 
 func (c *conversion) leaveOut(n *yaml.Node, what, why string) {
-	c.result.LeftOut = append(c.result.LeftOut, fmt.Sprintf("line %d: %s: %s", n.Line, what, why))
+	c.result.leaveOut(c.line(n), what, why)
 }
 
 var errFlow = errors.New("a list in brackets has no lines of its own")
@@ -96,7 +125,7 @@ func (c *conversion) cut(content []byte) ([]byte, error) {
 	if t.root.Style&yaml.FlowStyle != 0 {
 		return nil, errFlow // all of it may be one line
 	}
-	if c.source.Moved {
+	if c.source.Moved || c.origin == ofGrafana {
 		c.fixPaths(t, t.root)
 	}
 	end := len(t.lines) + 1
@@ -188,10 +217,10 @@ func (c *conversion) sameDestination(rw *yaml.Node) bool {
 		return false
 	}
 	if url.Value == c.url && c.settings == "" && c.takeSettings(rw) == nil {
-		c.result.Notes = append(c.result.Notes, fmt.Sprintf("line %d: remote_write to %s has become the opstrace section", rw.Line, c.url))
+		c.result.note(c.line(rw), "remote_write to %s has become the opstrace section", c.url)
 		return true
 	}
-	c.result.Notes = append(c.result.Notes, fmt.Sprintf("line %d: remote_write to another destination is kept: the agent sends there as well", rw.Line))
+	c.result.note(c.line(rw), "remote_write to another destination is kept: the agent sends there as well")
 	return false
 }
 
@@ -250,11 +279,15 @@ func (c *conversion) fixPath(t *text, n *yaml.Node) {
 		return
 	}
 	path, err := absolute(n.Value, filepath.Dir(c.source.Path))
+	given := n.Value
 	if err == nil && t.replace(n, path) {
+		if c.origin == ofGrafana {
+			c.result.note(c.line(n), "%s is taken to be %s: Grafana Agent looks for it where it was started", given, path)
+		}
 		n.Value = path
 		return
 	}
-	c.result.Notes = append(c.result.Notes, fmt.Sprintf("line %d: %s is relative to the folder of the new file", n.Line, n.Value))
+	c.result.note(c.line(n), "%s is relative to the folder of the new file", n.Value)
 }
 
 // complete adds the new sections.
@@ -282,17 +315,22 @@ func (c *conversion) complete(rest []byte, block string, labels []Label) ([]byte
 	return t.rest(), nil
 }
 
-// noteOwnServer tells of jobs that scrape the Prometheus of this host, which the
-// agent is most often to replace.
+// replaced are the ports of what the agent is most often to replace.
+var replaced = map[string]string{"9090": ofPrometheus.name, "12345": ofGrafana.name, "8429": ofVmagent.name}
+
+// noteOwnServer tells of jobs that scrape a program of this host that the agent is
+// most often to replace.
 func (c *conversion) noteOwnServer(t *text) {
 	jobs := value(t.root, "scrape_configs")
 	if jobs == nil {
 		return
 	}
 	walk(jobs, func(n *yaml.Node) {
-		if n.Kind == yaml.ScalarNode && (n.Value == "localhost:9090" || n.Value == "127.0.0.1:9090") {
-			c.result.Notes = append(c.result.Notes, fmt.Sprintf("%s is scraped still: that is the Prometheus of this host, most often; remove the job if it is to be stopped", n.Value))
+		host, port, err := net.SplitHostPort(n.Value)
+		if n.Kind != yaml.ScalarNode || err != nil || host != "localhost" && host != "127.0.0.1" || replaced[port] == "" {
+			return
 		}
+		c.result.Notes = append(c.result.Notes, fmt.Sprintf("%s is scraped still: that is the %s of this host, most often; remove the job if it is to be stopped", n.Value, replaced[port]))
 	})
 }
 

@@ -1,6 +1,6 @@
-// Package newconfig writes configurations for the agent: from nothing, or from
-// a configuration of Prometheus, of which it keeps what an agent can use, with
-// its comments and in its order.
+// Package newconfig writes configurations for the agent: from nothing, or from one of
+// Prometheus, Grafana Agent (static mode) or vmagent, of which it keeps what an agent
+// can use, with its comments and in its order.
 package newconfig
 
 import (
@@ -23,7 +23,7 @@ type Options struct {
 	Labels    []Label
 }
 
-// Source is a configuration of Prometheus.
+// Source is a configuration of Prometheus, Grafana Agent or vmagent.
 type Source struct {
 	Content []byte
 	Path    string
@@ -38,6 +38,14 @@ type Result struct {
 	// LeftOut and Notes are one line each: what is missing and why, and what is
 	// worth knowing about the rest. Lines are those of the source.
 	LeftOut, Notes []string
+}
+
+func (r *Result) leaveOut(line int, what, why string) {
+	r.LeftOut = append(r.LeftOut, fmt.Sprintf("line %d: %s: %s", line, what, why))
+}
+
+func (r *Result) note(line int, format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf("line %d: ", line)+fmt.Sprintf(format, args...))
 }
 
 //go:embed template.yml

@@ -62,23 +62,61 @@ func parse(content []byte) (*text, error) {
 // reformat writes a document anew in block style, for one that cannot be cut by
 // lines, such as JSON. It keeps comments and order, but not blank lines. With
 // resolve, aliases become what they stand for: their anchors may be left out.
-func reformat(content []byte, resolve bool) ([]byte, error) {
+func reformat(content []byte, resolve bool) (anew []byte, lines map[int]int, err error) {
 	doc := &yaml.Node{}
 	if err := yaml.Unmarshal(content, doc); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if resolve {
-		left := maxResolved
-		if doc = resolved(doc, &left); left <= 0 {
-			return nil, errors.New("its anchors stand for too much")
+		if doc, err = whole(doc); err != nil {
+			return nil, nil, err
 		}
 	}
+	return writeAnew(doc)
+}
+
+// writeAnew writes a document in block style. It returns, by the lines of what it
+// wrote, those that the nodes had.
+func writeAnew(doc *yaml.Node) (anew []byte, lines map[int]int, err error) {
 	walk(doc, func(n *yaml.Node) {
 		if n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode {
 			n.Style &^= yaml.FlowStyle
 		}
 	})
-	return encode(doc)
+	if root := doc.Content[0]; root.Kind == yaml.MappingNode && len(root.Content) == 0 {
+		return nil, nil, nil // it has no block style
+	}
+	if anew, err = encode(doc); err != nil {
+		return nil, nil, err
+	}
+	written := &yaml.Node{}
+	if err := yaml.Unmarshal(anew, written); err != nil {
+		return nil, nil, err
+	}
+	lines = map[int]int{}
+	pairLines(written, doc, lines, map[int]bool{})
+	return anew, lines, nil
+}
+
+// pairLines goes through two documents of the same shape. The first scalar of a line
+// tells where the line was: the list or mapping that it begins may have begun above it.
+func pairLines(now, before *yaml.Node, lines map[int]int, final map[int]bool) {
+	if before.Line > 0 && !final[now.Line] {
+		lines[now.Line] = before.Line
+		final[now.Line] = now.Kind == yaml.ScalarNode
+	}
+	for i := range min(len(now.Content), len(before.Content)) {
+		pairLines(now.Content[i], before.Content[i], lines, final)
+	}
+}
+
+// whole returns a copy of a document without anchors and aliases.
+func whole(doc *yaml.Node) (*yaml.Node, error) {
+	left := maxResolved
+	if doc = resolved(doc, &left); left <= 0 {
+		return nil, errors.New("its anchors stand for too much")
+	}
+	return doc, nil
 }
 
 // maxResolved bounds the nodes that anchors may stand for: a few lines of them can

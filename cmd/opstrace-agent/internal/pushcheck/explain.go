@@ -29,9 +29,6 @@ func (c *check) explain(ctx context.Context, err error, conn *connection) bool {
 	if lookup := (*net.DNSError)(nil); errors.As(err, &lookup) {
 		return c.fail(StepDNS, text, c.dnsHint(lookup))
 	}
-	if strings.Contains(text, "oauth2") {
-		return c.fail(StepToken, text, "the server at token_url refuses client_id and client_secret, or is not there")
-	}
 	switch conn.reached() {
 	case "":
 		return c.fail(StepToken, text, "the agent could not send a single request so")

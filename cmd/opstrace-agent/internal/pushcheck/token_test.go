@@ -1,10 +1,14 @@
 package pushcheck
 
 import (
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/common/model"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 )
@@ -158,11 +162,26 @@ func TestRequestThatCannotBeSent(t *testing.T) {
 
 	steps, good = run(t, destination(t, e.URL(), "oauth2: {client_id: me, client_secret: secret, token_url: '"+e.URL()+"'}"))
 	expect(t, steps, good,
-		`FAIL token: oauth2: cannot fetch token: 400 Bad Request Response: snappy: corrupt input | the server at token_url refuses client_id and client_secret, or is not there`)
+		`FAIL token: unable to use the token endpoint: oauth2: cannot fetch token: 400 Bad Request Response: snappy: corrupt input | the server at token_url refuses client_id and client_secret, does not answer, or is not there`)
 
 	steps, good = run(t, destination(t, e.URL(), "tls_config: {ca_file: "+filepath.Join(t.TempDir(), "missing")+"}"))
 	expect(t, steps, good, noToken,
 		"FAIL write: cannot use its certificates or credentials: unable to read CA cert: unable to read file missing: open missing: no such file or directory | the agent would refuse a reload with this configuration; at a start it waits for the file")
+}
+
+// TestSilentTokenEndpoint: the check ends although the token endpoint does not answer.
+func TestSilentTokenEndpoint(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and nothing else
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	rw := destination(t, open(t, agenttest.Manners{}).URL(), "oauth2: {client_id: me, client_secret: secret, token_url: 'http://"+silent.Addr().String()+"'}")
+	rw.RemoteTimeout = model.Duration(time.Second)
+	steps, good := run(t, rw)
+	if last := steps[len(steps)-1]; good || !strings.HasPrefix(last, "FAIL token: unable to use the token endpoint: ") || !strings.HasSuffix(last, "does not answer, or is not there") {
+		t.Errorf("%q", steps)
+	}
 }
 
 // TestFutureToken: a token that was made by a host whose clock is ahead.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/agent/number"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // maxAnswer is how much of an answer is read: enough for the title of a page.
@@ -36,6 +37,12 @@ func (c *check) write(ctx context.Context) bool {
 	client, err := endpoint.Client()
 	if err != nil {
 		return c.fail(StepWrite, err.Error(), "the agent would refuse a reload with this configuration; at a start it waits for the file")
+	}
+	if c.rw.HTTPClientConfig.OAuth2 != nil {
+		// The other would ask the token endpoint for as long as that likes.
+		if client, err = endpoint.PlainClient(ctx); err != nil {
+			return c.fail(StepToken, redact.Line(err.Error(), 300), "the server at token_url refuses client_id and client_secret, does not answer, or is not there")
+		}
 	}
 	defer client.CloseIdleConnections()
 	conn := &connection{check: c}

@@ -87,7 +87,7 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 		line(b, "why", redact.Line(d.Why, 2*maxWords))
 	}
 	if d.BacklogSamples > 0 {
-		text := fmt.Sprintf("%s samples, %s", number.Group(d.BacklogSamples), number.Bytes(d.BacklogBytes))
+		text := waiting(d.BacklogSamples, d.BacklogBytes)
 		if d.OldestUnsent != nil {
 			text += ", the oldest from " + ago(*d.OldestUnsent, now)
 		}
@@ -116,13 +116,23 @@ func printDestination(b *strings.Builder, d delivery.Status, now time.Time) {
 	printLedger(b, d.Ledger)
 }
 
+// waiting leaves the bytes out where they are not known yet: those of the segment being
+// written are looked at now and then.
+func waiting(samples uint64, bytes int64) string {
+	text := number.Group(samples) + " samples"
+	if bytes > 0 {
+		text += ", " + number.Bytes(bytes)
+	}
+	return text
+}
+
 // printKept tells of a destination that is gone from the configuration.
 func printKept(b *strings.Builder, k delivery.Kept, now time.Time) {
 	const day = "2006-01-02 15:04 MST"
 	fmt.Fprintf(b, "\n%s: gone from the configuration, kept for %s, until %s\n",
 		redact.Line(k.Name, maxWords), number.Duration(now.Sub(k.Since)), k.Until.UTC().Format(day))
 	line(b, "url", redact.Line(k.URL, maxWords))
-	line(b, "to send", fmt.Sprintf("%s samples, %s", number.Group(k.BacklogSamples), number.Bytes(k.BacklogBytes)))
+	line(b, "to send", waiting(k.BacklogSamples, k.BacklogBytes))
 	line(b, "drop it", "opstrace-agent forget "+redact.Line(k.Name, maxWords))
 	printLedger(b, k.Ledger)
 }

@@ -109,6 +109,7 @@ func (a *tally) Commit() error {
 		Kept:    a.kept,
 		Dropped: a.dropped,
 	}
+	result.series, result.reported = a.taken, a.appended-a.taken
 	if result.Err == nil {
 		result.NotTaken = a.kept - a.taken
 		for _, n := range a.dropped {

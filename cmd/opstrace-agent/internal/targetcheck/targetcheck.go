@@ -36,6 +36,10 @@ type Report struct {
 	Jobs         []*Job
 	Destinations []string // names, in the order of Target.Sends
 	Warnings     []string // of limits that are set too high
+	// Series of all targets, with those that tell of a target itself. NoRoom of them
+	// the agent would not take, which takes MaxSeries; 0: it has no such limit.
+	Series, NoRoom int
+	MaxSeries      uint64
 }
 
 // Job is one scrape config.
@@ -67,6 +71,8 @@ type Target struct {
 	// Dropped samples by the reason for which the agent drops their series.
 	Dropped map[string]int
 	Sends   []Send // by destination
+
+	series, reported int // that the agent's storage would be asked to take; those about the scrape
 }
 
 // Send is what a target means for a destination. It counts the samples about
@@ -84,7 +90,7 @@ type Send struct {
 
 // Failed reports whether anything did not work.
 func (r *Report) Failed() bool {
-	return slices.ContainsFunc(r.Jobs, func(j *Job) bool {
+	return r.NoRoom > 0 || slices.ContainsFunc(r.Jobs, func(j *Job) bool {
 		return len(j.Failures) > 0 || slices.ContainsFunc(j.Targets, (*Target).failed)
 	})
 }
@@ -129,7 +135,24 @@ func Run(ctx context.Context, cfg *config.Config, o Options) (*Report, error) {
 			return cmp.Or(cmp.Compare(a.URL, b.URL), labels.Compare(a.Labels, b.Labels))
 		})
 	}
+	r.countSeries(o.Limits.MaxSeries)
 	return r, nil
+}
+
+// countSeries finds how many series the agent would take, of targets that are scraped
+// one after the other: which of them lose some depends on who comes first, how many are
+// lost in all does so hardly.
+func (r *Report) countSeries(maxSeries uint64) {
+	r.MaxSeries = maxSeries
+	taken := 0
+	for _, job := range r.Jobs {
+		for _, t := range job.Targets {
+			room := int(limits.Room(maxSeries, uint64(taken), uint64(t.series)))
+			taken += room + t.reported // which come last, and are always taken
+			r.Series += t.series + t.reported
+			r.NoRoom += t.series - room
+		}
+	}
 }
 
 // counter tells how much is done.

@@ -1,4 +1,4 @@
-package agent
+package switching
 
 import (
 	"io"
@@ -10,8 +10,6 @@ import (
 	"time"
 
 	config_util "github.com/prometheus/common/config"
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/config"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 )
@@ -30,41 +28,33 @@ func TestSwitchIsSeen(t *testing.T) {
 		{"too little yet", []string{"HTTP/1.1 10"}, false},
 		{"a usual answer", []string{"HTTP/1.1 200 OK\r\n"}, false},
 		{"later in it", []string{"HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\n"}, false},
+		{"behind others", []string{"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 100\r\n\r\nHTTP/1.1 101 x\r\n"}, true},
+		{"behind others, in pieces and without returns", []string{"HTTP/1.1 10", "2 x", "\n", "A: b", "\n", "\n", "HTTP/1.1 1", "01"}, true},
+		{"in the header of another", []string{"HTTP/1.1 103 x\r\nHTTP/1.1 101 x\r\n"}, false},
+		{"a usual answer behind others", []string{"HTTP/1.1 103 x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 101 x\r\n"}, false},
 		{"TLS", []string{"\x17\x03\x03HTTP/1.1 101"}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			var begin []byte
+			var begin begin
 			for _, piece := range tc.read {
-				begin = answerBegin(begin, []byte(piece))
+				begin.look([]byte(piece))
 			}
-			if got := isSwitch(begin); got != tc.want {
-				t.Errorf("%v after %q", got, begin)
+			if begin.switches != tc.want {
+				t.Errorf("%v after %q", begin.switches, tc.read)
 			}
 		})
 	}
 }
 
-func TestLongestAnswer(t *testing.T) {
-	t.Parallel()
-	timeout := func(d time.Duration) *config.ScrapeConfig {
-		return &config.ScrapeConfig{ScrapeTimeout: model.Duration(d)}
-	}
-	if got := longestAnswer([]*config.ScrapeConfig{timeout(time.Second), timeout(time.Minute)}); got != answerTime {
-		t.Errorf("%s with usual timeouts", got)
-	}
-	if got := longestAnswer([]*config.ScrapeConfig{timeout(time.Hour), timeout(time.Second)}); got <= time.Hour {
-		t.Errorf("%s with a timeout of an hour", got)
-	}
-}
-
-// switching answers 101 on a path, and keeps the connection.
-func switching(t *testing.T) http.Handler {
+// switcher answers 101 on a path, and keeps the connection.
+func switcher(t *testing.T) http.Handler {
 	done := make(chan struct{})
 	t.Cleanup(func() { close(done) })
 	mux := http.NewServeMux()
 	mux.HandleFunc("/usual", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("usual")) })
 	mux.HandleFunc("/switch", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
 		if err := agenttest.SwitchProtocols(w, func(net.Conn) { <-done }); err != nil {
 			t.Error(err)
 		}
@@ -89,7 +79,7 @@ func TestSwitchEnds(t *testing.T) {
 	t.Parallel()
 	for _, encrypted := range []bool{false, true} {
 		most := time.Minute
-		server := httptest.NewUnstartedServer(switching(t))
+		server := httptest.NewUnstartedServer(switcher(t))
 		if encrypted {
 			most = time.Second
 			server.StartTLS()
@@ -98,7 +88,7 @@ func TestSwitchEnds(t *testing.T) {
 		}
 		t.Cleanup(server.CloseClientConnections)
 		cfg := config_util.HTTPClientConfig{TLSConfig: config_util.TLSConfig{InsecureSkipVerify: true}, FollowRedirects: true}
-		client, err := config_util.NewClientFromConfig(cfg, "test", scrapeOptions(func() time.Duration { return most })...)
+		client, err := config_util.NewClientFromConfig(cfg, "test", config_util.WithDialContextFunc(Dialer(new(net.Dialer), func() time.Duration { return most })))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +104,7 @@ func TestSwitchEnds(t *testing.T) {
 			}()
 			select {
 			case err := <-ended:
-				if err == nil || encrypted == strings.Contains(err.Error(), errSwitched.Error()) {
+				if err == nil || encrypted == strings.Contains(err.Error(), ErrSwitched.Error()) {
 					t.Errorf("encrypted %v: it ended with %v", encrypted, err)
 				}
 			case <-time.After(30 * time.Second):
@@ -124,12 +114,46 @@ func TestSwitchEnds(t *testing.T) {
 	}
 }
 
+// TestTokenEndpointEnds: who needs a token from an endpoint that switches protocols, or
+// does not answer, does not wait for ever: upstream asks for tokens by the same Dialer.
+func TestTokenEndpointEnds(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(switcher(t))
+	t.Cleanup(server.CloseClientConnections)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and nothing else
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	for address, most := range map[string]time.Duration{server.URL + "/switch": time.Minute, "http://" + silent.Addr().String(): time.Second} {
+		cfg := config_util.DefaultHTTPClientConfig
+		cfg.OAuth2 = &config_util.OAuth2{ClientID: "i", ClientSecret: "s", TokenURL: address}
+		client, err := config_util.NewClientFromConfig(cfg, "test", config_util.WithDialContextFunc(Dialer(new(net.Dialer), func() time.Duration { return most })))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := ask(client, server.URL+"/usual")
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Errorf("%s gave a token", address)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: it waits", address)
+		}
+	}
+}
+
 // TestIdleConnection: a connection that has been idle for longer than an answer may take
 // is replaced, unseen by who asks.
 func TestIdleConnection(t *testing.T) {
 	t.Parallel()
 	closed := make(chan struct{}, 8)
-	server := httptest.NewUnstartedServer(switching(t))
+	server := httptest.NewUnstartedServer(switcher(t))
 	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateClosed {
 			closed <- struct{}{}
@@ -138,7 +162,7 @@ func TestIdleConnection(t *testing.T) {
 	server.Start()
 	t.Cleanup(server.Close)
 	most := time.Second
-	client, err := config_util.NewClientFromConfig(config_util.DefaultHTTPClientConfig, "test", scrapeOptions(func() time.Duration { return most })...)
+	client, err := config_util.NewClientFromConfig(config_util.DefaultHTTPClientConfig, "test", config_util.WithDialContextFunc(Dialer(new(net.Dialer), func() time.Duration { return most })))
 	if err != nil {
 		t.Fatal(err)
 	}
