@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,4 +118,50 @@ func TestStorageAppearsLate(t *testing.T) {
 		return r.endpoint.Snapshot().Scrapes(one, "", cut).Err()
 	})
 	r.awaitLedger("one", r.endpoint)
+}
+
+// TestStorageAppearsLateOverReadOnly: the directory in whose place one with a backlog
+// appears could not be written, as that of a root file system before the volume is
+// mounted. Its marks are not those of what has its name then.
+func TestStorageAppearsLateOverReadOnly(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{OutOfOrderWindow: time.Hour})
+	one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	dir := r.options.StoragePath
+	var cut time.Time
+	r.outage(func() {
+		r.awaitScrapes(one, 10)
+		cut = time.Now()
+		r.stop()
+	})
+	if err := os.Rename(dir, dir+".late"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // so that its marks lie behind all that the late one has
+		r.start()
+		r.awaitState("one", delivery.Live)
+		r.awaitScrapes(one, 3)
+		r.stop()
+	}
+	mount(t, dir, "--bind", dir, dir)
+	mount(t, dir, "-o", "remount,bind,ro", dir)
+	r.start()
+	r.awaitRefusing("read-only file system")
+	mount(t, dir, "--bind", dir+".late", dir)
+	r.awaitAccepting(one)
+	r.eventually("what the late one has to arrive", func() error {
+		return r.endpoint.Snapshot().Scrapes(one, "", cut).Err()
+	})
+	if l := r.destination("one").Ledger; l.Lost > 0 || l.NotAppended > 0 || l.Appended != l.Sum() {
+		t.Errorf("the account of the late one is %+v", l)
+	}
+}
+
+// mount mounts something at dir for the test.
+func mount(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	command(t, "mount", args...)
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
 }

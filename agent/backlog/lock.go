@@ -3,12 +3,11 @@ package backlog
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
 
-	"github.com/prometheus/prometheus/tsdb/tsdbutil"
+	"github.com/prometheus/prometheus/tsdb/fileutil"
 )
 
 // ErrHeld: another process uses the directory.
@@ -32,14 +31,15 @@ func makeDirs(dir string) (unwritable, err error) {
 // itself, which needs no space and no permission to write, and a Prometheus agent
 // by the lock file, where it can be created.
 type dirLock struct {
-	dir  *os.File            // nil where the file system does not lock directories
-	file *tsdbutil.DirLocker // nil where there is none
+	dir  *os.File          // nil where the file system does not lock directories
+	file fileutil.Releaser // nil where there is none
+	path string            // of the file
 }
 
 // lockDir returns ErrHeld when another process has the directory, and another error
 // when nothing in it can be locked.
-func lockDir(path string, logger *slog.Logger) (*dirLock, error) {
-	l := &dirLock{}
+func lockDir(path string) (*dirLock, error) {
+	l := &dirLock{path: filepath.Join(path, "lock")}
 	dir, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the storage directory: %w", err)
@@ -52,11 +52,7 @@ func lockDir(path string, logger *slog.Logger) (*dirLock, error) {
 	default: // some network file systems
 		dir.Close()
 	}
-	// Without a registerer: agent.DB registers a gauge of the same name.
-	file, err := tsdbutil.NewDirLocker(path, "agent", logger, nil)
-	if err == nil {
-		err = file.Lock()
-	}
+	file, _, err := fileutil.Flock(l.path)
 	switch {
 	case err == nil:
 		l.file = file
@@ -68,7 +64,20 @@ func lockDir(path string, logger *slog.Logger) (*dirLock, error) {
 	return l, nil
 }
 
+// release gives the directory back, and removes the lock file.
 func (l *dirLock) release() error {
+	remove := l.file != nil
+	err := l.unlock()
+	if remove {
+		err = errors.Join(err, os.Remove(l.path))
+	}
+	return err
+}
+
+// unlock gives a directory back that may have lost its name: what bears the name of the
+// lock file now is somebody else's, and stays. The locks must not stay: when the
+// directory gets its name back, they would be taken for another process's.
+func (l *dirLock) unlock() error {
 	var errs []error
 	if l.file != nil {
 		errs = append(errs, l.file.Release())
@@ -76,14 +85,6 @@ func (l *dirLock) release() error {
 	if l.dir != nil {
 		errs = append(errs, l.dir.Close())
 	}
-	return errors.Join(errs...)
-}
-
-// abandon releases the lock of a directory that has lost its name. The lock file is left to
-// the garbage collector: to release it would remove what bears its name now.
-func (l *dirLock) abandon() {
-	if l.dir != nil {
-		l.dir.Close() // it was read only
-	}
 	l.file, l.dir = nil, nil
+	return errors.Join(errs...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"os"
 	"sync"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-	sloggokit "github.com/tjhop/slog-gokit"
 
 	prom_runtime "github.com/prometheus/prometheus/util/runtime"
 )
@@ -92,7 +90,7 @@ func Open(o Options) (*Store, error) {
 	if explicit := o.MaxBytes > 0 || o.SegmentSize > 0; explicit && b.coarse() {
 		level.Warn(logger).Log("msg", "The backlog is small against the segments of the WAL, much of it will stay unused", "max_bytes", b.maxBytes, "segment_bytes", b.segmentBytes)
 	}
-	lock, err := lockDir(o.Dir, slog.New(sloggokit.NewGoKitHandler(logger, slog.LevelInfo)))
+	lock, err := lockDir(o.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -106,8 +104,8 @@ func Open(o Options) (*Store, error) {
 	s.lock = lock
 	s.op.Lock()
 	defer s.op.Unlock()
-	if unwritable == nil {
-		unwritable = s.anchors.hold(o.Dir, inv.walDir, inv.rootDir)
+	if err := s.anchors.hold(o.Dir, inv.walDir, inv.rootDir); unwritable == nil {
+		unwritable = err
 	}
 	if err := s.evictor.meter.measure(); unwritable == nil {
 		unwritable = err
@@ -343,10 +341,11 @@ func (s *Store) Refusing() bool { return s.Unwritable() != nil || s.room.refusin
 // Vanished returns ErrVanished, and for good, when the directories of the run or the
 // segment being written are not to be found under their names. What bears these names
 // then is not ours: it must not be written to, or be removed, as if it was. A run that
-// writes nothing looks for itself whether it could: see TryWrite.
+// writes nothing may be without some of them, and looks for itself whether it could make
+// them: see TryWrite.
 func (s *Store) Vanished() error {
 	if s.Unwritable() != nil {
-		return nil
+		return s.anchors.lookForFirst()
 	}
 	if err := s.anchors.look(); err != nil {
 		return err
@@ -396,8 +395,7 @@ func (s *Store) Close() error {
 	if s.Vanished() != nil {
 		s.tail.reader.Close()
 		if s.Moved() {
-			s.lock.abandon()
-			return nil
+			return s.lock.unlock()
 		}
 		return s.lock.release()
 	}

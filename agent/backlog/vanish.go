@@ -20,8 +20,8 @@ type anchors struct {
 	vanished atomic.Pointer[error] // for good
 }
 
-// hold opens the directories. One that cannot be opened is an error, because nobody
-// would see it vanish.
+// hold opens the directories, up to one that cannot be opened. That is an error, because
+// nobody would see it vanish.
 func (a *anchors) hold(paths ...string) error {
 	for _, path := range paths {
 		dir, err := os.Open(path)
@@ -43,6 +43,17 @@ func (a *anchors) look() error {
 		if hasLostItsName(dir) {
 			return a.say(dir.Name())
 		}
+	}
+	return nil
+}
+
+// lookForFirst is look for the first directory only.
+func (a *anchors) lookForFirst() error {
+	if err := a.vanished.Load(); err != nil {
+		return *err
+	}
+	if a.moved() {
+		return a.say(a.dirs[0].Name())
 	}
 	return nil
 }

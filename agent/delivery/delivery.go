@@ -113,10 +113,10 @@ func New(o Options) (*Delivery, error) {
 		book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation(),
 		newcomers: &newcomers{limits: o.Limits, drops: newDrops(o.Logger), memory: d.memory},
 	}
-	d.marks = &marks{shared: d.shared, dir: o.Dir, latest: o.Saved.Written}
+	d.marks = &marks{shared: d.shared, dir: o.Dir, latest: o.Saved.Written, held: o.Saved.Written}
 	d.marks.forgotten.Store(o.Saved.Forgotten)
 	if o.Saved.Unwritten {
-		d.marks.unwritten = &o.Saved
+		d.marks.unwritten, d.marks.held = &o.Saved, o.Saved.Held
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d, nil

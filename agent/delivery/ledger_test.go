@@ -196,7 +196,7 @@ func TestCountingIsRemembered(t *testing.T) {
 	book := ledger.NewBook(f.Generation+1, 0)
 	book.Open("one", f.Destinations["one"], true)
 	f.Generation, f.Clean, f.Tail, f.Destinations = f.Generation+1, true, backlog.Position{Generation: f.Generation + 1}, book.Saved()
-	if err := ledger.Write(r.dir, f); err != nil {
+	if _, err := ledger.Write(r.dir, f); err != nil {
 		t.Fatal(err)
 	}
 	r.open()

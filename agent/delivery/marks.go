@@ -25,6 +25,8 @@ type marks struct {
 	// latest is the latest time that the clock is known to have had, in
 	// milliseconds. Guarded by mtx.
 	latest int64
+	// held is the time Written in delivery.json; 0: there is none. Guarded by mtx.
+	held int64
 	// known: the destinations are. Until then, what delivery.json says of them must
 	// stay. Guarded by mtx.
 	known bool
@@ -136,10 +138,13 @@ func (m *marks) write(clean bool) (backlog.Position, error) {
 	lowest := lowestOf(at)
 	err := m.store.Vanished() // what has the name now may have marks of its own
 	if err == nil {
-		err = ledger.Write(m.dir, f)
+		var written int64
+		if written, err = ledger.Write(m.dir, f); err == nil {
+			m.held = written
+		}
 	}
 	if err != nil {
-		again := ledger.Unwritten(f)
+		again := ledger.Unwritten(f, m.held)
 		m.unwritten = &again
 		return lowest, err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -12,6 +13,11 @@ import (
 // writeTimeout bounds each write to a connection, and not a whole answer: a
 // profile takes as long as it is asked to, but a client that does not read ends.
 const writeTimeout = 30 * time.Second
+
+// mostLarge is how many large answers are worked on at the same time. One that nobody
+// reads takes some 100 KiB until writeTimeout is over: hundreds of them would take the
+// memory that the scrapes need.
+const mostLarge = 32
 
 // connections are the open connections of all addresses. When there are as many
 // as there may be, a new one takes the place of another: to let it wait for them
@@ -21,23 +27,27 @@ type connections struct {
 
 	mtx  sync.Mutex
 	open map[*connection]struct{}
+	// working has room for mostLarge large answers.
+	working chan struct{}
 }
 
 func newConnections(most int) *connections {
-	return &connections{most: most, open: map[*connection]struct{}{}}
+	return &connections{most: most, open: map[*connection]struct{}{}, working: make(chan struct{}, mostLarge)}
 }
 
 // connection of a client. Its load is guarded by the mtx of all.
 type connection struct {
 	net.Conn
 
-	all  *connections
-	load load
+	all     *connections
+	load    load
+	evicted chan struct{} // closed when another takes its place
 }
 
 // load is what a connection is doing.
 type load struct {
 	requests int       // that a handler is working on
+	large    int       // of them, those whose answer may be large
 	since    time.Time // of the last change, or of the beginning
 }
 
@@ -66,6 +76,7 @@ func (cs *connections) add(c *connection) {
 	cs.open[c] = struct{}{}
 	cs.mtx.Unlock()
 	if victim != nil {
+		close(victim.evicted)
 		victim.Conn.Close() // the client is not there to be told
 	}
 }
@@ -79,12 +90,44 @@ func (cs *connections) closeAll() {
 	}
 }
 
-// change counts requests that begin (1) and end (-1).
-func (c *connection) change(by int) {
+// change counts requests that begin (1) and end (-1). A large one too many takes the
+// place of the connection whose large request is the oldest.
+func (c *connection) change(by int, large bool) {
 	c.all.mtx.Lock()
-	defer c.all.mtx.Unlock()
 	c.load.requests += by
 	c.load.since = time.Now()
+	var victim *connection
+	if large {
+		c.load.large += by
+		victim = c.all.overdue(c)
+	}
+	c.all.mtx.Unlock()
+	if victim != nil {
+		close(victim.evicted)
+		victim.Conn.Close() // what is being written ends with an error
+	}
+}
+
+// overdue takes the connection with the oldest large request out, if there are too many
+// of these; nil: there are not. It is not that of the latest one, but where that has
+// them all. Callers hold mtx.
+func (cs *connections) overdue(latest *connection) *connection {
+	large := 0
+	var oldest *connection
+	for o := range cs.open {
+		large += o.load.large
+		if o != latest && o.load.large > 0 && (oldest == nil || lessMissed(o.load, oldest.load)) {
+			oldest = o
+		}
+	}
+	if large <= mostLarge {
+		return nil
+	}
+	if oldest == nil {
+		oldest = latest
+	}
+	delete(cs.open, oldest)
+	return oldest
 }
 
 // Write implements net.Conn.
@@ -116,7 +159,7 @@ func (l evictingListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{Conn: conn, all: l.all, load: load{since: time.Now()}}
+	c := &connection{Conn: conn, all: l.all, load: load{since: time.Now()}, evicted: make(chan struct{})}
 	l.all.add(c)
 	return c, nil
 }
@@ -135,13 +178,32 @@ func withConnection(ctx context.Context, conn net.Conn) context.Context {
 	return ctx
 }
 
-// counted tells the connection of each request that a handler is at work.
+// counted tells the connection of each request that a handler is at work. A large answer
+// waits until one that it takes the place of has ended.
 func counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {
-			c.change(1)
-			defer c.change(-1)
+		c, ok := r.Context().Value(connectionKey{}).(*connection)
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		large := !isHealth(r.URL.Path)
+		c.change(1, large)
+		defer c.change(-1, large)
+		if large {
+			select {
+			case c.all.working <- struct{}{}:
+				defer func() { <-c.all.working }()
+			case <-c.evicted:
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// isHealth reports whether a path, below whatever prefix, is of a health check: its
+// answer is a line.
+func isHealth(path string) bool {
+	return strings.HasSuffix(path, "/-/healthy") || strings.HasSuffix(path, "/-/ready")
 }

@@ -22,13 +22,13 @@ func TestLessMissed(t *testing.T) {
 		a, b load
 		want bool
 	}{
-		"both silent, the older goes":           {load{0, at(1)}, load{0, at(2)}, true},
-		"both silent, the newer stays":          {load{0, at(2)}, load{0, at(1)}, false},
-		"silent before one with a request":      {load{0, at(2)}, load{1, at(1)}, true},
-		"a request stays before a silent one":   {load{1, at(1)}, load{0, at(2)}, false},
-		"both with a request, the older goes":   {load{1, at(1)}, load{3, at(2)}, true},
-		"both with a request, the newer stays":  {load{3, at(2)}, load{1, at(1)}, false},
-		"of the same age, neither before other": {load{1, at(1)}, load{1, at(1)}, false},
+		"both silent, the older goes":           {load{since: at(1)}, load{since: at(2)}, true},
+		"both silent, the newer stays":          {load{since: at(2)}, load{since: at(1)}, false},
+		"silent before one with a request":      {load{since: at(2)}, load{requests: 1, since: at(1)}, true},
+		"a request stays before a silent one":   {load{requests: 1, since: at(1)}, load{since: at(2)}, false},
+		"both with a request, the older goes":   {load{requests: 1, since: at(1)}, load{requests: 3, since: at(2)}, true},
+		"both with a request, the newer stays":  {load{requests: 3, since: at(2)}, load{requests: 1, since: at(1)}, false},
+		"of the same age, neither before other": {load{requests: 1, since: at(1)}, load{requests: 1, since: at(1)}, false},
 	} {
 		if got := lessMissed(tc.a, tc.b); got != tc.want {
 			t.Errorf("%s: %v", name, got)
@@ -127,5 +127,44 @@ func TestSlowClients(t *testing.T) {
 				t.Errorf("%d connections are open", n)
 			}
 		})
+	}
+}
+
+// TestUnreadAnswers: of the answers that nobody reads, only so many are worked on at the
+// same time; the latest gets its own, and what was too many is closed.
+func TestUnreadAnswers(t *testing.T) {
+	const unread = 3 * mostLarge
+	s := serve(t, Options{})
+	address := s.Addrs()[0].String()
+	dial := func() (net.Conn, error) {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			err = conn.(*net.TCPConn).SetReadBuffer(2 << 10)
+		}
+		return conn, err
+	}
+	// More than the buffers of a connection take.
+	slowClients(t, unread, dial, strings.Repeat("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 500), false)
+	large := func() (n int) {
+		s.connections.mtx.Lock()
+		defer s.connections.mtx.Unlock()
+		for c := range s.connections.open {
+			n += c.load.large
+		}
+		return n
+	}
+	for deadline := time.Now().Add(patience); large() < mostLarge; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d answers are being written: this test shows nothing", large())
+		}
+	}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, path := range []string{"/-/healthy", "/api/v1/status/runtimeinfo"} {
+		if code, body, _ := (request{url: "http://" + address + path, client: client}).do(t); code != 200 {
+			t.Errorf("%s: %d %q", path, code, body)
+		}
+	}
+	if n := large(); n > mostLarge {
+		t.Errorf("%d answers are worked on", n)
 	}
 }

@@ -141,7 +141,7 @@ func TestSavedWhileCounting(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	dir := t.TempDir()
-	if err := Write(dir, File{Generation: running, Destinations: b.Saved()}); err != nil {
+	if _, err := Write(dir, File{Generation: running, Destinations: b.Saved()}); err != nil {
 		t.Fatal(err)
 	}
 	f, err := Load(dir)

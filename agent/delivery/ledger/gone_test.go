@@ -15,7 +15,7 @@ func TestWriteGone(t *testing.T) {
 		"gone": {URL: "http://localhost/", Mark: pos(2, 1, 0), GoneSince: since, GoneFor: 90 * time.Minute, Terms: Terms{Appended: 5, OnDisk: 5}},
 		"here": {URL: "http://localhost/b", Mark: pos(3, 1, 0)},
 	}}
-	if err := Write(dir, f); err != nil {
+	if _, err := Write(dir, f); err != nil {
 		t.Fatal(err)
 	}
 	got, err := Load(dir)

@@ -41,6 +41,9 @@ type File struct {
 	Lost bool
 	// Unwritten: it is not what the file on disk holds, which could not be written.
 	Unwritten bool
+	// Held is the time Written of what the file on disk holds instead of what is
+	// Unwritten; 0: nothing. It tells whether a file follows from the same account.
+	Held int64
 }
 
 // state is version 1 of the file. Totals count from when the storage directory
@@ -110,28 +113,30 @@ func Load(dir string) (File, error) {
 }
 
 // Write writes delivery.json in dir so that a power cut leaves the old or the new
-// one. A destination that nobody opened since Load may be written again.
-func Write(dir string, f File) error {
+// one, and returns the time Written in it. A destination that nobody opened since Load
+// may be written again.
+func Write(dir string, f File) (written int64, err error) {
 	f.Written = max(f.Written, time.Now().UnixMilli())
 	s, err := json.Marshal(stateOf(f))
 	if err != nil {
-		return fmt.Errorf("cannot encode the marks: %w", err)
+		return 0, fmt.Errorf("cannot encode the marks: %w", err)
 	}
 	b, err := json.Marshal(envelope{Version: stateVersion, Checksum: checksum(s), State: s})
 	if err != nil {
-		return fmt.Errorf("cannot encode the marks: %w", err)
+		return 0, fmt.Errorf("cannot encode the marks: %w", err)
 	}
 	if err := writeReserved(filepath.Join(dir, stateFile), b); err != nil {
-		return fmt.Errorf("cannot write the marks: %w", err)
+		return 0, fmt.Errorf("cannot write the marks: %w", err)
 	}
-	return nil
+	return f.Written, nil
 }
 
-// Unwritten returns what Load would have, had Write been able to write f.
-func Unwritten(f File) File {
+// Unwritten returns what Load would have, had Write been able to write f. The file holds
+// what was written at the time held.
+func Unwritten(f File, held int64) File {
 	f.Written = max(f.Written, time.Now().UnixMilli())
 	f = stateOf(f).file()
-	f.Unwritten = true
+	f.Unwritten, f.Held = true, held
 	return f
 }
 

@@ -51,7 +51,7 @@ func TestLoadDamaged(t *testing.T) {
 		t.Fatalf("without a file: %+v, %v", f, err)
 	}
 	want := example()
-	if err := Write(dir, want); err != nil {
+	if _, err := Write(dir, want); err != nil {
 		t.Fatal(err)
 	}
 	intact, err := Load(dir)
@@ -134,13 +134,13 @@ func TestLoadErrors(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("it waits for somebody to write to a pipe")
 	}
-	if err := Write(piped, File{Generation: 3}); err != nil {
+	if _, err := Write(piped, File{Generation: 3}); err != nil {
 		t.Errorf("written in the place of a pipe: %v", err)
 	}
 	if f, err := Load(piped); err != nil || f.Generation != 3 {
 		t.Errorf("in the place of a pipe: %+v, %v", f, err)
 	}
-	if err := Write(filepath.Join(dir, "none"), File{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Write(filepath.Join(dir, "none"), File{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("written where there is no directory: %v", err)
 	}
 }
@@ -250,7 +250,7 @@ func TestReadableBy010(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	f := example()
-	if err := Write(dir, f); err != nil {
+	if _, err := Write(dir, f); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, stateFile))
@@ -294,7 +294,7 @@ func TestReadableBy010(t *testing.T) {
 func TestOpenLoadedLate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := Write(dir, example()); err != nil {
+	if _, err := Write(dir, example()); err != nil {
 		t.Fatal(err)
 	}
 	f, err := Load(dir)
@@ -328,7 +328,7 @@ func TestWriteMade(t *testing.T) {
 	dir := t.TempDir()
 	f := example()
 	f.NotAppended = 0
-	if err := Write(dir, f); err != nil {
+	if _, err := Write(dir, f); err != nil {
 		t.Fatal(err)
 	}
 	got, err := Load(dir)

@@ -144,7 +144,7 @@ func (w *world) save() {
 	_, notAppended := w.book.Totals()
 	dir := w.t.TempDir()
 	f := File{Generation: w.running, Tail: w.end(), NotAppended: notAppended, Destinations: w.book.Saved()}
-	if err := Write(dir, f); err != nil {
+	if _, err := Write(dir, f); err != nil {
 		w.t.Fatal(err)
 	}
 	var err error

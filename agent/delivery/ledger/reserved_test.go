@@ -20,7 +20,7 @@ func TestWriteOnFullDisk(t *testing.T) {
 	long, short := example(), example()
 	long.Destinations["elder"] = Saved{URL: strings.Repeat("x", 1000), Mark: pos(3, 7, 4711)}
 	for range 2 { // the second makes the first the spare
-		if err := Write(dir, long); err != nil {
+		if _, err := Write(dir, long); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,14 +38,14 @@ func TestWriteOnFullDisk(t *testing.T) {
 	}
 	for i, f := range []File{short, long, short, short, long} {
 		f.Generation = 10 + i
-		if err := Write(dir, f); err != nil {
+		if _, err := Write(dir, f); err != nil {
 			t.Fatal(err)
 		}
 		got, err := Load(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := Unwritten(f)
+		want := Unwritten(f, 0)
 		want.Unwritten = false
 		got.Written, want.Written = 0, 0
 		if !reflect.DeepEqual(withoutOrigin(got), withoutOrigin(want)) {
