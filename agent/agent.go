@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/util/features"
 	slgk "github.com/tjhop/slog-gokit"
 
+	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
@@ -111,6 +112,9 @@ func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
 			level.Error(a.opts.Logger).Log("msg", "Opening the storage anew", "err", err)
 		}
 		a.setWaiting("opening the storage anew: " + err.Error())
+		if errors.Is(err, backlog.ErrVanished) {
+			continue // a stop meanwhile would leave nobody to tell what is lost
+		}
 		select {
 		case <-ctx.Done():
 			return nil

@@ -114,11 +114,8 @@ func newClock(logger log.Logger, read func() reading) *clock {
 
 // systemClock reads the clocks of the host.
 func systemClock() func() reading {
-	begun := time.Now()
-	return func() reading {
-		now := time.Now()
-		return reading{wall: now.Round(0), monotonic: now.Sub(begun)}
-	}
+	since := monotonic()
+	return func() reading { return reading{wall: time.Now().Round(0), monotonic: since()} }
 }
 
 // runs returns where the reason appears for which a run that begins now must be

@@ -225,6 +225,9 @@ func (r *run) openScraping() error {
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}
+	if err := r.delivery.CountAhead(r.reg); err != nil {
+		return err
+	}
 	r.targetLimit, err = newTargetLimit(log.With(r.agent.opts.Logger, "component", "discovery"), r.reg, r.skips)
 	if err != nil {
 		return fmt.Errorf("cannot limit targets: %w", err)

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 )
@@ -42,4 +44,24 @@ func TestTimestamps(t *testing.T) {
 	r.targets.Remove(slow)
 	r.awaitLedger("one", r.endpoint)
 	r.checkNothingLost(r.endpoint)
+}
+
+// TestTooFarAhead: samples dated more than ten minutes ahead are left out by upstream's
+// scrapes, and are in the ledger, each of them; those beside them arrive.
+func TestTooFarAhead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	ahead := r.targets.Add("ahead", agenttest.TargetOptions{Explicit: []time.Duration{9 * time.Minute, 11 * time.Minute}})
+	r.start()
+	r.awaitState("one", delivery.Live)
+	r.awaitScrapes(ahead, 10)
+	r.targets.Remove(ahead)
+	l := r.awaitLedger("one", r.endpoint)
+	found := r.endpoint.Snapshot().Series(labels.MustNewMatcher(labels.MatchEqual, "series", "9m0s"))
+	if len(found) != 1 || found[0].Count < 10 {
+		t.Fatalf("the sample beside it is %+v", found)
+	}
+	if got := l.Rejected["too_far_ahead"]; got != uint64(found[0].Count) || len(l.Rejected) > 1 {
+		t.Errorf("%d scrapes had a sample too far ahead, rejected is %v", found[0].Count, l.Rejected)
+	}
 }

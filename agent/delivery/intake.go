@@ -23,6 +23,7 @@ type intake struct {
 	next      storage.AppendableV2
 	newcomers *newcomers
 	sizes     scrapeSizes
+	ahead     ahead
 	book      *ledger.Book
 	refusing  func() bool
 	// failed is told of a commit that failed: upstream's pooled appender is
@@ -72,6 +73,7 @@ func (in *intake) close() {
 }
 
 func (in *intake) committed() {
+	in.ahead.enter(in.book)
 	now := time.Now()
 	in.last.Store(&now)
 }

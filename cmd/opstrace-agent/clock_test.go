@@ -125,13 +125,15 @@ func (r *clockRig) end() {
 
 // clockSteps are by how much a clock is set, from what it was before.
 var clockSteps = map[string]struct{ from, to time.Duration }{
-	"2 h back":           {0, -2 * time.Hour},
-	"2 h forward":        {-2 * time.Hour, 0},
-	"2 h ahead":          {0, 2 * time.Hour},
-	"10 min back":        {0, -10 * time.Minute},
-	"10 min forward":     {-10 * time.Minute, 0},
-	"from 1970":          {-time.Duration(time.Now().UnixNano()), 0},
-	"to 1970":            {0, -time.Duration(time.Now().UnixNano()) + time.Hour},
+	"2 h back":       {0, -2 * time.Hour},
+	"2 h forward":    {-2 * time.Hour, 0},
+	"2 h ahead":      {0, 2 * time.Hour},
+	"10 min back":    {0, -10 * time.Minute},
+	"10 min forward": {-10 * time.Minute, 0},
+	"from 1970":      {-time.Duration(time.Now().UnixNano()), 0},
+	"to 1970":        {0, -time.Duration(time.Now().UnixNano()) + time.Hour},
+	// Where a time.Time has no reading of the monotonic clock.
+	"from 2170":          {144 * 365 * 24 * time.Hour, 0},
 	"from 1970 to ahead": {-time.Duration(time.Now().UnixNano()), 5 * time.Minute},
 }
 
