@@ -139,7 +139,7 @@ func TestDocumentFlags(t *testing.T) {
 	t.Parallel()
 	known := knownFlags()
 	ofOthers := map[string]bool{"with-key": true} // of systemd-creds
-	groups := map[string]bool{} // as --limits.…
+	groups := map[string]bool{}                   // as --limits.…
 	for name := range known {
 		group, _, _ := strings.Cut(name, ".")
 		groups[group+"."] = true
