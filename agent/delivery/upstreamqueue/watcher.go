@@ -279,7 +279,8 @@ type said struct {
 	starting, replaying atomic.Pointer[time.Time]
 }
 
-// listener is the handler of a queue's log. It passes everything on.
+// listener is the handler of a queue's log. It passes everything on, retold where it
+// would be untrue.
 type listener struct {
 	slog.Handler
 
@@ -301,7 +302,7 @@ func (l listener) Handle(ctx context.Context, r slog.Record) error {
 	case watcherReplaying:
 		l.said.replaying.CompareAndSwap(nil, &r.Time)
 	}
-	if !l.Handler.Enabled(ctx, r.Level) {
+	if r = retold(r); !l.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
 	return l.Handler.Handle(ctx, r)
