@@ -82,7 +82,7 @@ func fileHint(err error) string {
 	case errors.Is(err, fs.ErrNotExist):
 		return "put the token there, or name the right file in token_file"
 	case errors.Is(err, fs.ErrPermission):
-		return "let the user that runs the agent read it, and run this check as that user"
+		return "let the user that runs the agent read it, and run this check as that user, or, for the installed service, with sudo"
 	}
 	return "name a file that holds the token"
 }
