@@ -116,6 +116,12 @@ func (c *collector) delivering(d Destination, f Facts) {
 	}
 	// What an earlier run left is old, and says nothing about this one.
 	tried := min(f.Now.Sub(f.Started), f.Now.Sub(d.Since))
+	// The first scrape comes as late as its interval is long: nobody can have acknowledged
+	// what has not been there for that long.
+	unanswered := tried
+	if d.OldestUnsent != nil {
+		unanswered = min(tried, age)
+	}
 	failing := d.Failing()
 	waits := ""
 	if age >= delivery.UpToDate {
@@ -128,8 +134,8 @@ func (c *collector) delivering(d Destination, f Facts) {
 		c.add(NotDelivering, Warn, d.Name, HintFor(d.LastError), "%s does not take the last batch, it is sent again%s: %s", d.title, waits, d.LastError)
 	case d.LastSuccess == nil && d.Ledger.OnDisk == 0 && tried > Window:
 		c.add(Unproven, Warn, d.Name, "opstrace-agent check push tells whether it would", "%s has not acknowledged anything yet, and there is nothing to send", d.title)
-	case d.LastSuccess == nil && (d.Ledger.OnDisk == 0 || tried < confirmWithin):
-		c.add(Unproven, Unconfirmed, d.Name, "", "%s has not acknowledged anything yet", d.title)
+	case d.LastSuccess == nil && (d.Ledger.OnDisk == 0 || unanswered < confirmWithin):
+		c.add(Unproven, Unconfirmed, d.Name, "wait: after a start or a reload this lasts until the first answer, which follows the first scrape", "%s has not acknowledged anything yet", d.title)
 	case d.LastSuccess == nil:
 		c.add(NotDelivering, Bad, d.Name, "opstrace-agent check push tells what stands in the way", "%s has never acknowledged anything%s", d.title, waits)
 	case d.State == delivery.Behind && age >= delivery.UpToDate:

@@ -51,9 +51,11 @@ func judgements() map[string]judgement {
 		"starting":  {func(f *Facts, _ *Destination) { f.Ready, f.Started, f.Destinations = false, *before(time.Second), nil }, Unconfirmed, "Not scraping yet: starting", ""},
 		"waiting": {func(f *Facts, _ *Destination) { f.Ready, f.Waiting, f.Destinations = false, "for the clock", nil }, Warn,
 			"Not scraping yet: for the clock", ""},
-		"unconfirmed": {func(f *Facts, d *Destination) { never(f, d, 20*time.Second) }, Unconfirmed, "a has not acknowledged anything yet", ""},
+		"unconfirmed": {func(f *Facts, d *Destination) { never(f, d, 20*time.Second) }, Unconfirmed, "a has not acknowledged anything yet", "wait: after a start or a reload"},
 		"unconfirmed, an old backlog": {func(f *Facts, d *Destination) { never(f, d, 20*time.Second); d.OldestUnsent = before(time.Hour) }, Unconfirmed,
-			"a has not acknowledged anything yet", ""},
+			"a has not acknowledged anything yet", "wait: after a start or a reload"},
+		"unconfirmed, first scraped after 50 s": {func(f *Facts, d *Destination) { never(f, d, 55*time.Second); d.OldestUnsent = before(5 * time.Second) }, Unconfirmed,
+			"a has not acknowledged anything yet", "follows the first scrape"},
 		"never confirmed": {func(f *Facts, d *Destination) { never(f, d, time.Minute); d.OldestUnsent = before(time.Minute) }, Bad,
 			"a has never acknowledged anything, the oldest sample waits for 60 s", "check push"},
 		"nothing to confirm": {func(f *Facts, d *Destination) { never(f, d, time.Hour); d.Ledger.OnDisk = 0 }, Warn,
@@ -61,7 +63,7 @@ func judgements() map[string]judgement {
 		"without a name of its own": {func(f *Facts, d *Destination) {
 			d.Name, d.URL = "cortex.default.c.opstrace.io-57eff18d", "https://cortex.default.c.opstrace.io/api/v1/push"
 			never(f, d, 20*time.Second)
-		}, Unconfirmed, "cortex.default.c.opstrace.io has not acknowledged anything yet", ""},
+		}, Unconfirmed, "cortex.default.c.opstrace.io has not acknowledged anything yet", "wait: after a start or a reload"},
 		"wrong token from the start": {func(f *Facts, d *Destination) {
 			never(f, d, 3*time.Second)
 			fails(d, "server returned HTTP status 401 Unauthorized: bad authentication token")

@@ -45,6 +45,9 @@ func checkFiles(w io.Writer, refs []scrapeconfig.FileRef, as reader) (unreadable
 	case denied && as.name != "":
 		return &usageError{strings.Join(problems, "\nerror: "),
 			fmt.Sprintf("let user %s, who runs the agent, read it: chgrp %[1]s FILE && chmod g+r FILE, and g+x for its folders", as.name)}, nil
+	case denied: // to whoever asks; the agent may well read it
+		return &usageError{strings.Join(problems, "\nerror: "),
+			"let the user that runs the agent read it, and run this check as that user, or, for the installed service, with sudo"}, nil
 	}
 	return &usageError{
 		strings.Join(problems, "\nerror: "),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
 // TestCheckSense: what is valid and not meant, by the two checks that need no
@@ -121,6 +123,29 @@ func TestCheckAs(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(0, "", "--as=nobody")
+}
+
+// TestCheckAsAnybody: a user who may not read the token is not told that it is not
+// there, or that the agent could not read it.
+func TestCheckAsAnybody(t *testing.T) {
+	dir := t.TempDir()
+	token := write(t, filepath.Join(dir, "token"), "t")
+	if err := os.Chmod(token, 0); err != nil {
+		t.Fatal(err)
+	}
+	ask := reader{}
+	if os.Geteuid() == 0 {
+		ask = reader{name: "anybody", uid: 65534, gid: 65534}
+	}
+	var unreadable *usageError
+	if err := ask.do(func() {
+		unreadable, _ = checkFiles(io.Discard, []scrapeconfig.FileRef{{Field: "token_file", Path: token}}, reader{})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if unreadable == nil || !strings.Contains(unreadable.msg, "permission denied") || !strings.Contains(unreadable.hint, "for the installed service, with sudo") {
+		t.Errorf("got %+v", unreadable)
+	}
 }
 
 // TestServiceFile: what the packaged service reads, by its unit and its flags.

@@ -68,6 +68,7 @@ var wrongInput = []struct {
 	{"check config good.yml --as=nosuchuser", "unknown user nosuchuser", "name the user who runs the agent"},
 	{"check config good.yml extra", "unexpected", "--help' lists"},
 	{"check config folder/locked.yml", "permission denied", "let the user that runs the agent read the file"},
+	{"check config token-locked.yml", "permission denied", "for the installed service, with sudo"},
 	{"check config good.yml --as=root", "only root can read as somebody else", "sudo"},
 	{"check push good.yml", "good.yml has no destination", "opstrace-agent init"},
 	{"check push missing.yml", "no such file", "--config.file"},
@@ -120,6 +121,7 @@ func TestEveryErrorHasAHint(t *testing.T) {
 	if err := os.Chmod(locked, 0); err != nil {
 		t.Fatal(err)
 	}
+	write(t, filepath.Join(dir, "token-locked.yml"), "remote_write:\n- {name: far, url: 'http://127.0.0.1:1/', bearer_token_file: folder/locked.yml}\n")
 	used, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -91,6 +91,8 @@
 //   - RetriesByType. A batch is tried again if the error is a RecoverableError:
 //     no answer, any 5xx, and 429 as the entry has retry_on_http_429. After any
 //     other, the shard goes on with the next batch. Held by TestContractRetries.
+//   - WordsOfABatch. It logs "non-recoverable error" of what it does not try again, and
+//     "Failed to send batch, retrying" of what it does. Held by TestContractWords.
 //   - EndHolds. The span ends in the shard's goroutine, with the context of the
 //     hard shutdown: not to return from its end keeps the shard from the next
 //     batch. When the context has ended, no request is made any more. Held by

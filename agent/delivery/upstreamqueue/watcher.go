@@ -285,13 +285,14 @@ type said struct {
 // is said ever less often: delivery logs trouble once, and sums it up.
 func newListener(next slog.Handler, said *said) listener {
 	return listener{seldom.New(next,
-		"Failed to send batch, retrying",
-		"non-recoverable error",
+		batchRetried,
+		batchNotSentAgain,
 		"we got 2xx status code from the Receiver yet statistics indicate some data was not written; investigation needed",
 	), said}
 }
 
-// listener hears what a queue logs, and passes everything on.
+// listener hears what a queue logs, and passes everything on, retold where it would be
+// untrue.
 type listener struct {
 	slog.Handler
 
@@ -313,7 +314,7 @@ func (l listener) Handle(ctx context.Context, r slog.Record) error {
 	case watcherReplaying:
 		l.said.replaying.CompareAndSwap(nil, &r.Time)
 	}
-	if !l.Handler.Enabled(ctx, r.Level) {
+	if r = retold(r); !l.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
 	return l.Handler.Handle(ctx, r)

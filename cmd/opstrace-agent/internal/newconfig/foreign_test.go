@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/scrape"
+
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/golden"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
@@ -107,6 +111,55 @@ func TestVmagentKeys(t *testing.T) {
 			if !strings.Contains(strings.Join(r.Notes, "\n"), "-remoteWrite.url") {
 				t.Errorf("%s: nothing of where vmagent sends to: %q", key, r.Notes)
 			}
+		}
+	}
+}
+
+// TestVmagentTargets: vmagent takes URLs for targets, Prometheus refuses the file for one.
+func TestVmagentTargets(t *testing.T) {
+	for target, want := range map[string]string{
+		"h:1":                          "http://h:1/metrics",
+		"http://h:1":                   "http://h:1/metrics",
+		"https://h":                    "https://h/metrics",
+		"h:1/a/b":                      "http://h:1/a/b",
+		"http://h:1/":                  "http://h:1/",
+		"https://h:1/a?x=1&token=s3cr": "https://h:1/a?token=s3cr&x=1",
+		"http://h:1/a?x=1&x=2":         "one value of each parameter",
+		"http://h:1/a?%zz":             "parameters cannot be read",
+		"http://u:s3cr@h:1/a":          "user and password",
+		"ftp://h:1/a":                  "http and https only",
+	} {
+		r := from(t, "scrape_configs:\n- job_name: a\n  static_configs:\n  - labels: {own: x}\n    targets:\n    - first:9\n    - '"+target+"'\n", false)
+		cfg := load(t, r)
+		told := strings.Join(append(slices.Clone(r.LeftOut), r.Notes...), "\n")
+		if strings.Contains(told, "s3cr") {
+			t.Errorf("%s: a secret is shown: %s", target, told)
+		}
+		if target != "h:1" && !strings.Contains(told, "line 7: ") {
+			t.Errorf("%s: told %q", target, told)
+		}
+		if !strings.HasPrefix(want, "http") || strings.Contains(want, " ") {
+			if len(r.LeftOut) != 1 || !strings.Contains(r.LeftOut[0], want) {
+				t.Errorf("%s: left out %q", target, r.LeftOut)
+			}
+			continue
+		}
+		job := cfg.ScrapeConfigs[0]
+		var urls []string
+		for i, group := range job.ServiceDiscoveryConfigs[0].(discovery.StaticConfig) {
+			if group.Labels["own"] != "x" {
+				t.Errorf("%s: group %d lost its label: %s", target, i, r.Text)
+			}
+			targets, problems := scrape.TargetsFromGroup(group, job, nil, labels.NewBuilder(labels.EmptyLabels()))
+			if len(problems) != 0 {
+				t.Errorf("%s: %v", target, problems)
+			}
+			for _, one := range targets {
+				urls = append(urls, one.URL().String())
+			}
+		}
+		if !slices.Equal(urls, []string{"http://first:9/metrics", want}) {
+			t.Errorf("%s: scraped %q, want %s\n%s", target, urls, want, r.Text)
 		}
 	}
 }

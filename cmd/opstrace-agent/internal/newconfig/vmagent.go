@@ -99,6 +99,8 @@ func (v *vmagent) job(n *yaml.Node) {
 			v.headers(key, val, name)
 		case "relabel_configs", "metric_relabel_configs":
 			v.rules(val, name+key.Value)
+		case "static_configs":
+			v.targets(val, name+key.Value)
 		}
 	}
 }

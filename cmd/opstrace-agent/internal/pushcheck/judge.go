@@ -68,7 +68,6 @@ func (c *check) authorized() {
 // unauthorized looks for the reason in what the token says of itself: the
 // endpoint has the same words for all of them.
 func (c *check) unauthorized(text string) bool {
-	const hint = "check that the token is whole, and of this tenant and cluster; for a tenant made minutes ago, try again"
 	switch t := c.token; {
 	case c.anonymous:
 		return c.fail(StepAuth, text, "the endpoint asks for a token: set token_file")
@@ -77,12 +76,12 @@ func (c *check) unauthorized(text string) bool {
 	case t.begins.After(time.Now()):
 		return c.fail(StepAuth, text, fmt.Sprintf("the token is good from %s on: set the clock of this host, or of the one where it was made", t.begins.UTC().Format(minute)))
 	case !t.expires.IsZero() && !time.Now().Before(t.expires):
-		return c.fail(StepAuth, text, fmt.Sprintf("the token expired on %s: %s", t.expires.UTC().Format(time.DateOnly), c.newToken()))
+		return c.fail(StepAuth, text, fmt.Sprintf("the token expired on %s: %s", t.expires.UTC().Format(time.DateOnly), renewal(t.file)))
 	case t.tenant != "" && c.hostTenant() != "" && t.tenant != c.hostTenant():
 		return c.fail(StepTenant, text, fmt.Sprintf("the token is that of tenant %q, and the url that of tenant %q: change one of them",
 			redact.Line(t.tenant, 64), c.hostTenant()))
 	}
-	return c.fail(StepAuth, text, hint)
+	return c.fail(StepAuth, text, refusal(c.token.file))
 }
 
 // behindAuth is the hint for an answer that comes from behind Opstrace's check

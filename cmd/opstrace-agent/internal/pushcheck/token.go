@@ -82,7 +82,7 @@ func fileHint(err error) string {
 	case errors.Is(err, fs.ErrNotExist):
 		return "put the token there, or name the right file in token_file"
 	case errors.Is(err, fs.ErrPermission):
-		return "let the user that runs the agent read it, and run this check as that user"
+		return "let the user that runs the agent read it, and run this check as that user, or, for the installed service, with sudo"
 	}
 	return "name a file that holds the token"
 }
@@ -120,9 +120,9 @@ func (c *check) describeToken(file, secret string) {
 	day := c.token.expires.UTC().Format(time.DateOnly)
 	switch {
 	case left <= 0:
-		c.note(StepToken, fmt.Sprintf("%s, expired on %s", text, day), c.newToken())
+		c.note(StepToken, fmt.Sprintf("%s, expired on %s", text, day), renewal(c.token.file))
 	case left < soon:
-		c.note(StepToken, fmt.Sprintf("%s, expires in %s", text, number.Duration(left)), c.newToken())
+		c.note(StepToken, fmt.Sprintf("%s, expires in %s", text, number.Duration(left)), renewal(c.token.file))
 	default:
 		c.ok(StepToken, fmt.Sprintf("%s, expires on %s", text, day), 0)
 	}
@@ -162,13 +162,6 @@ func (c *check) noteReadable() {
 
 // soon is how long before its end a token or a certificate is worth a note.
 const soon = 14 * 24 * time.Hour
-
-func (c *check) newToken() string {
-	if c.token.file == "" {
-		return "make a new token and put it into the configuration"
-	}
-	return "make a new token and put it into " + c.token.file + "; it is read again for every request"
-}
 
 // hostTenant is the tenant in the name of an Opstrace endpoint, which is
 // cortex.<tenant>.<cluster's domain>; empty for another endpoint.

@@ -47,7 +47,7 @@ func TestForbiddenToken(t *testing.T) {
 	}
 	file := writeFile(t, "token", 0)
 	steps, good := run(t, destination(t, open(t, agenttest.Manners{}).URL(), "bearer_token_file: "+file))
-	expect(t, steps, good, "FAIL token: open token: permission denied | let the user that runs the agent read it, and run this check as that user")
+	expect(t, steps, good, "FAIL token: open token: permission denied | let the user that runs the agent read it, and run this check as that user, or, for the installed service, with sudo")
 }
 
 func TestTokenNotes(t *testing.T) {
