@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
 
 	"github.com/opstrace/opstrace-agent/agent/redact"
@@ -68,71 +66,6 @@ func (c *cli) reloadBySignal(pid int, configFile string) error {
 	}
 	_, err := fmt.Fprintln(c.stdout, "The file is good, and the agent has been signalled; its log tells the rest.")
 	return err
-}
-
-// reloadTarget is what the command line of a running agent says about where to
-// ask it.
-type reloadTarget struct {
-	base       string // its address; empty if the agent does not take a plain request
-	client     *http.Client
-	configFile string
-}
-
-// parseReloadTarget takes the address that is given, or the one that flags of run
-// tell. Errors are a *usageError.
-func parseReloadTarget(flags []string, address *addressFlags) (reloadTarget, error) {
-	app := newCLI(io.Discard, io.Discard).app
-	parsed, err := app.ParseContext(flags)
-	if err != nil {
-		return reloadTarget{}, newCLI(io.Discard, io.Discard).explainUsage(flags, err)
-	}
-	// values returns at least one, which is empty where there is none.
-	values := func(name string) (given []string) {
-		for _, e := range parsed.Elements {
-			if f, ok := e.Clause.(*kingpin.FlagClause); ok && f.Model().Name == name && e.Value != nil {
-				given = append(given, *e.Value)
-			}
-		}
-		if given == nil {
-			given = app.GetCommand("run").GetFlag(name).Model().Default
-		}
-		return append(given, "")
-	}
-	t := reloadTarget{configFile: values("config.file")[0]}
-	if address.url != "" {
-		base, client, err := address.open()
-		if err != nil {
-			return reloadTarget{}, err
-		}
-		t.base, t.client = base.String(), client
-		return t, nil
-	}
-	if values("web.config.file")[0] != "" {
-		return t, nil // TLS, or a password that is not ours to know
-	}
-	prefix := values("web.route-prefix")[0]
-	if external, err := url.Parse(values("web.external-url")[0]); err == nil && prefix == "" {
-		prefix = external.Path
-	}
-	t.base = (&url.URL{Scheme: "http", Host: pickAddress(values("web.listen-address")), Path: "/"}).
-		JoinPath(prefix).String()
-	// No proxy from the environment: the agent is on this host.
-	t.client = &http.Client{Transport: &http.Transport{}}
-	return t, nil
-}
-
-// pickAddress prefers a loopback address: only there a reload needs no flag.
-func pickAddress(addresses []string) string {
-	for _, a := range addresses {
-		host, _, err := net.SplitHostPort(a)
-		if err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback()) {
-			return a
-		}
-	}
-	if strings.HasPrefix(addresses[0], ":") {
-		return "localhost" + addresses[0]
-	}
-	return addresses[0]
 }
 
 // post returns errNoAnswer where the agent's listener does not take a reload,

@@ -5,12 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"time"
-
-	"github.com/alecthomas/kingpin/v2"
-	commonconfig "github.com/prometheus/common/config"
 
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/status"
 )
@@ -21,20 +16,6 @@ const statusTimeout = 10 * time.Second
 type statusFlags struct {
 	addressFlags
 	json bool
-}
-
-// addressFlags say where a running agent answers.
-type addressFlags struct {
-	url            string
-	httpConfigFile string
-}
-
-func (f *addressFlags) registerAddress(c *cli, clause *kingpin.CmdClause) {
-	listen := c.app.GetCommand("run").GetFlag("web.listen-address").Model().Default[0]
-	clause.Flag("url", "Where the agent answers.").
-		Default("http://" + listen).StringVar(&f.url)
-	clause.Flag("http.config.file", "File with password or TLS settings for that address, in promtool's format.").
-		PlaceHolder("FILE").StringVar(&f.httpConfigFile)
 }
 
 func (c *cli) addStatus() {
@@ -74,30 +55,4 @@ func (c *cli) status(flags *statusFlags, now func() time.Time) error {
 		return reportedError{fmt.Errorf("the agent is %s", view.Health)}
 	}
 	return nil
-}
-
-// open returns the address, and a client for it. Errors are a *usageError.
-func (f *addressFlags) open() (*url.URL, *http.Client, error) {
-	base, err := url.Parse(f.url)
-	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, nil, &usageError{fmt.Sprintf("--url=%s is not an http or https URL", f.url), "write it like http://127.0.0.1:9095"}
-	}
-	client, err := f.client()
-	if err != nil {
-		return nil, nil, &usageError{"--http.config.file: " + err.Error(), fileHint(err, "its format is that of promtool's --http.config.file")}
-	}
-	return base, client, nil
-}
-
-// client asks without a proxy, unless the file says so: most often the agent is
-// on this host.
-func (f *addressFlags) client() (*http.Client, error) {
-	settings := &commonconfig.DefaultHTTPClientConfig
-	if f.httpConfigFile != "" {
-		var err error
-		if settings, _, err = commonconfig.LoadHTTPConfigFile(f.httpConfigFile); err != nil {
-			return nil, err
-		}
-	}
-	return commonconfig.NewClientFromConfig(*settings, "status")
 }
