@@ -39,9 +39,12 @@ type rig struct {
 	// killedFull: it is killed on a full disk. What it had sent and not noted is evicted
 	// at the start, before it can be sent again: nobody knows that it was stored.
 	killedFull bool
-	damaged    bool                // the test damages what is on disk
-	uid        int                 // that the agent runs as, if it is not that of the test
-	place      func(pid int) error // puts the agent into a group of processes, if any
+	damaged    bool // the test damages what is on disk
+	// vanishes: the storage does under a live queue, whose last requests may be stored
+	// although nothing is left to tell which samples they had.
+	vanishes bool
+	uid      int                 // that the agent runs as, if it is not that of the test
+	place    func(pid int) error // puts the agent into a group of processes, if any
 
 	cmd  *exec.Cmd
 	addr string
@@ -379,6 +382,7 @@ func (r *rig) awaitLedger(name string, e *agenttest.Endpoint) ledger.Terms {
 		case l.OnDisk != 0:
 			return fmt.Errorf("%d still on disk", l.OnDisk)
 		case r.killedFull && stored > l.Delivered && stored <= l.Delivered+l.Evicted:
+		case r.vanishes && stored > l.Delivered && stored <= l.Delivered+l.Lost:
 		case l.Delivered != stored:
 			return fmt.Errorf("delivered %d, the endpoint holds %d: %+v", l.Delivered, stored, l)
 		}
