@@ -38,7 +38,6 @@ func (s source) build(ctx context.Context, cache string) (binary string, err err
 	if _, err := os.Stat(binary); err == nil {
 		return binary, nil
 	}
-	fmt.Printf("Building %s, once; this takes some minutes.\n", s.file())
 	dir, err := os.MkdirTemp("", "opstrace-agent-bench-")
 	if err != nil {
 		return "", err
@@ -52,6 +51,7 @@ func (s source) build(ctx context.Context, cache string) (binary string, err err
 	if _, err := goCommand(ctx, dir, "get", s.module+"/"+s.command+"@"+s.version); err != nil {
 		return "", err
 	}
+	fmt.Printf("Building %s, once; this takes some minutes.\n", s.file())
 	if _, err := goCommand(ctx, dir, "build", "-trimpath", "-tags="+s.tags, "-ldflags=-s -w", "-o", half, s.module+"/"+s.command); err != nil {
 		return "", err
 	}

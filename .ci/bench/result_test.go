@@ -148,7 +148,7 @@ func TestVerdict(t *testing.T) {
 // TestSVG: what is written is XML, and has a bar for each ratio that there is.
 func TestSVG(t *testing.T) {
 	r := testReport()
-	r.peers[2].name = `<&"`
+	r.peers = append(r.peers, peer{name: `<&"`})
 	text := r.svg()
 	decoder := xml.NewDecoder(strings.NewReader(text))
 	for {
@@ -158,7 +158,7 @@ func TestSVG(t *testing.T) {
 		}
 		require.NoError(t, err)
 	}
-	require.Equal(t, 4, strings.Count(text, `font-size="9"`)) // agent and P, twice
+	require.Equal(t, 5, strings.Count(text, `font-size="9"`)) // agent and P twice, vmagent once
 	require.Contains(t, text, ">0.50<")
 	require.Equal(t, 2, strings.Count(text, "#e53e3e"))
 }
