@@ -76,6 +76,7 @@ func testReport() *report {
 	r.results.add(tiny, lean, map[measurand]float64{rss: 80, cpu: 1})
 	r.results.add(tiny, vmagent, map[measurand]float64{rss: 20})
 	r.results.add(small, agent, map[measurand]float64{outageGrowth: 1.01, lostScrapes: 0})
+	r.results.add(small, lean, map[measurand]float64{lostScrapes: 2})
 	return r
 }
 
@@ -92,6 +93,7 @@ func TestMarkdown(t *testing.T) {
 			"| CPU, % of a core | 0.100 (0.10) | 1    | –         | ≤ 0.35 of P: met    |\n",
 		"## 10,000 series every 5 s, and an outage of 30s\n",
 		"| RSS in the outage / before | 1.01 | – | – | ≤ 1.05 after 10m0s: not measured |\n",
+		"| scrapes lost | 0 | 2 | – | ≤ 0: met |\n",
 		"## 100,000 series every 5 s\n\nNothing was measured.\n",
 	} {
 		require.Contains(t, squeeze(text), squeeze(want))

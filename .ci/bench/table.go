@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -96,6 +97,9 @@ func (s scenario) title() string {
 // missingFigure stands for what was not measured.
 const missingFigure = "–"
 
+// withoutRatio are figures of which none says anything.
+var withoutRatio = []measurand{outageGrowth, backlogDisk, oldSamples, lostScrapes}
+
 // figure is a value, its spread and its ratio.
 func (r *report) figure(scenario, peer string, m measurand) string {
 	value, ok := r.results.value(scenario, peer, m)
@@ -106,7 +110,7 @@ func (r *report) figure(scenario, peer string, m measurand) string {
 	if low, high := r.results.spread(scenario, peer, m); digits(low) != digits(high) {
 		text += " [" + digits(low) + "–" + digits(high) + "]"
 	}
-	if ratio, ok := r.results.ratio(scenario, peer, m); ok && peer != lean && m != outageGrowth {
+	if ratio, ok := r.results.ratio(scenario, peer, m); ok && peer != lean && !slices.Contains(withoutRatio, m) {
 		text += " (" + strconv.FormatFloat(ratio, 'f', 2, 64) + ")"
 	}
 	return text
