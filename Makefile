@@ -7,6 +7,8 @@ TAGS  ?= remove_all_sd,enable_dns_sd
 # Where make lint keeps the tools it builds.
 OPSTRACE_AGENT_TOOLS ?= $(HOME)/.cache/opstrace-agent-tools
 DEMO_FOR ?=
+# Where make bench-peers and bench-quick write their table and picture.
+BENCH_DIR ?= $(BIN)/bench-peers
 
 STATICCHECK_VERSION   := v0.8.2
 GOLANGCI_LINT_VERSION := v2.15.0
@@ -55,11 +57,11 @@ demo-programs:
 
 .PHONY: test
 test: vet ## go vet and all tests
-	$(GO) test -timeout=20m -p=$$(($$(nproc) + 1)) -parallel=6 ./... ./.ci/demo
+	$(GO) test -timeout=20m -p=$$(($$(nproc) + 1)) -parallel=6 ./... ./.ci/demo ./.ci/bench
 
 .PHONY: test-race
 test-race: ## all tests under the race detector, which needs a C compiler
-	CGO_ENABLED=1 $(GO) test -race -timeout=30m ./... ./.ci/demo
+	CGO_ENABLED=1 $(GO) test -race -timeout=30m ./... ./.ci/demo ./.ci/bench
 
 .PHONY: test-browser
 test-browser: ## the status page in a headless Chromium; CHROMIUM names one that is not in the path
@@ -68,20 +70,37 @@ test-browser: ## the status page in a headless Chromium; CHROMIUM names one that
 
 .PHONY: vet
 vet:
-	$(GO) vet ./... ./.ci/demo
+	$(GO) vet ./... ./.ci/demo ./.ci/bench
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(find . -name '*.go' -not -path './bin/*' -not -path './dist/*')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted" >&2; exit 1; fi
 
 .PHONY: bench
-bench: ## benchmarks
+bench: ## bench-go, then bench-peers; never at once, whatever -j says
+	@$(MAKE) --no-print-directory bench-go
+	@$(MAKE) --no-print-directory bench-peers
+
+.PHONY: bench-go
+bench-go: ## Go benchmarks
 	$(GO) test -run='^$$' -bench=. -benchmem -timeout=60m ./...
+
+.PHONY: bench-peers
+bench-peers: bench-programs ## beside prometheus --agent and vmagent: hours, on a machine with nothing else to do
+	$(BIN)/bench -agent=$(BIN)/opstrace-agent -dir=$(BENCH_DIR)
+
+.PHONY: bench-quick
+bench-quick: bench-programs ## a part of bench-peers in some five minutes
+	$(BIN)/bench -agent=$(BIN)/opstrace-agent -dir=$(BENCH_DIR) -quick
+
+.PHONY: bench-programs
+bench-programs: build
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/bench ./.ci/bench
 
 .PHONY: lint
 lint: vet audit staticcheck golangci-lint ## go vet, audit, staticcheck and golangci-lint
 
 .PHONY: staticcheck
 staticcheck: $(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION)
-	$< ./... ./.ci/demo
+	$< ./... ./.ci/demo ./.ci/bench
 	$< -tags=$(TAGS),browser ./agent/web/browser
 
 .PHONY: golangci-lint

@@ -74,7 +74,7 @@ var arrows = map[string][]string{
 	"agent/switching": nil,
 
 	// A fake that used the code under test would agree with its mistakes; and it
-	// is for tests and the sandbox only.
+	// is for tests, the sandbox and the benchmark only.
 	"agent/agenttest":      nil,
 	"cmd/opstrace-sandbox": {"agent/agenttest"},
 
@@ -82,12 +82,15 @@ var arrows = map[string][]string{
 	"packaging/licenses": nil,
 	"packaging/sbom":     nil,
 	".ci/demo":           {"agent/delivery/ledger", "agent/number", "agent/redact"},
+
+	// It measures binaries, ours as the others'.
+	".ci/bench": {"agent/agenttest"},
 }
 
 // Which files may use what belongs to the process, by a pattern of their names.
 var (
 	nowhere  = regexp.MustCompile(`^$`)
-	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|sbom)|\.ci/demo)/main\.go$`)
+	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|sbom)|\.ci/(?:bench|demo))/main\.go$`)
 	commands = regexp.MustCompile(`^(cmd|packaging|\.ci)/`)
 )
 
