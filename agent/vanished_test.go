@@ -88,6 +88,27 @@ func (r *rig) awaitVanished() {
 	})
 }
 
+// setAside stops an agent that has a backlog by then, and gives its directory another
+// name. cut is until when the backlog goes.
+func (r *rig) setAside(target *agenttest.Target) (cut time.Time) {
+	r.t.Helper()
+	r.awaitScrapes(target, 10)
+	cut = time.Now()
+	r.stop()
+	if err := os.Rename(r.options.StoragePath, r.options.StoragePath+".late"); err != nil {
+		r.t.Fatal(err)
+	}
+	return cut
+}
+
+// awaitSetAside waits until all that was set aside has arrived.
+func (r *rig) awaitSetAside(target *agenttest.Target, cut time.Time) {
+	r.t.Helper()
+	r.eventually("what the late one has to arrive", func() error {
+		return r.endpoint.Snapshot().Scrapes(target, "", cut).Err()
+	})
+}
+
 // TestStorageAppearsLate: a directory with a backlog takes the name of the one that is
 // in use, as a volume does that is mounted late. What lies in it is delivered, and its
 // account is continued.
@@ -100,12 +121,7 @@ func TestStorageAppearsLate(t *testing.T) {
 	dir := r.options.StoragePath
 	var cut time.Time
 	r.outage(func() {
-		r.awaitScrapes(one, 10)
-		cut = time.Now()
-		r.stop()
-		if err := os.Rename(dir, dir+".late"); err != nil {
-			t.Fatal(err)
-		}
+		cut = r.setAside(one)
 		r.start()
 		r.awaitScrapes(one, 5)
 		if err := errors.Join(os.Rename(dir, dir+".early"), os.Rename(dir+".late", dir)); err != nil {
@@ -114,9 +130,7 @@ func TestStorageAppearsLate(t *testing.T) {
 		r.awaitVanished()
 	})
 	r.awaitAccepting(one)
-	r.eventually("what the late one has to arrive", func() error {
-		return r.endpoint.Snapshot().Scrapes(one, "", cut).Err()
-	})
+	r.awaitSetAside(one, cut)
 	r.awaitLedger("one", r.endpoint)
 }
 
@@ -131,14 +145,7 @@ func TestStorageAppearsLateOverReadOnly(t *testing.T) {
 	r.awaitState("one", delivery.Live)
 	dir := r.options.StoragePath
 	var cut time.Time
-	r.outage(func() {
-		r.awaitScrapes(one, 10)
-		cut = time.Now()
-		r.stop()
-	})
-	if err := os.Rename(dir, dir+".late"); err != nil {
-		t.Fatal(err)
-	}
+	r.outage(func() { cut = r.setAside(one) })
 	for range 3 { // so that its marks lie behind all that the late one has
 		r.start()
 		r.awaitState("one", delivery.Live)
@@ -151,9 +158,7 @@ func TestStorageAppearsLateOverReadOnly(t *testing.T) {
 	r.awaitRefusing("read-only file system")
 	mount(t, dir, "--bind", dir+".late", dir)
 	r.awaitAccepting(one)
-	r.eventually("what the late one has to arrive", func() error {
-		return r.endpoint.Snapshot().Scrapes(one, "", cut).Err()
-	})
+	r.awaitSetAside(one, cut)
 	if l := r.destination("one").Ledger; l.Lost > 0 || l.NotAppended > 0 || l.Appended != l.Sum() {
 		t.Errorf("the account of the late one is %+v", l)
 	}

@@ -75,10 +75,17 @@ func (cs *connections) add(c *connection) {
 	}
 	cs.open[c] = struct{}{}
 	cs.mtx.Unlock()
-	if victim != nil {
-		close(victim.evicted)
-		victim.Conn.Close() // the client is not there to be told
+	victim.evict()
+}
+
+// evict ends a connection that has been taken out; mtx is not held any more. nil:
+// there is none. What is being written ends with an error.
+func (c *connection) evict() {
+	if c == nil {
+		return
 	}
+	close(c.evicted)
+	c.Conn.Close() // the client is not there to be told
 }
 
 // closeAll closes the connections themselves, without a farewell.
@@ -102,10 +109,7 @@ func (c *connection) change(by int, large bool) {
 		victim = c.all.overdue(c)
 	}
 	c.all.mtx.Unlock()
-	if victim != nil {
-		close(victim.evicted)
-		victim.Conn.Close() // what is being written ends with an error
-	}
+	victim.evict()
 }
 
 // overdue takes the connection with the oldest large request out, if there are too many
