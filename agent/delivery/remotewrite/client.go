@@ -1,13 +1,11 @@
 package remotewrite
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 
-	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/storage/remote"
 
@@ -81,22 +79,8 @@ func (t unswitched) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// PlainClient returns a client of Plain settings, with the same errors.
-func (e *Endpoint) PlainClient(ctx context.Context) (*http.Client, error) {
-	return e.plain.clientNow(ctx)
-}
-
 // Client is the HTTP client of the endpoint as upstream builds it: it reads its files by
 // itself. What the agent sends goes by clients of Plain settings. An error is that of a
 // file that it needs (a certificate, say) and is missing or unusable at this moment:
 // asked again, it tries again. Once it could be built, it stays the same.
 func (e *Endpoint) Client() (*http.Client, error) { return e.client.get() }
-
-// Plain returns the entry's settings with what its files say now, and with a token from
-// its token endpoint, in their place: the same ones as long as these say the same. A
-// client of them reads no files, and asks nobody but the endpoint (but for SigV4, Azure
-// AD and Google IAM, which have clients of their own). It returns when ctx ends. An
-// error is that of a file or of the token endpoint: nothing can be sent at this moment.
-func (e *Endpoint) Plain(ctx context.Context) (*config_util.HTTPClientConfig, error) {
-	return e.plain.now(ctx)
-}

@@ -157,3 +157,17 @@ func (f *filling) headers(c *config_util.Headers) *config_util.Headers {
 	}
 	return own
 }
+
+// Plain returns the entry's settings with what its files say now, and with a token from
+// its token endpoint, in their place: the same ones as long as these say the same. A
+// client of them reads no files, and asks nobody but the endpoint (but for SigV4, Azure
+// AD and Google IAM, which have clients of their own). It returns when ctx ends. An
+// error is that of a file or of the token endpoint: nothing can be sent at this moment.
+func (e *Endpoint) Plain(ctx context.Context) (*config_util.HTTPClientConfig, error) {
+	return e.plain.now(ctx)
+}
+
+// PlainClient returns a client of Plain settings, with the same errors.
+func (e *Endpoint) PlainClient(ctx context.Context) (*http.Client, error) {
+	return e.plain.clientNow(ctx)
+}
