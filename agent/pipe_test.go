@@ -100,11 +100,13 @@ func (p *pipes) put() {
 	}
 }
 
-// spoil puts pipes in the place of the files.
+// spoil puts pipes in the place of the files: at once, for a file of targets that is
+// not there for a moment takes its targets back.
 func (p *pipes) spoil() {
 	p.t.Helper()
 	for file := range p.contents {
-		if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)); err != nil {
+		pipe := file + ".pipe"
+		if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.Rename(pipe, file)); err != nil {
 			p.t.Fatal(err)
 		}
 	}
