@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/prometheus/config"
@@ -23,10 +24,10 @@ import (
 const manual = "see https://prometheus.io/docs/prometheus/latest/configuration/configuration/"
 
 var (
-	typeErrors = regexp.MustCompile(`(?m)^  line (\d+): (.*)$`)
+	typeErrors = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^  line (\d+): (.*)$`) })
 	// More than user info may match: a password with a slash must not be shown.
-	userInfoInText = regexp.MustCompile(`(://)[^\s"]*@`)
-	jobName        = regexp.MustCompile(`job name ("(?:[^"\\]|\\.)*")`)
+	userInfoInText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(://)[^\s"]*@`) })
+	jobName        = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`job name ("(?:[^"\\]|\\.)*")`) })
 )
 
 // explain turns upstream's refusal of the rest of the file into an *Error.
@@ -43,9 +44,9 @@ func tryLoad(content []byte) error {
 func explain(path string, content []byte, err error, try func([]byte) error) *Error {
 	// Upstream joins some errors by line breaks, and quotes URLs whole that it
 	// cannot parse.
-	msg := userInfoInText.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", "; "), "${1}xxxxx@")
+	msg := userInfoInText().ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", "; "), "${1}xxxxx@")
 	e := &Error{File: path, Msg: msg, Hint: manual, Err: err}
-	if found := typeErrors.FindAllStringSubmatch(err.Error(), -1); found != nil {
+	if found := typeErrors().FindAllStringSubmatch(err.Error(), -1); found != nil {
 		e.setDecoding(found)
 		return e
 	}
@@ -91,10 +92,10 @@ func (e *Error) setDecoding(found [][]string) {
 	}
 }
 
-var unknownField = regexp.MustCompile(`^field (.+) not found in type (\S+)$`)
+var unknownField = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^field (.+) not found in type (\S+)$`) })
 
 func explainField(msg string) (string, string) {
-	m := unknownField.FindStringSubmatch(msg)
+	m := unknownField().FindStringSubmatch(msg)
 	switch {
 	case m != nil && m[1] == blockKey && m[2] == "config.ScrapeConfigs":
 		return msg, "move the opstrace block into the main configuration file"
@@ -219,7 +220,7 @@ func (s *source) explainIncluded(err error, cfg *config.Config) error {
 		}
 		return tryLoad(append(b, global...))
 	})
-	if m := jobName.FindStringSubmatch(e.Msg); e.Line == 0 && m != nil {
+	if m := jobName().FindStringSubmatch(e.Msg); e.Line == 0 && m != nil {
 		// The other job of this name may lie in another file.
 		e.Line = lastJob(content, m[1])
 	}

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	commonconfig "github.com/prometheus/common/config"
@@ -167,7 +168,7 @@ func (t *tenant) host() string {
 	return "cortex." + t.Name + "." + domain
 }
 
-var dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var dnsLabel = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) })
 
 // nameHint is the hint for a name that is none.
 func nameHint(name, hint string) string {
@@ -182,7 +183,7 @@ func (t *tenant) validate() error {
 	switch {
 	case t.Name == "":
 		return &fieldError{msg: "tenant is missing in the opstrace block", hint: "set tenant: to the name of the tenant, such as default"}
-	case !dnsLabel.MatchString(t.Name):
+	case !dnsLabel().MatchString(t.Name):
 		return &fieldError{field: "tenant", msg: fmt.Sprintf("tenant %q is not a tenant's name", t.Name),
 			hint: nameHint(t.Name, "a tenant's name has at most 63 lower-case letters, digits and dashes, and no dash at either end")}
 	}
@@ -202,7 +203,7 @@ func (t *tenant) validate() error {
 			hint: "the tenant is part of the endpoint's host name" + other}
 	}
 	for l := range strings.SplitSeq(t.Cluster, ".") {
-		if !dnsLabel.MatchString(l) {
+		if !dnsLabel().MatchString(l) {
 			return &fieldError{field: "cluster", msg: fmt.Sprintf("cluster %q is not a cluster's name or domain", t.Cluster),
 				hint: nameHint(t.Cluster, "give the name or domain alone, without scheme, port and path"+other)}
 		}

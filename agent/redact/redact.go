@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/go-kit/log"
@@ -26,13 +27,15 @@ const hidden = "xxxxx"
 var (
 	// secretName are the parameters whose values are secret, if not all are
 	// taken for that: those that the printed configuration hides.
-	secretName = regexp.MustCompile(`(?i)auth|key|pass|secret|token|credential|signature`)
+	secretName = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)auth|key|pass|secret|token|credential|signature`)
+	})
 
 	// anyURL in a text, perhaps quoted as Go does. Apostrophes and angle brackets
 	// may be a part of a secret.
-	anyURL   = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^\s"\\]|\\.)+`)
-	userInfo = regexp.MustCompile(`://[^/?#]*@`)
-	param    = regexp.MustCompile(`([?&])([^=&#]*)=([^&#]*)`)
+	anyURL   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^\s"\\]|\\.)+`) })
+	userInfo = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`://[^/?#]*@`) })
+	param    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([?&])([^=&#]*)=([^&#]*)`) })
 )
 
 // Text hides the user info and the values of all parameters of the URLs in a
@@ -71,16 +74,16 @@ func Destination(u *url.URL) string {
 }
 
 // Secret reports whether a parameter is named like a secret.
-func Secret(name string) bool { return secretName.MatchString(name) }
+func Secret(name string) bool { return secretName().MatchString(name) }
 
 func redactURLs(s string, secret func(name string) bool) string {
 	if !strings.Contains(s, "://") {
 		return s
 	}
 	one := func(u string) string {
-		u = userInfo.ReplaceAllString(u, "://"+hidden+"@")
-		return param.ReplaceAllStringFunc(u, func(p string) string {
-			m := param.FindStringSubmatch(p)
+		u = userInfo().ReplaceAllString(u, "://"+hidden+"@")
+		return param().ReplaceAllStringFunc(u, func(p string) string {
+			m := param().FindStringSubmatch(p)
 			if m[3] == "" || !secret(m[2]) {
 				return p
 			}
@@ -90,7 +93,7 @@ func redactURLs(s string, secret func(name string) bool) string {
 	if strings.IndexFunc(s, unicode.IsSpace) < 0 {
 		return one(s) // no text around it: not even a quote ends it
 	}
-	return anyURL.ReplaceAllStringFunc(s, one)
+	return anyURL().ReplaceAllStringFunc(s, one)
 }
 
 // Labels hides the discovered labels that become secret URL parameters.

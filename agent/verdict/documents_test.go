@@ -92,7 +92,7 @@ func TestHintsInDocuments(t *testing.T) {
 			}
 		}
 	}
-	for _, h := range hints {
+	for _, h := range hints() {
 		if !documented[h.hint] {
 			t.Errorf("the documents lack %q", h.hint)
 		}

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/number"
@@ -22,18 +23,21 @@ var templateFiles embed.FS
 // ever and still see the new ones after an upgrade.
 var assetVersion = hashFiles(assetFiles)
 
-var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"ago":      ago,
-	"at":       func(now time.Time, value any) timed { return timed{now, value} },
-	"bytes":    formatBytes,
-	"count":    formatAnyCount,
-	"exact":    number.Group,
-	"duration": formatDuration,
-	"millis":   formatMillis,
-	"rate":     formatRate,
-	"rows":     func(p poolView, q query) poolRows { return poolRows{p, q} },
-	"stamp":    formatStamp,
-}).ParseFS(templateFiles, "templates/*.html"))
+// pageTemplate is parsed for the first page: many agents are never looked at.
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page.html").Funcs(template.FuncMap{
+		"ago":      ago,
+		"at":       func(now time.Time, value any) timed { return timed{now, value} },
+		"bytes":    formatBytes,
+		"count":    formatAnyCount,
+		"exact":    number.Group,
+		"duration": formatDuration,
+		"millis":   formatMillis,
+		"rate":     formatRate,
+		"rows":     func(p poolView, q query) poolRows { return poolRows{p, q} },
+		"stamp":    formatStamp,
+	}).ParseFS(templateFiles, "templates/*.html"))
+})
 
 // timed and poolRows give a template, which takes one value, a second one.
 type (

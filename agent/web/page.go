@@ -63,7 +63,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 // becomes one.
 func (s *Server) render(w http.ResponseWriter, r *http.Request, v pageView) {
 	var body bytes.Buffer
-	if err := pageTemplate.Execute(&body, v); err != nil {
+	if err := pageTemplate().Execute(&body, v); err != nil {
 		level.Error(s.logger).Log("msg", "Cannot build the status page", "err", err)
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -44,7 +44,7 @@ func TestVerdict(t *testing.T) {
 		}},
 	} {
 		var body bytes.Buffer
-		if err := pageTemplate.ExecuteTemplate(&body, "verdict", pageView{Verdict: v, Level: sign(v.Level), Well: "1 destination up to date."}); err != nil {
+		if err := pageTemplate().ExecuteTemplate(&body, "verdict", pageView{Verdict: v, Level: sign(v.Level), Well: "1 destination up to date."}); err != nil {
 			t.Fatal(err)
 		}
 		got := html.UnescapeString(body.String())

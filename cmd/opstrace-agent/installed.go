@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/alecthomas/kingpin/v2"
@@ -62,14 +63,14 @@ func isInstalled(root string) bool {
 	return false
 }
 
-var argsLine = regexp.MustCompile(`(?m)^[ \t]*ARGS=(.*)$`)
+var argsLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[ \t]*ARGS=(.*)$`) })
 
 // serviceArgs are the flags of the service, its unit's own included. Quotes inside
 // of them are not understood.
 func serviceArgs(root string) []string {
 	args := []string{"--config.file=" + filepath.Join(root, serviceConfig)}
 	content, _ := os.ReadFile(filepath.Join(root, serviceFlags)) // it may be gone
-	if lines := argsLine.FindAllSubmatch(content, -1); lines != nil {
+	if lines := argsLine().FindAllSubmatch(content, -1); lines != nil {
 		last := strings.TrimSpace(string(lines[len(lines)-1][1]))
 		args = append(args, strings.Fields(strings.Trim(last, `"'`))...)
 	}

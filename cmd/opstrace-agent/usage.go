@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/alecthomas/units"
@@ -16,8 +17,10 @@ import (
 )
 
 var (
-	unknownFlag    = regexp.MustCompile(`^unknown long flag '--(.+)'$`)
-	unexpectedWord = regexp.MustCompile(`^(?:unexpected|unexpected argument|expected command but got) ['"]?([^'"]+)['"]?$`)
+	unknownFlag    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^unknown long flag '--(.+)'$`) })
+	unexpectedWord = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(?:unexpected|unexpected argument|expected command but got) ['"]?([^'"]+)['"]?$`)
+	})
 )
 
 // explainUsage makes a *usageError of what kingpin says of the arguments, with the
@@ -41,7 +44,7 @@ func (c *cli) explainUsage(args []string, err error) error {
 		}
 		return &usageError{fmt.Sprintf("--%s=%s%s", flag.Name, value, problem), hintOfValue(flag, command)}
 	}
-	if m := unknownFlag.FindStringSubmatch(err.Error()); m != nil {
+	if m := unknownFlag().FindStringSubmatch(err.Error()); m != nil {
 		if flag := similar.Word(m[1], flagsOf(cmd, c.app)); flag != "" {
 			return &usageError{err.Error(), fmt.Sprintf("did you mean --%s?", flag)}
 		}
@@ -49,7 +52,7 @@ func (c *cli) explainUsage(args []string, err error) error {
 			return &usageError{err.Error(), fmt.Sprintf("that is a flag of '%s %s'", appName, name)}
 		}
 	}
-	if m := unexpectedWord.FindStringSubmatch(err.Error()); m != nil {
+	if m := unexpectedWord().FindStringSubmatch(err.Error()); m != nil {
 		if word := similar.Word(m[1], c.wordsBeside(cmd)); word != "" {
 			return &usageError{err.Error(), fmt.Sprintf("did you mean '%s'?", word)}
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // InReceiversPlace reports whether an answer is not that of a receiver of remote
@@ -30,7 +31,7 @@ func isPage(contentType, body string) bool {
 	return strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(body, "\ufeff")), "<")
 }
 
-var pageTitle = regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`)
+var pageTitle = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?is)<title[^>]*>(.*?)</title>`) })
 
 // WordsOf are the body of an answer, or the title of a page: empty where that
 // only repeats the status.
@@ -38,7 +39,7 @@ func WordsOf(status int, contentType, body string) string {
 	if !isPage(contentType, body) {
 		return body
 	}
-	found := pageTitle.FindStringSubmatch(body)
+	found := pageTitle().FindStringSubmatch(body)
 	if found == nil {
 		return "a web page without a title"
 	}

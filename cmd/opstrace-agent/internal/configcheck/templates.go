@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
 
 // reference is $name or ${name} in what a relabelling rule writes; $$ is a dollar
 // sign.
-var reference = regexp.MustCompile(`\$(?:\$|\{(\w+)\}|(\w+))`)
+var reference = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\$(?:\$|\{(\w+)\}|(\w+))`) })
 
 // templates finds names that are no group of the rule's regex. They become nothing,
 // silently, and with them a label that should have been a variable's value.
@@ -66,7 +67,7 @@ func valueOf(mapping *yaml.Node, key, otherwise string) string {
 
 // unknownGroups returns the names in a template that are no group of re.
 func unknownGroups(re *regexp.Regexp, template string) (unknown []string) {
-	for _, m := range reference.FindAllStringSubmatch(template, -1) {
+	for _, m := range reference().FindAllStringSubmatch(template, -1) {
 		name := m[1] + m[2]
 		if name == "" {
 			continue

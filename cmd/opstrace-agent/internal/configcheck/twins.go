@@ -5,13 +5,16 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
 // hostish names are those of labels and variables that tell one host from others.
-var hostish = regexp.MustCompile(`(?i)(^|_)(host|hostname|node|nodename|machine|device|replica|vm|server|pod|serial)(_|$)`)
+var hostish = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(^|_)(host|hostname|node|nodename|machine|device|replica|vm|server|pod|serial)(_|$)`)
+})
 
 const twinHint = "set a label of its own for each host in global.external_labels, such as host: NAME, or host: ${HOSTNAME} in a file that all of them share"
 
@@ -53,11 +56,11 @@ func (l *look) perHostLabel() (found bool, line int) {
 		case strings.Contains(raw, "$("): // it stands there on every host
 		case len(variables) > 0:
 			for _, v := range variables {
-				found = found || variableName.MatchString(v) && (hostish.MatchString(name) || hostish.MatchString(v))
+				found = found || variableName().MatchString(v) && (hostish().MatchString(name) || hostish().MatchString(v))
 			}
 		case l.isHost(raw):
 			found = true
-		case hostish.MatchString(name):
+		case hostish().MatchString(name):
 			found = true
 			if l.host != "" && (name == "host" || name == "hostname" || name == "nodename") {
 				l.add(Finding{File: p.path, Line: p.node.Line,
@@ -81,7 +84,7 @@ func (l *look) namesHost(ls labels.Labels) (found bool) {
 	ls.Range(func(label labels.Label) {
 		external := l.cfg.GlobalConfig.ExternalLabels.Get(label.Name) == label.Value
 		if label.Name != model.JobLabel && label.Name != model.InstanceLabel && !external {
-			found = found || hostish.MatchString(label.Name) || l.isHost(label.Value)
+			found = found || hostish().MatchString(label.Name) || l.isHost(label.Value)
 		}
 	})
 	return found

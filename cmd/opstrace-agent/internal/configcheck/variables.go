@@ -6,18 +6,21 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 var (
-	variable = regexp.MustCompile(`\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\}|\([A-Za-z_]\w*\))`)
+	variable = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\}|\([A-Za-z_]\w*\))`)
+	})
 	// A secret may hold anything, so nothing of it is shown unless all of it is a
 	// variable.
-	wholeVariable = regexp.MustCompile(`^(?:\w+ )?` + variable.String() + `$`)
-	userInfo      = regexp.MustCompile(`://[^\s/]*@`)
-	leadingName   = regexp.MustCompile(`^[A-Za-z_]\w*`)
-	variableName  = regexp.MustCompile(`^[A-Za-z_]\w*$`)
+	wholeVariable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?:\w+ )?` + variable().String() + `$`) })
+	userInfo      = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`://[^\s/]*@`) })
+	leadingName   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_]\w*`) })
+	variableName  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_]\w*$`) })
 )
 
 // variables finds those that are not set, and those in places where nothing is
@@ -53,12 +56,12 @@ func untouchedHint(p place) string {
 
 func untouched(p place) []string {
 	if isSecret(p.keys) {
-		if wholeVariable.MatchString(p.node.Value) {
-			return variable.FindAllString(p.node.Value, 1)
+		if wholeVariable().MatchString(p.node.Value) {
+			return variable().FindAllString(p.node.Value, 1)
 		}
 		return nil
 	}
-	return variable.FindAllString(userInfo.ReplaceAllString(p.node.Value, "://"), -1)
+	return variable().FindAllString(userInfo().ReplaceAllString(p.node.Value, "://"), -1)
 }
 
 var secretKeys = []string{"authorization", "basic_auth", "bearer_token", "oauth2", "sigv4", "azuread", "headers", "http_headers", "params"}
@@ -88,13 +91,13 @@ func (l *look) externalLabel(p place) {
 		found := Finding{File: p.path, Line: p.node.Line,
 			Msg:  fmt.Sprintf("external label %s: $%s is not set here: without it the label is empty", label, name),
 			Hint: "set it where the agent runs, for the packaged service in /etc/default/opstrace-agent; write $$ for a dollar sign"}
-		if short := leadingName.FindString(name); short != "" && short != name {
+		if short := leadingName().FindString(name); short != "" && short != name {
 			found.Msg = fmt.Sprintf("external label %s: ${%s} is no variable: the label is empty", label, name)
 			found.Hint = "write ${" + short + "}: there are no default values"
 		}
 		l.add(found)
 	}
-	for _, name := range variable.FindAllString(value, -1) {
+	for _, name := range variable().FindAllString(value, -1) {
 		if inner, ok := strings.CutPrefix(name, "$("); ok {
 			l.add(Finding{File: p.path, Line: p.node.Line,
 				Msg:  fmt.Sprintf("external label %s: %s is taken as it stands", label, name),

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -19,8 +20,8 @@ const (
 )
 
 var (
-	labelName  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-	metricName = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
+	labelName  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`) })
+	metricName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`) })
 )
 
 // Asked reports whether a URL is where a tenant takes samples, as Cortex does
@@ -44,13 +45,13 @@ func SeriesProblem(ls labels.Labels) (problem string) {
 // Problem says what is wrong with a label; empty if nothing is.
 func Problem(name, value string) string {
 	switch {
-	case name == "__name__" && metricName.MatchString(value) && len(value) <= maxNameLength:
+	case name == "__name__" && metricName().MatchString(value) && len(value) <= maxNameLength:
 		return ""
 	case name == "__name__" && len(value) > maxNameLength:
 		return fmt.Sprintf("the name of a metric has %d bytes, and may have %d", len(value), maxNameLength)
 	case name == "__name__":
 		return fmt.Sprintf("%q is not the name of a metric that an Opstrace tenant takes: letters, digits, _ and : only", shorten(value))
-	case !labelName.MatchString(name):
+	case !labelName().MatchString(name):
 		return fmt.Sprintf("%q is not the name of a label that an Opstrace tenant takes: letters, digits and _ only", shorten(name))
 	case len(name) > maxNameLength:
 		return fmt.Sprintf("the name of label %s has %d bytes, and may have %d", shorten(name), len(name), maxNameLength)
