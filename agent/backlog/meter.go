@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/opstrace/opstrace-agent/agent/number"
 )
 
 // meter measures what is used and reckons what may be.
@@ -109,7 +111,7 @@ func (m *meter) full() error {
 	if u.FreeBytes >= u.MinFreeBytes/2 {
 		return nil
 	}
-	return fmt.Errorf("the disk is full: %d bytes are free, and %d are to be left: %w", u.FreeBytes, u.MinFreeBytes, syscall.ENOSPC)
+	return fmt.Errorf("the disk is full: %s are free, and %s are to be left: %w", number.Bytes(u.FreeBytes), number.Bytes(u.MinFreeBytes), syscall.ENOSPC)
 }
 
 // pressed reports whether the next look at the budget must not wait: there was no

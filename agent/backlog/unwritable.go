@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/opstrace/opstrace-agent/agent/number"
 )
 
 // A run in which nothing can be written: the disk is full or has no inodes left, the
@@ -34,7 +36,7 @@ func (s *Store) TryWrite() error {
 		return err
 	}
 	if least := s.room.last().MinFreeBytes; free < least {
-		return fmt.Errorf("%d bytes are free and %d are to be left: %w", free, least, syscall.ENOSPC)
+		return fmt.Errorf("%s are free and %s are to be left: %w", number.Bytes(free), number.Bytes(least), syscall.ENOSPC)
 	}
 	var errs []error
 	trials := []string{filepath.Join(s.inv.walDir, "trial"+tmpSuffix), filepath.Join(s.inv.rootDir, "trial"+tmpSuffix)}

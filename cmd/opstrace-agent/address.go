@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -82,24 +81,11 @@ type reloadTarget struct {
 // parseReloadTarget takes the address that is given, or the one that flags of run
 // tell. Errors are a *usageError.
 func parseReloadTarget(flags []string, address *addressFlags) (reloadTarget, error) {
-	app := newCLI(io.Discard, io.Discard).app
-	parsed, err := app.ParseContext(flags)
+	run, err := parseRunFlags(flags)
 	if err != nil {
-		return reloadTarget{}, newCLI(io.Discard, io.Discard).explainUsage(flags, err)
+		return reloadTarget{}, err
 	}
-	// values returns at least one, which is empty where there is none.
-	values := func(name string) (given []string) {
-		for _, e := range parsed.Elements {
-			if f, ok := e.Clause.(*kingpin.FlagClause); ok && f.Model().Name == name && e.Value != nil {
-				given = append(given, *e.Value)
-			}
-		}
-		if given == nil {
-			given = app.GetCommand("run").GetFlag(name).Model().Default
-		}
-		return append(given, "")
-	}
-	t := reloadTarget{configFile: values("config.file")[0]}
+	t := reloadTarget{configFile: run.configFile}
 	if address.url != "" {
 		base, client, err := address.open()
 		if err != nil {
@@ -108,14 +94,14 @@ func parseReloadTarget(flags []string, address *addressFlags) (reloadTarget, err
 		t.base, t.client = base.String(), client
 		return t, nil
 	}
-	if values("web.config.file")[0] != "" {
+	if run.web.configFile != "" {
 		return t, nil // TLS, or a password that is not ours to know
 	}
-	prefix := values("web.route-prefix")[0]
-	if external, err := url.Parse(values("web.external-url")[0]); err == nil && prefix == "" {
+	prefix := run.web.routePrefix
+	if external, err := url.Parse(run.web.externalURL); err == nil && prefix == "" {
 		prefix = external.Path
 	}
-	t.base = (&url.URL{Scheme: "http", Host: pickAddress(values("web.listen-address")), Path: "/"}).
+	t.base = (&url.URL{Scheme: "http", Host: pickAddress(run.web.listenAddresses), Path: "/"}).
 		JoinPath(prefix).String()
 	// No proxy from the environment: the agent is on this host.
 	t.client = &http.Client{Transport: &http.Transport{}}

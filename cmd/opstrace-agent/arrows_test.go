@@ -53,7 +53,7 @@ var arrows = map[string][]string{
 	"agent/delivery/upstreamqueue": {"agent/seldom"},
 
 	// Who is sent what is decided above: here are files and records only.
-	"agent/backlog": nil,
+	"agent/backlog": {"agent/number"},
 
 	// Numbers only: who holds to them is decided by who uses it.
 	"agent/limits": nil,

@@ -78,6 +78,9 @@ func (c *cli) checkTargets(file string, by judge) error {
 	if err != nil {
 		return err
 	}
+	if len(cfg.ScrapeConfigs) == 0 {
+		return &usageError{file + " has no scrape job", "add one under scrape_configs; 'opstrace-agent init' writes a file with some"}
+	}
 	setUserAgents()
 	if by.ratio > 0 {
 		// The limits follow from the memory. Where that is not known, run knows it

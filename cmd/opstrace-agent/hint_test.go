@@ -74,6 +74,7 @@ var wrongInput = []struct {
 	{"check push missing.yml", "no such file", "--config.file"},
 	{"check push token.yml --as=nosuchuser", "unknown user nosuchuser", "name the user"},
 	{"check targets missing.yml", "no such file", "--config.file"},
+	{"check targets good.yml", "good.yml has no scrape job", "opstrace-agent init"},
 	{"check targets good.yml --limits.labels=-1", "cannot be negative", "defaults"},
 	{"check targets good.yml --limits.body-size=big", "--limits.body-size=big: units:", "512MiB"},
 	{"check tragets", "expected command but got", "did you mean 'targets'?"},

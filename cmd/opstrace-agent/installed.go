@@ -83,15 +83,21 @@ func isService(file, root string) bool {
 	return isInstalled(root) && wholePath(file) == wholePath(serviceFile(root))
 }
 
-// serviceRunFlags are the flags of the service as run understands them.
-func serviceRunFlags(root string) (*runFlags, error) {
-	args, flags := serviceArgs(root), &runFlags{}
+// parseRunFlags returns flags as run understands them. Errors are a *usageError.
+func parseRunFlags(args []string) (*runFlags, error) {
+	flags := &runFlags{}
 	app := kingpin.New(appName, "").Terminate(nil).UsageWriter(io.Discard).ErrorWriter(io.Discard)
 	flags.register(app.Command("run", "").Default())
-	_, err := app.Parse(args)
-	if err != nil {
-		err = (&cli{app: app}).explainUsage(args, err)
-	} else {
+	if _, err := app.Parse(args); err != nil {
+		return nil, (&cli{app: app}).explainUsage(args, err)
+	}
+	return flags, nil
+}
+
+// serviceRunFlags are the flags of the service as run understands them.
+func serviceRunFlags(root string) (*runFlags, error) {
+	flags, err := parseRunFlags(serviceArgs(root))
+	if err == nil {
 		err = flags.validate()
 	}
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
