@@ -1,6 +1,7 @@
 package packaging
 
 import (
+	"context"
 	"debug/buildinfo"
 	"errors"
 	"fmt"
@@ -66,9 +67,11 @@ func TestLeanRefusesLogins(t *testing.T) {
 			"init --cluster=c --tenant=t --from=" + file,
 		} {
 			var stderr strings.Builder
-			cmd := exec.Command(agentBinary, strings.Fields(command)...)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // one that is not refused runs
+			cmd := exec.CommandContext(ctx, agentBinary, strings.Fields(command)...)
 			cmd.Stderr = &stderr
 			out, err := cmd.Output()
+			cancel()
 			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 2 || len(out) != 0 || !strings.HasSuffix(stderr.String(), refusal(file, cloud, entry)) {
 				t.Errorf("%s: %v\n%s%s", command, err, out, &stderr)
 			}
