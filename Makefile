@@ -4,6 +4,10 @@ GO    ?= go
 BIN   ?= bin
 # Only the service discoveries that a VM or an edge device uses: static, file, http and dns.
 TAGS  ?= remove_all_sd,enable_dns_sd
+# What is shipped has no logins of clouds either: packaging/lean/go.work says how and why.
+LEAN_WORK := $(CURDIR)/packaging/lean/go.work
+LEAN_TAGS := $(TAGS),remove_cloud_logins
+LEAN_STANDINS := $(patsubst %/go.mod,./%/...,$(wildcard packaging/lean/*/go.mod))
 # Where make lint keeps the tools it builds.
 OPSTRACE_AGENT_TOOLS ?= $(HOME)/.cache/opstrace-agent-tools
 DEMO_FOR ?=
@@ -19,20 +23,26 @@ REVISION ?= $(shell git rev-parse --verify -q HEAD || echo unknown)
 BRANCH   ?= $(shell git symbolic-ref --short -q HEAD || echo unknown)
 
 version_pkg := github.com/prometheus/common/version
-# Upstream links cloud clients for signatures and tokens, which run at start if
-# ever: not inlining in them makes the binary 4 % smaller.
-COLD    := k8s.io sigs.k8s.io github.com/aws github.com/Azure github.com/AzureAD google.golang.org cloud.google.com github.com/googleapis github.com/fxamacker github.com/miekg golang.org/x/net
+# Code that runs at start, at a reload, for a person, a few times a minute or never: not
+# inlining in it makes the binary smaller. In the full build most of it is cloud clients.
+# What runs for each sample or record does not belong here.
+COLD := k8s.io sigs.k8s.io github.com/aws github.com/Azure github.com/AzureAD google.golang.org cloud.google.com \
+	github.com/googleapis github.com/fxamacker github.com/miekg golang.org/x/net golang.org/x/oauth2 github.com/gogo \
+	github.com/json-iterator github.com/alecthomas go.yaml.in go.uber.org/zap go.opentelemetry.io/otel/exporters \
+	github.com/prometheus/prometheus/promql github.com/modern-go github.com/opstrace/opstrace-agent/cmd \
+	text/template html/template encoding/json math/big runtime/pprof
 GCFLAGS := $(foreach module,$(COLD),-gcflags=$(module)/...=-l)
 LDFLAGS := -s -w -X $(version_pkg).Version=$(VERSION) -X $(version_pkg).Revision=$(REVISION) -X $(version_pkg).Branch=$(BRANCH)
 
-# Set whole: what a machine has in GOFLAGS must not choose what is built.
+# Set whole: what a machine has in GOFLAGS and GOWORK must not choose what is built.
 export GOFLAGS := -buildvcs=false -tags=$(TAGS)
+export GOWORK := off
 
 .DEFAULT_GOAL := build
 
 .PHONY: build
 build: ## bin/opstrace-agent, static
-	CGO_ENABLED=0 $(GO) build -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/opstrace-agent ./cmd/opstrace-agent
+	CGO_ENABLED=0 GOWORK="$(LEAN_WORK)" $(GO) build -tags=$(LEAN_TAGS) -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/opstrace-agent ./cmd/opstrace-agent
 
 # What the release is compiled with, too.
 .PHONY: gcflags
@@ -40,7 +50,7 @@ gcflags:
 	@echo $(GCFLAGS)
 
 .PHONY: full
-full: ## bin/opstrace-agent-full, with all service discoveries of Prometheus
+full: ## bin/opstrace-agent-full, with all service discoveries and cloud logins of Prometheus
 	CGO_ENABLED=0 GOFLAGS=-buildvcs=false $(GO) build -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/opstrace-agent-full ./cmd/opstrace-agent
 
 .PHONY: demo
@@ -71,6 +81,7 @@ test-browser: ## the status page in a headless Chromium; CHROMIUM names one that
 .PHONY: vet
 vet:
 	$(GO) vet ./... ./.ci/demo ./.ci/bench
+	GOWORK="$(LEAN_WORK)" $(GO) vet -tags=$(LEAN_TAGS) ./scrapeconfig $(LEAN_STANDINS)
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(find . -name '*.go' -not -path './bin/*' -not -path './dist/*')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted" >&2; exit 1; fi
 
@@ -102,6 +113,7 @@ lint: vet audit staticcheck golangci-lint ## go vet, audit, staticcheck and gola
 staticcheck: $(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION)
 	$< ./... ./.ci/demo ./.ci/bench
 	$< -tags=$(TAGS),browser ./agent/web/browser
+	GOWORK="$(LEAN_WORK)" $< -tags=$(LEAN_TAGS) ./scrapeconfig $(LEAN_STANDINS)
 
 .PHONY: golangci-lint
 golangci-lint: $(OPSTRACE_AGENT_TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)

@@ -200,7 +200,7 @@ func TestMetricsExist(t *testing.T) {
 		fmt.Fprint(w, long)
 		return true
 	}})
-	base := startAgent(t, fmt.Sprintf(`
+	base, _ := startAgent(t, fmt.Sprintf(`
 remote_write:
 - name: d
   url: %s
@@ -223,11 +223,12 @@ scrape_configs:
 	}
 }
 
-// startAgent runs the program until the test ends, and returns its address.
-func startAgent(t *testing.T, configuration string) string {
+// startAgent runs the program until the test ends, and returns its address and its
+// configuration file.
+func startAgent(t *testing.T, configuration string) (base, file string) {
 	t.Helper()
 	dir := t.TempDir()
-	file := filepath.Join(dir, "agent.yml")
+	file = filepath.Join(dir, "agent.yml")
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +255,7 @@ func startAgent(t *testing.T, configuration string) string {
 			t.Log(log.String())
 		}
 	})
-	return "http://" + address
+	return "http://" + address, file
 }
 
 // exportedMetrics are the names on /metrics; none while the agent starts.

@@ -32,7 +32,7 @@ const (
 	flagsPath  = "/etc/default/opstrace-agent"
 )
 
-// agentBinary is the program, built once.
+// agentBinary is the program with what is shipped in it, built once.
 var agentBinary string
 
 func TestMain(m *testing.M) {
@@ -44,7 +44,9 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		agentBinary = filepath.Join(dir, "opstrace-agent")
-		if out, err := exec.Command("go", "build", "-o", agentBinary, "../cmd/opstrace-agent").CombinedOutput(); err != nil {
+		build := exec.Command("go", "build", "-o", agentBinary, "../cmd/opstrace-agent")
+		build.Env = leanEnvironment()
+		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "cannot build the agent: %s\n%s", err, out)
 			return 1
 		}

@@ -12,7 +12,8 @@ arches=${ARCHES:-amd64 arm64 armv7 armv6 386 riscv64 mipsle}
 formats=${FORMATS:-deb rpm apk archlinux}
 nfpm_version=v2.45.2 # pinned: another version may lay out a package differently
 tools=${OPSTRACE_AGENT_TOOLS:-$HOME/.cache/opstrace-agent-tools}
-tags=remove_all_sd,enable_dns_sd
+tags=remove_all_sd,enable_dns_sd,remove_cloud_logins
+lean=$PWD/packaging/lean/go.work # says what is left out with the last tag
 
 VERSION=${VERSION:-$(awk '/^## [0-9]/ { print $2; exit }' CHANGELOG.md)}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2> /dev/null || stat -c %Y CHANGELOG.md)}
@@ -38,7 +39,7 @@ binaries() {
     echo "go build $arch"
     settings=$(go_arch "$arch")
     # GOFLAGS is set whole: what a machine has there must not get into a release.
-    env CGO_ENABLED=0 GOOS=linux GOFLAGS="-trimpath -buildvcs=false -tags=$tags" $settings \
+    env CGO_ENABLED=0 GOOS=linux GOWORK="$lean" GOFLAGS="-trimpath -buildvcs=false -tags=$tags" $settings \
       go build $gcflags -ldflags "$ldflags" -o "$(binary "$arch")" ./cmd/opstrace-agent
   done
 }
@@ -74,7 +75,7 @@ licences() {
   local out=$stage/third-party-licenses-$1
   mkdir -p "$stage"
   GOFLAGS="-buildvcs=false" go build -o "$stage/licenses" ./packaging/licenses
-  env CGO_ENABLED=0 GOOS=linux GOFLAGS="-trimpath -buildvcs=false -tags=$tags" $(go_arch "$1") \
+  env CGO_ENABLED=0 GOOS=linux GOWORK="$lean" GOFLAGS="-trimpath -buildvcs=false -tags=$tags" $(go_arch "$1") \
     "$stage/licenses" -binary "$(binary "$1")" ./cmd/opstrace-agent > "$out"
   gzip -n -9 -c "$out" > "$out.gz"
 }

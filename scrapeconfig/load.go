@@ -100,6 +100,9 @@ func Load(content []byte, path string, logger log.Logger) (*config.Config, error
 		}
 		cfg.RemoteWriteConfigs = append(cfg.RemoteWriteConfigs, entries...)
 	}
+	if err := src.refuseLogins(cfg.RemoteWriteConfigs, own, MissingLogin); err != nil {
+		return nil, err
+	}
 	if err := src.refuseConversion(cfg.RemoteWriteConfigs, own); err != nil {
 		return nil, err
 	}

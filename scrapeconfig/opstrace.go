@@ -230,14 +230,8 @@ func (t *tenant) otherAuth() string {
 		return "bearer_token"
 	case http.BearerTokenFile != "":
 		return "bearer_token_file"
-	case rw.SigV4Config != nil:
-		return "sigv4"
-	case rw.AzureADConfig != nil:
-		return "azuread"
-	case rw.GoogleIAMConfig != nil:
-		return "google_iam"
 	}
-	return ""
+	return cloudLogin(rw)
 }
 
 // explainBlock turns a refusal of the block into an *Error.

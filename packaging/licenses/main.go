@@ -22,7 +22,7 @@ func main() {
 	binary := flag.String("binary", "", "the program as it was built: each of its modules must be listed")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: licenses [-binary FILE] PACKAGE; GOOS, GOARCH and GOFLAGS as for go build")
+		fmt.Fprintln(os.Stderr, "usage: licenses [-binary FILE] PACKAGE; GOOS, GOARCH, GOFLAGS and GOWORK as for go build")
 		os.Exit(2)
 	}
 	if err := run(flag.Arg(0), *binary, os.Stdout); err != nil {
@@ -63,7 +63,7 @@ func run(pkg, binary string, w io.Writer) error {
 // module is as "go list" has it.
 type module struct {
 	Path, Version, Dir string
-	Main               bool
+	Main               bool // this module, and those of GOWORK
 	Replace            *module
 }
 
@@ -201,8 +201,11 @@ func (c *collection) checkBinary(path string) error {
 		return err
 	}
 	for _, m := range info.Deps {
+		if m.Version == "(devel)" {
+			continue // a folder of this repository
+		}
 		if _, ok := c.modules[m.Path+" "+m.Version]; !ok {
-			return fmt.Errorf("%s contains %s %s, which is not in the list of packages: was it built with these GOFLAGS?", path, m.Path, m.Version)
+			return fmt.Errorf("%s contains %s %s, which is not in the list of packages: was it built with these GOFLAGS and GOWORK?", path, m.Path, m.Version)
 		}
 	}
 	return nil

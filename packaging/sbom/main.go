@@ -104,6 +104,9 @@ func newBOM(info *debug.BuildInfo, version string) (*bom, error) {
 
 	b := &bom{BOMFormat: "CycloneDX", SpecVersion: "1.5", Version: 1, Metadata: metadata{Component: main}, Components: []component{std}}
 	for _, m := range info.Deps {
+		if m.Version == "(devel)" {
+			continue // a folder of this repository, under the path of a module that is not inside
+		}
 		if m.Replace != nil {
 			m = m.Replace
 		}

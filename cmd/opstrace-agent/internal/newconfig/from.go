@@ -38,6 +38,9 @@ func From(o Options, s Source) (*Result, error) {
 	if err != nil {
 		return nil, c.refuse(err)
 	}
+	if c.login != nil {
+		return nil, c.login
+	}
 	if c.hasBlock {
 		return nil, &scrapeconfig.Error{File: s.Path, Msg: "it has an opstrace section already", Hint: "run the agent with it as it is"}
 	}
@@ -91,6 +94,7 @@ type conversion struct {
 	authorized bool        // by a token file of its own
 	settings   string      // that an old entry for this destination has; empty: there was none
 	hasBlock   bool
+	login      *scrapeconfig.Error // the first that this build does not have; nil: there is none
 	result     Result
 }
 
@@ -139,6 +143,7 @@ func (c *conversion) cut(content []byte) ([]byte, error) {
 		}
 		t.cutItems(val, t.keyEnd(t.root, i, end), func(item *yaml.Node, to int) bool {
 			if key.Value == "remote_write" {
+				c.findLogin(item)
 				c.cutConversion(t, item, to)
 				return c.sameDestination(item)
 			}
@@ -193,6 +198,21 @@ func (c *conversion) cutDiscoveries(t *text, job *yaml.Node, end int) bool {
 	}
 	t.cutKeys(job, end, func(key, _ *yaml.Node) bool { return missing(key) })
 	return false
+}
+
+// findLogin remembers the login of a cloud that this build does not have: without it
+// the entry is not what it was, and what finish says of it has no line.
+func (c *conversion) findLogin(rw *yaml.Node) {
+	if rw.Kind != yaml.MappingNode || c.login != nil {
+		return
+	}
+	for i := 0; i < len(rw.Content); i += 2 {
+		key, val := rw.Content[i], rw.Content[i+1]
+		if msg, hint := scrapeconfig.MissingLogin(key.Value); msg != "" && val.Tag != "!!null" {
+			c.login = &scrapeconfig.Error{File: c.source.Path, Line: c.line(key), Msg: msg, Hint: hint}
+			return
+		}
+	}
 }
 
 // cutConversion takes out of an entry of remote_write what an agent refuses.

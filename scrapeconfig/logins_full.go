@@ -1,0 +1,5 @@
+//go:build !remove_cloud_logins
+
+package scrapeconfig
+
+const cloudLogins = true
