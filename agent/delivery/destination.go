@@ -110,28 +110,14 @@ func (c *cursor) worn() bool {
 	return c.reader.Position().Segment-c.opened.Segment >= cursorSegments
 }
 
-// reopen begins anew where the cursor is: in the middle of what is not settled.
-func (c *cursor) reopen(store *backlog.Store) {
-	c.opened = c.reader.Position()
+// reopen begins anew at a position in the middle of what is not settled. The series
+// are told again: the caller forgets them.
+func (c *cursor) reopen(store *backlog.Store, at backlog.Position) {
 	c.close()
-	c.reader = store.NewReader(c.opened)
-	c.selection.Forget()
+	c.opened, c.reader = at, store.NewReader(at)
 }
 
 func (c *cursor) close() { c.reader.Close() }
-
-// hold takes the samples of a record that was read last into memory, and
-// reports whether they are the destination's to send: false means that they
-// have been evicted meanwhile, and counted so.
-func (t *destination) hold(c *cursor, rec *backlog.Record) bool {
-	var oldest int64
-	for i, it := range c.selection.Items {
-		if i == 0 || it.T < oldest {
-			oldest = it.T
-		}
-	}
-	return t.account.Hold(rec.Pos, rec.End, c.selection.Samples(), oldest)
-}
 
 // settle moves the mark to end and enters what became of the samples before it.
 func (t *destination) settle(end backlog.Position, o ledger.Outcome) {

@@ -72,7 +72,8 @@ func (d *drain) run(ctx context.Context) error {
 		}
 		// Only when all that was read is settled: items share the cursor's series.
 		if d.cursor.worn() && d.batch.end.IsZero() {
-			d.cursor.reopen(d.store)
+			d.cursor.reopen(d.store, d.cursor.reader.Position())
+			d.cursor.selection.Forget()
 		}
 	}
 }
@@ -127,7 +128,7 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 		d.batch.end = rec.End
 		return d.flush(ctx)
 	}
-	if rec.Context || !d.hold(d.cursor, rec) {
+	if rec.Context || !d.hold(rec) {
 		return nil
 	}
 	resent := rec.Pos.Compare(d.account.Sent()) < 0
@@ -155,6 +156,20 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 		return d.flush(ctx)
 	}
 	return nil
+}
+
+// hold takes the samples of a record that was read last into memory, and
+// reports whether they are the destination's to send: false means that they
+// have been evicted meanwhile, and counted so.
+func (d *drain) hold(rec *backlog.Record) bool {
+	s := d.cursor.selection
+	var oldest int64
+	for i, it := range s.Items {
+		if i == 0 || it.T < oldest {
+			oldest = it.T
+		}
+	}
+	return d.account.Hold(rec.Pos, rec.End, s.Samples(), oldest)
 }
 
 // full reports whether the batch has no room for more items.

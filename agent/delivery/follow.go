@@ -14,6 +14,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+	"github.com/opstrace/opstrace-agent/agent/delivery/selection"
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
@@ -29,8 +30,10 @@ type follower struct {
 	c    *cursor
 	from backlog.Position // where the hand-over was
 
-	late  *late
-	queue *upstreamqueue.Queue
+	// outline is what the follower reads; the labels that late samples need are fetched.
+	outline *selection.Outline
+	late    *late
+	queue   *upstreamqueue.Queue
 	// T <= notSentUpTo: never sent by the queue. T > sentIfAfter: sent by it.
 	notSentUpTo, sentIfAfter int64
 
@@ -58,6 +61,7 @@ type follower struct {
 func newFollower(t *destination, c *cursor, e *remotewrite.Endpoint, from backlog.Position) *follower {
 	return &follower{
 		t: t, c: c, e: e, from: from,
+		outline:  c.selection.Outline(),
 		late:     newLate(t, e),
 		wake:     make(chan struct{}, 1),
 		progress: make(chan struct{}),
@@ -146,13 +150,7 @@ func (f *follower) readOn(ctx context.Context) error {
 		case rec.Kind != backlog.Data:
 			return f.leave(unreadable, fmt.Errorf("at %s: %w", rec.Pos, rec.Err))
 		}
-		if err := f.c.selection.Read(rec); err != nil {
-			return f.leave(unreadable, err)
-		}
-		if rec.Context {
-			continue
-		}
-		if err := f.expect(ctx, rec); err != nil {
+		if err := f.take(ctx, rec); err != nil {
 			return err
 		}
 		if err := f.stopped(); err != nil {
@@ -166,8 +164,9 @@ func (f *follower) readOn(ctx context.Context) error {
 // had been held.
 func (f *follower) atEnd(holds int) {
 	if f.c.worn() {
-		f.c.reopen(f.t.store)
+		f.reopen(f.c.reader.Position())
 	}
+	f.late.rest(time.Now())
 	f.mtx.Lock()
 	settled := f.begun && f.expected.empty()
 	if holds > f.readFor {
@@ -180,33 +179,49 @@ func (f *follower) atEnd(holds int) {
 	}
 }
 
-// expect writes down what the queue sends of one record, and sends the rest.
-func (f *follower) expect(ctx context.Context, rec *backlog.Record) error {
-	s := f.c.selection
-	var (
-		late []remotewrite.Item
-		n    int
-		both int // sent by us and, perhaps, by the queue
-	)
-	for _, it := range s.Items {
-		queued := it.Kind == remotewrite.Exemplar || it.T > f.notSentUpTo
-		if queued {
-			n++
-		}
-		if it.Kind != remotewrite.Exemplar && it.T <= f.sentIfAfter {
-			late = append(late, it)
-			if queued {
-				both++
-			}
-		}
+// take takes in one record that is data. One with late samples is read again, after the
+// series before it, if nobody has kept labels for them.
+func (f *follower) take(ctx context.Context, rec *backlog.Record) error {
+	if err := f.outline.Read(rec); err != nil {
+		return f.leave(unreadable, err)
 	}
-	if !f.t.hold(f.c, rec) {
+	s := shareOut(f.outline, f.notSentUpTo, f.sentIfAfter)
+	if rec.Context {
+		s = share{}
+	}
+	if s.late > 0 && !f.late.prepared() {
+		level.Debug(f.t.logger).Log("msg", "Reads the series again, for samples that the queue does not send", "at", rec.Pos)
+		f.late.prepare()
+		f.reopen(rec.Pos)
+		return nil
+	}
+	late, err := f.late.of(rec, s.late, f.sentIfAfter)
+	if err != nil {
+		return f.leave(unreadable, err)
+	}
+	if rec.Context {
+		return nil
+	}
+	return f.expect(ctx, rec, s, late)
+}
+
+// reopen begins anew at a position.
+func (f *follower) reopen(at backlog.Position) {
+	f.c.reopen(f.t.store, at)
+	f.outline.Forget()
+	f.late.reopened()
+}
+
+// expect writes down what the queue sends of one record, and sends the rest.
+func (f *follower) expect(ctx context.Context, rec *backlog.Record, s share, late []remotewrite.Item) error {
+	o := f.outline
+	if !f.t.account.Hold(rec.Pos, rec.End, o.Samples(), s.oldest) {
 		return f.leave(unreadable, fmt.Errorf("%s was evicted before it was read", rec.End))
 	}
-	e := entry{left: n, again: both, unsure: both, end: rec.End, at: time.Now()}
-	e.outcome.Delivered = remotewrite.Samples(s.Items)
-	e.outcome.Doubt(seriesLost, s.Unknown)
-	for reason, filtered := range s.Filtered() {
+	e := entry{left: s.queued, again: s.both, unsure: s.both, end: rec.End, at: time.Now()}
+	e.outcome.Delivered = uint64(len(o.Times))
+	e.outcome.Doubt(seriesLost, o.Unknown)
+	for reason, filtered := range o.Filtered() {
 		e.outcome.Filter(reason, filtered)
 	}
 	if len(late) > 0 {

@@ -10,7 +10,6 @@ import (
 	"github.com/go-kit/log/level"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
-	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
@@ -48,6 +47,11 @@ import (
 // backwards, and a batch that holds more than the follower has read at the
 // WAL's end proves that the two sequences differ; then the destination goes
 // behind, from the mark.
+//
+// For all this the follower needs references and times, and keeps no labels: two bits
+// say of a series whether it is known and dropped (selection.Outline). For the samples
+// that it sends itself the labels are read from the WAL again, and kept while more such
+// samples come (lateLabels).
 //
 // H cannot be asked for, but it has narrow bounds. A sample with T between them
 // may or may not be the queue's. It is sent by us, and expected as well: the
@@ -101,6 +105,7 @@ func (t *destination) handOver(ctx context.Context, c *cursor) (*follower, error
 		return nil, t.wouldSendAgain(from)
 	}
 	t.on(event{kind: handedOver})
+	c.selection = nil // the queue has the labels now
 	f.begin(again)
 	if f.sentIfAfter != f.notSentUpTo {
 		level.Debug(t.logger).Log("msg", "The start of upstream's queue is known to a few milliseconds only", "ms", f.sentIfAfter-f.notSentUpTo)
@@ -148,7 +153,6 @@ func (f *follower) countAgain(to backlog.Position, notSentUpTo, sentIfAfter int6
 	}
 	r := f.t.store.NewReader(backlog.Position{Generation: to.Generation, Segment: to.Segment})
 	defer r.Close()
-	s := f.c.selection.Twin()
 	for {
 		rec, err := r.Next()
 		switch {
@@ -161,21 +165,12 @@ func (f *follower) countAgain(to backlog.Position, notSentUpTo, sentIfAfter int6
 		case rec.Kind != backlog.Data || rec.Context:
 			continue
 		}
-		if err := s.Read(rec); err != nil {
+		if err := f.outline.Read(rec); err != nil {
 			continue // the watcher stops at such a record as well, and is found out
 		}
-		for _, it := range s.Items {
-			switch {
-			case it.Kind == remotewrite.Exemplar:
-				again.items++
-			case it.T > sentIfAfter:
-				again.items++
-				again.samples++
-			case it.T > notSentUpTo:
-				again.items++
-				again.samples++
-				again.unsure++
-			}
-		}
+		s := shareOut(f.outline, notSentUpTo, sentIfAfter)
+		again.items += s.queued
+		again.samples += s.queued - f.outline.Exemplars
+		again.unsure += s.both
 	}
 }

@@ -11,13 +11,13 @@ import (
 // late sends the samples that a live queue never sends, because they are dated
 // before its start.
 type late struct {
-	t       *destination
-	e       *remotewrite.Endpoint
+	lateLabels
+
 	encoder *remotewrite.Encoder
 }
 
 func newLate(t *destination, e *remotewrite.Endpoint) *late {
-	return &late{t: t, e: e, encoder: remotewrite.NewEncoder(t.typeAndUnitLabels)}
+	return &late{lateLabels{t: t, e: e, keep: t.minStay}, remotewrite.NewEncoder(t.typeAndUnitLabels)}
 }
 
 // send sends items, and corrects in o, which takes them for delivered, what became

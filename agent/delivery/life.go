@@ -69,11 +69,12 @@ func (t *destination) run(ctx context.Context) {
 			delivered = nil
 		}
 		d := newDrain(t, delivered)
+		c := d.cursor
 		err := d.run(ctx)
-		delivered = d.delivered
+		delivered = d.delivered // and nothing else of it: a drainer has large buffers
 		if err == nil {
 			var f *follower
-			if f, err = t.handOver(ctx, d.cursor); err == nil {
+			if f, err = t.handOver(ctx, c); err == nil {
 				level.Info(t.logger).Log("msg", "Live: upstream's queue ships from here on", "mark", t.account.Mark())
 				err = f.follow(ctx)
 				f.end()
@@ -82,7 +83,7 @@ func (t *destination) run(ctx context.Context) {
 				level.Warn(t.logger).Log("msg", "Behind: shipping from the backlog until the endpoint keeps up", "reason", err, "mark", t.account.Mark())
 			}
 		}
-		d.cursor.close()
+		c.close()
 		// What was read and is not settled will be read again, from the mark.
 		t.account.Forget()
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+	"github.com/opstrace/opstrace-agent/agent/delivery/selection"
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 )
 
@@ -348,7 +349,7 @@ func TestRefusedWhileLeaving(t *testing.T) {
 	d := newDestination(&shared{logger: log.NewNopLogger(), book: book}, p.endpoints[0], book.Open("one", ledger.Saved{Mark: from}, false))
 	d.on(event{kind: drained})
 	d.on(event{kind: handedOver})
-	f := newFollower(d, nil, p.endpoints[0], from)
+	f := newFollower(d, &cursor{selection: selection.New(p.endpoints[0], d.slogger)}, p.endpoints[0], from)
 	d.on(event{kind: lagging}) // as leave does, before it says so to the follower
 	ctx, cancel := context.WithCancel(t.Context())
 	returned := make(chan struct{})

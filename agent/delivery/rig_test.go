@@ -54,6 +54,7 @@ type rig struct {
 	last        time.Time     // of the samples appended so far
 	live        atomic.Uint64 // percent of the memory
 	upstreamLog slog.Handler  // nil: nobody reads it
+	log         log.Logger    // nil: nobody reads it
 	wentBack    time.Time     // what TimeWentBack is told; zero: nothing
 }
 
@@ -115,6 +116,9 @@ func (r *rig) open() {
 		r.t.Log(err)
 	}
 	logger := log.NewNopLogger()
+	if r.log != nil {
+		logger = r.log
+	}
 	if testing.Verbose() {
 		logger = log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr))
 	}

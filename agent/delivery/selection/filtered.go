@@ -1,6 +1,10 @@
 package selection
 
-import "github.com/prometheus/prometheus/model/histogram"
+import (
+	"github.com/prometheus/prometheus/model/histogram"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+)
 
 // Reasons why a destination does not get a sample, as the ledger names them.
 const (
@@ -10,29 +14,50 @@ const (
 	TooOld          = "too_old"          // older than sample_age_limit, which the sender applies
 )
 
-// Filtered returns how many samples of the record that Read has got last the
-// destination does not get, by reason; nil, as is usual, when it gets all. Like
-// Items it is valid until the next call of Read.
-func (s *Selector) Filtered() map[string]uint64 {
-	if len(s.filtered) == 0 {
+// Remainder is what a destination does not get of the record that was read last.
+type Remainder struct {
+	// Unknown counts samples of series whose record is lost.
+	Unknown uint64
+
+	filtered map[string]uint64 // by reason; empty or nil when none is
+}
+
+// Filtered returns how many samples of the record the destination does not get, by
+// reason; nil, as is usual, when it gets all. It is valid until the next record is
+// read.
+func (r *Remainder) Filtered() map[string]uint64 {
+	if len(r.filtered) == 0 {
 		return nil
 	}
-	return s.filtered
+	return r.filtered
 }
 
-func (s *Selector) filter(reason string) {
-	if s.filtered == nil {
-		s.filtered = map[string]uint64{}
+func (r *Remainder) reset() {
+	r.Unknown = 0
+	clear(r.filtered)
+}
+
+func (r *Remainder) samples() uint64 {
+	n := r.Unknown
+	for _, c := range r.filtered {
+		n += c
 	}
-	s.filtered[reason]++
+	return n
 }
 
-func (s *Selector) takesHistogram(schema int32) bool {
+func (r *Remainder) filter(reason string) {
+	if r.filtered == nil {
+		r.filtered = map[string]uint64{}
+	}
+	r.filtered[reason]++
+}
+
+func (r *Remainder) takesHistogram(e *remotewrite.Endpoint, schema int32) bool {
 	switch {
-	case !s.endpoint.Config.SendNativeHistograms:
-		s.filter(NativeHistogram)
-	case !s.endpoint.V2 && schema == histogram.CustomBucketsSchema:
-		s.filter(CustomBuckets)
+	case !e.Config.SendNativeHistograms:
+		r.filter(NativeHistogram)
+	case !e.V2 && schema == histogram.CustomBucketsSchema:
+		r.filter(CustomBuckets)
 	default:
 		return true
 	}

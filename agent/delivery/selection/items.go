@@ -20,7 +20,7 @@ func (s *Selector) wanted(ref chunks.HeadSeriesRef) *remotewrite.Series {
 }
 
 func (s *Selector) takeFloats() {
-	for _, r := range s.samples {
+	for _, r := range s.records.samples {
 		if series := s.wanted(r.Ref); series != nil {
 			s.Items = append(s.Items, remotewrite.Item{Kind: remotewrite.FloatSample, Series: series, ST: r.ST, T: r.T, V: r.V})
 		}
@@ -28,8 +28,8 @@ func (s *Selector) takeFloats() {
 }
 
 func (s *Selector) takeHistograms() {
-	for _, r := range s.histograms {
-		if !s.takesHistogram(r.H.Schema) {
+	for _, r := range s.records.histograms {
+		if !s.takesHistogram(s.records.endpoint, r.H.Schema) {
 			continue
 		}
 		if series := s.wanted(r.Ref); series != nil {
@@ -39,8 +39,8 @@ func (s *Selector) takeHistograms() {
 }
 
 func (s *Selector) takeFloatHistograms() {
-	for _, r := range s.floatHists {
-		if !s.takesHistogram(r.FH.Schema) {
+	for _, r := range s.records.floatHists {
+		if !s.takesHistogram(s.records.endpoint, r.FH.Schema) {
 			continue
 		}
 		if series := s.wanted(r.Ref); series != nil {
@@ -52,7 +52,7 @@ func (s *Selector) takeFloatHistograms() {
 // takeExemplars takes those of series that the destination gets. Exemplars are
 // no samples, so the others are not counted.
 func (s *Selector) takeExemplars() {
-	for _, r := range s.exemplars {
+	for _, r := range s.records.exemplars {
 		if series := s.known.series[r.Ref]; series != nil {
 			s.Items = append(s.Items, remotewrite.Item{Kind: remotewrite.Exemplar, Series: series, T: r.T, V: r.V, ExemplarLabels: r.Labels})
 		}

@@ -32,8 +32,8 @@ func (k *known) forget() {
 }
 
 func (s *Selector) storeSeries() {
-	for _, r := range s.series {
-		lset, keep := ExternalAndRelabelled(s.builder, r.Labels, s.endpoint.External, s.endpoint.Config.WriteRelabelConfigs)
+	for _, r := range s.records.series {
+		lset, keep := ExternalAndRelabelled(s.builder, r.Labels, s.records.endpoint.External, s.records.endpoint.Config.WriteRelabelConfigs)
 		s.known.store(r.Ref, lset, keep)
 	}
 }
@@ -55,7 +55,7 @@ func (k *known) store(ref chunks.HeadSeriesRef, lset labels.Labels, keep bool) {
 
 func (s *Selector) storeMetadata() {
 	k := s.known
-	for _, r := range s.metadata {
+	for _, r := range s.records.metadata {
 		m := k.share(metadata.Metadata{Type: record.ToMetricType(r.Type), Unit: r.Unit, Help: r.Help})
 		if series := k.series[r.Ref]; series != nil {
 			series.Metadata = m

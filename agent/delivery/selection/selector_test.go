@@ -205,28 +205,10 @@ func TestSeriesAreShared(t *testing.T) {
 		t.Error("a series that was read again is another")
 	}
 
-	twin := s.Twin()
-	read(t, twin, samples)
-	if len(twin.Items) != 3 || twin.Items[0].Series != items[0].Series {
-		t.Errorf("the twin has items %v", twin.Items)
-	}
-	read(t, twin, enc.Series([]record.RefSeries{{Ref: 9, Labels: labels.FromStrings("__name__", "kept")}}, nil))
-	if len(s.Items) != 3 {
-		t.Error("the twin fills the items of the first")
-	}
-	read(t, s, enc.Samples([]record.RefSample{{Ref: 9, T: 1}}, nil))
-	if len(s.Items) != 1 {
-		t.Error("the first does not know a series that the twin has read")
-	}
-
 	s.Forget()
 	read(t, s, samples)
 	if len(s.Items) != 0 || s.Unknown != 3 || s.Samples() != 3 || s.Filtered() != nil {
 		t.Errorf("after Forget: %d items, %d unknown", len(s.Items), s.Unknown)
-	}
-	read(t, twin, samples)
-	if twin.Unknown != 3 {
-		t.Error("the twin has forgotten nothing")
 	}
 	if items[0].Series.Labels.Get("job") != "a" {
 		t.Error("items have lost their series")
