@@ -124,6 +124,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		Registerer:    r.reg,
 		OnEvict:       func(to backlog.Position) { r.delivery.Evict(to) },
 		LiveSegment:   func() int { return r.delivery.LiveSegment() },
+		Delivered:     func() backlog.Position { return r.delivery.Delivered() },
 	})
 	if err != nil {
 		return saved, err

@@ -126,6 +126,7 @@ func (r *rig) open() {
 	o.Dir, o.MinGeneration, o.Logger = r.dir, saved.Generation+1, logger
 	o.OnEvict = func(to backlog.Position) { r.delivery.Evict(to) }
 	o.LiveSegment = func() int { return r.delivery.LiveSegment() }
+	o.Delivered = func() backlog.Position { return r.delivery.Delivered() }
 	if r.backlog, err = backlog.Open(o); err != nil {
 		r.t.Fatal(err)
 	}
