@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,7 +188,7 @@ const stripes = 512
 func walOptions(o Options, segmentSize int) *agentdb.Options {
 	opts := agentdb.DefaultOptions()
 	opts.WALSegmentSize = segmentSize
-	opts.WALCompression = compression.Snappy
+	opts.WALCompression = cmp.Or(o.WALCompression, compression.Snappy)
 	opts.StripeSize = stripes
 	opts.TruncateFrequency = o.TruncateInterval
 	opts.MinWALTime = retention.Milliseconds()

@@ -57,7 +57,7 @@ type Options struct {
 
 	MaxLiveLag time.Duration
 	MinStay    time.Duration
-	// SaveInterval is how often the marks are written, or a quarter as often while
+	// SaveInterval is how often the marks are written, or a tenth as often while
 	// everything is delivered; 0: only when a segment is done with, and at the end.
 	SaveInterval time.Duration
 	// ForgetAfter is how long what belongs to a destination is kept that is gone from
@@ -243,7 +243,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 		d.intake.newcomers.drops.tick(time.Now())
 		d.catchUp.follow(d.intake.appendedPerSecond())
 		d.forgetExpired(time.Now())
-		if now := time.Now(); saves.due(now, d.notable) || d.marks.segmentDone() {
+		if now := time.Now(); saves.due(now, d.notable, d.waits) || d.marks.segmentDone() {
 			saves.did(now, d.notable())
 			err := d.marks.saveAndRelease(false)
 			switch {
@@ -258,6 +258,26 @@ func (d *Delivery) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// notable returns what the marks have to tell.
+func (d *Delivery) notable() notable {
+	is := notable{terms: d.book.Terms()}
+	live := 0
+	for _, t := range d.all() {
+		if t.isLive() {
+			live++
+		}
+	}
+	is.allLive = live == len(is.terms)
+	for name, terms := range is.terms {
+		terms.Appended, terms.Delivered, terms.OnDisk, terms.Filtered = 0, 0, 0, nil
+		is.terms[name] = terms
+	}
+	return is
+}
+
+// waits reports whether anything on disk waits to be delivered.
+func (d *Delivery) waits() bool { return d.marks.delivered().Compare(d.store.End()) < 0 }
 
 // all destinations, by name.
 func (d *Delivery) all() []*destination {

@@ -8,9 +8,13 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
-// quietSaves is by how much seldomer the marks are written while there is nothing to
-// be told but how much was delivered.
-const quietSaves = 4
+// While there is nothing to be told but how much was delivered, the marks are written
+// after so many intervals: after the first, when nothing waits for its answer, as it is
+// not synced then (see marks.write), and after the second in any case.
+const (
+	quietSaves   = 9
+	longestQuiet = 10
+)
 
 // saves decides when the marks are written. It has no clock.
 type saves struct {
@@ -26,13 +30,16 @@ type notable struct {
 	terms   map[string]ledger.Terms
 }
 
-// due reports whether the marks have to be written for the time that has passed.
-func (s *saves) due(now time.Time, is func() notable) bool {
+// due reports whether the marks have to be written for the time that has passed. waits
+// reports whether anything on disk waits for its answer.
+func (s *saves) due(now time.Time, is func() notable, waits func() bool) bool {
 	passed := now.Sub(s.last)
 	switch {
 	case s.interval <= 0 || passed < s.interval-pulse.Slack:
 		return false
-	case passed >= quietSaves*s.interval-pulse.Slack:
+	case passed >= longestQuiet*s.interval-pulse.Slack:
+		return true
+	case passed >= quietSaves*s.interval-pulse.Slack && !waits():
 		return true
 	}
 	what := is()
@@ -40,20 +47,3 @@ func (s *saves) due(now time.Time, is func() notable) bool {
 }
 
 func (s *saves) did(now time.Time, is notable) { s.last, s.then = now, is }
-
-// notable returns what there is to be told.
-func (d *Delivery) notable() notable {
-	is := notable{terms: d.book.Terms()}
-	live := 0
-	for _, t := range d.all() {
-		if t.isLive() {
-			live++
-		}
-	}
-	is.allLive = live == len(is.terms)
-	for name, terms := range is.terms {
-		terms.Appended, terms.Delivered, terms.OnDisk, terms.Filtered = 0, 0, 0, nil
-		is.terms[name] = terms
-	}
-	return is
-}

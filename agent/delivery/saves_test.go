@@ -15,24 +15,26 @@ func TestSaves(t *testing.T) {
 	for name, tc := range map[string]struct {
 		interval, passed time.Duration
 		is               notable
-		want             bool
+		waits, want      bool
 	}{
-		"nothing to be told":           {30 * s, 30 * s, then, false},
-		"nothing to be told for long":  {30 * s, 119 * s, then, false},
-		"delivered for long":           {30 * s, 120 * s, then, true},
-		"a pulse that comes early":     {30 * s, 120*s - time.Millisecond, then, true},
-		"behind":                       {30 * s, 30 * s, notable{false, then.terms}, true},
-		"behind, a moment ago":         {30 * s, 29 * s, notable{false, then.terms}, false},
-		"something was lost":           {30 * s, 30 * s, notable{true, map[string]ledger.Terms{"one": {Lost: 1, Rejected: map[string]uint64{"duplicate": 1}}}}, true},
-		"another was rejected":         {30 * s, 31 * s, notable{true, map[string]ledger.Terms{"one": {Rejected: map[string]uint64{"duplicate": 2}}}}, true},
-		"another destination":          {30 * s, 31 * s, notable{true, map[string]ledger.Terms{"one": then.terms["one"], "two": {}}}, true},
-		"never for the time":           {0, time.Hour, notable{}, false},
-		"never for the time, but live": {0, time.Hour, then, false},
+		"nothing to be told":          {30 * s, 30 * s, then, false, false},
+		"nothing to be told for long": {30 * s, 269 * s, then, false, false},
+		"delivered for long":          {30 * s, 270 * s, then, false, true},
+		"something waits":             {30 * s, 270 * s, then, true, false},
+		"something always waits":      {30 * s, 300 * s, then, true, true},
+		"a pulse that comes early":    {30 * s, 300*s - time.Millisecond, then, true, true},
+		"behind":                      {30 * s, 30 * s, notable{false, then.terms}, true, true},
+		"behind, a moment ago":        {30 * s, 29 * s, notable{false, then.terms}, true, false},
+		"something was lost":          {30 * s, 30 * s, notable{true, map[string]ledger.Terms{"one": {Lost: 1, Rejected: map[string]uint64{"duplicate": 1}}}}, false, true},
+		"another was rejected":        {30 * s, 31 * s, notable{true, map[string]ledger.Terms{"one": {Rejected: map[string]uint64{"duplicate": 2}}}}, false, true},
+		"another destination":         {30 * s, 31 * s, notable{true, map[string]ledger.Terms{"one": then.terms["one"], "two": {}}}, false, true},
+		"never for the time":          {0, time.Hour, notable{}, false, false},
+		"never, whatever waits":       {0, time.Hour, then, true, false},
 	} {
 		begin := time.Now()
 		saves := saves{interval: tc.interval}
 		saves.did(begin, then)
-		if got := saves.due(begin.Add(tc.passed), func() notable { return tc.is }); got != tc.want {
+		if got := saves.due(begin.Add(tc.passed), func() notable { return tc.is }, func() bool { return tc.waits }); got != tc.want {
 			t.Errorf("%s: due is %t", name, got)
 		}
 	}
@@ -49,7 +51,7 @@ func TestNotable(t *testing.T) {
 	r.awaitSettled("one")
 	saves := saves{interval: time.Second, last: time.Now()}
 	saves.did(saves.last, r.delivery.notable())
-	due := func() bool { return saves.due(saves.last.Add(2*time.Second), r.delivery.notable) }
+	due := func() bool { return saves.due(saves.last.Add(2*time.Second), r.delivery.notable, r.delivery.waits) }
 	r.scrapes(3, 10)
 	r.awaitSettled("one")
 	if due() {
