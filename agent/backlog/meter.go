@@ -31,7 +31,11 @@ var begun = time.Now() // with a monotonic reading
 // freeNow asks for the free space.
 func (m *meter) freeNow() (int64, error) {
 	m.asked.Store(int64(time.Since(begun)))
-	return freeBytes(m.dir)
+	free, err := freeBytes(m.dir)
+	if err == nil {
+		m.metrics.freeBytes.Set(float64(free))
+	}
+	return free, err
 }
 
 // lookedBefore reports whether the free space was asked for last longer ago than that.
@@ -87,7 +91,6 @@ func (m *meter) measure() error {
 	m.metrics.walBytes.Set(float64(u.WALBytes))
 	m.metrics.totalBytes.Set(float64(u.TotalBytes))
 	m.metrics.maxBytes.Set(float64(u.MaxBytes))
-	m.metrics.freeBytes.Set(float64(u.FreeBytes))
 	m.metrics.minFreeBytes.Set(float64(u.MinFreeBytes))
 	m.metrics.generations.Set(float64(generations))
 	m.metrics.segments.Set(float64(segments))
