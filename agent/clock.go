@@ -8,8 +8,6 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
 const (
@@ -131,7 +129,15 @@ func (c *clock) runs() <-chan string {
 
 // watch compares the clocks until ctx ends.
 func (c *clock) watch(ctx context.Context) {
-	for before := c.read(); pulse.Wait(ctx, clockTick); {
+	tick := time.NewTicker(clockTick)
+	defer tick.Stop()
+	before := c.read()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 		before = c.compare(before)
 	}
 }
