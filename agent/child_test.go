@@ -59,6 +59,7 @@ type childOptions struct {
 	Features                                                    agent.Features
 	Limits                                                      limits.Limits
 	DiscoveryReloadInterval                                     time.Duration
+	WALCompression                                              string
 }
 
 func child() error {
@@ -74,7 +75,7 @@ func child() error {
 	o := c.Options
 	a, err := agent.New(agent.Options{
 		StoragePath: o.StoragePath, BacklogMaxBytes: o.BacklogMaxBytes, MinFreeBytes: o.MinFreeBytes,
-		SyncInterval: o.SyncInterval, MaxLiveLag: o.MaxLiveLag, MinStay: o.MinStay,
+		SyncInterval: o.SyncInterval, WALCompression: o.WALCompression, MaxLiveLag: o.MaxLiveLag, MinStay: o.MinStay,
 		TruncateInterval: o.TruncateInterval, MaxClockWait: o.MaxClk, SegmentSize: o.SegmentSize,
 		MaxCatchUpRate: o.MaxCatchUpRate, Features: o.Features, Limits: o.Limits, DiscoveryReloadInterval: o.DiscoveryReloadInterval, LogLevel: slog.LevelDebug,
 		Logger: log.With(log.NewLogfmtLogger(log.NewSyncWriter(os.Stderr)), "ts", log.DefaultTimestampUTC),

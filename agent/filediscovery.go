@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/file"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 	"github.com/opstrace/opstrace-agent/agent/regular"
 )
 
@@ -76,15 +77,15 @@ func (d *fileDiscoverer) runUntilSpoilt(ctx context.Context, up chan<- []*target
 	}
 	found := make(chan []*targetgroup.Group)
 	go inner.Run(ctx, found)
-	look := time.NewTicker(spoiltLook)
-	defer look.Stop()
+	look := pulse.After(spoiltLook)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case groups := <-found:
 			d.pass(ctx, up, groups)
-		case <-look.C:
+		case <-look:
+			look = pulse.After(spoiltLook)
 			if err := regular.CheckMatches(d.files); err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
@@ -193,15 +194,8 @@ func (j *judge) remember(now time.Time, s *Status) {
 
 // watchProblems notes until ctx ends.
 func (a *Agent) watchProblems(ctx context.Context) {
-	tick := time.NewTicker(judgeInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			a.judge.note(time.Now(), a.Status())
-		}
+	for pulse.Wait(ctx, judgeInterval) {
+		a.judge.note(time.Now(), a.Status())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/go-kit/log"
+	"github.com/prometheus/prometheus/util/compression"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/limits"
@@ -27,10 +28,12 @@ type Options struct {
 	// MinFreeBytes is the floor under the file system's free space; below it
 	// the oldest data is evicted, and then appends are refused.
 	MinFreeBytes int64
-	// SyncInterval is how often the active segment and the marks are synced. A
-	// power cut loses at most this much. 0 means that only finished segments
-	// are synced.
+	// SyncInterval is how often the active segment and the marks are synced, while there
+	// is anything that was not delivered. A power cut loses at most this much. 0 means
+	// that only finished segments are synced.
 	SyncInterval time.Duration
+	// WALCompression of what is written from now on. Default: compression.Snappy.
+	WALCompression compression.Type
 	// ForgetAfter is how long what belongs to a destination is kept that is gone from
 	// the configuration, while the agent runs. Default: a day; negative: it is dropped
 	// at once.

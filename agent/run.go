@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,6 +125,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		Registerer:    r.reg,
 		OnEvict:       func(to backlog.Position) { r.delivery.Evict(to) },
 		LiveSegment:   func() int { return r.delivery.LiveSegment() },
+		Delivered:     func() backlog.Position { return r.delivery.Delivered() },
 	})
 	if err != nil {
 		return saved, err
@@ -186,7 +188,7 @@ const stripes = 512
 func walOptions(o Options, segmentSize int) *agentdb.Options {
 	opts := agentdb.DefaultOptions()
 	opts.WALSegmentSize = segmentSize
-	opts.WALCompression = compression.Snappy
+	opts.WALCompression = cmp.Or(o.WALCompression, compression.Snappy)
 	opts.StripeSize = stripes
 	opts.TruncateFrequency = o.TruncateInterval
 	opts.MinWALTime = retention.Milliseconds()

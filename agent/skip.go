@@ -16,10 +16,11 @@ import (
 	"github.com/prometheus/prometheus/scrape"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
 const (
-	// skipLook is how often to look whether memory is short.
+	// skipLook is how often to look what is to be skipped while memory is short.
 	skipLook = time.Second
 	// skipNext is how long to wait for what a target gives back before another one
 	// is skipped: its loop ends within seconds, a collection follows.
@@ -259,16 +260,27 @@ func (s *skips) find(job string, identity labels.Labels) int {
 	})
 }
 
-// skipTargets looks until ctx ends.
+// any reports whether something is skipped.
+func (s *skips) any() bool {
+	s.mtx.Lock()
+	defer s.mtx.Unlock()
+	return len(s.targets) > 0
+}
+
+// skipTargets looks until ctx ends, whenever there may be something to skip or to take
+// back.
 func (r *run) skipTargets(ctx context.Context) error {
-	tick := time.NewTicker(skipLook)
-	defer tick.Stop()
 	for {
+		var look <-chan time.Time // nil: never
+		if r.delivery.Pressure() > delivery.Relaxed || r.skips.any() {
+			look = pulse.After(skipLook)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-tick.C:
-			r.skips.look(r.delivery.Pressure(), now, r.scrape.TargetsActive, r.delivery.LastScrape)
+		case <-r.delivery.PressureChanged():
+		case <-look:
 		}
+		r.skips.look(r.delivery.Pressure(), time.Now(), r.scrape.TargetsActive, r.delivery.LastScrape)
 	}
 }

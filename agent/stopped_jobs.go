@@ -6,6 +6,8 @@ import (
 
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
 // StoppedJob is a scrape job that is left out, because a file that it needs cannot
@@ -48,17 +50,11 @@ func (r *run) setStopped(jobs []StoppedJob) {
 
 // retryJobs takes stopped jobs up when their files are there, until ctx ends.
 func (r *run) retryJobs(ctx context.Context) error {
-	tick := time.NewTicker(jobRetry)
-	defer tick.Stop()
 	logged := "" // once in an episode
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	for pulse.Wait(ctx, jobRetry) {
 		logged = r.tellRetry(r.retryStopped(), logged)
 	}
+	return nil
 }
 
 // tellRetry logs what keeps stopped jobs from being tried, unless that is what was

@@ -57,6 +57,7 @@ type linker struct {
 	link   linkFunc
 	logger log.Logger
 	limit  *logLimiter
+	listed listing // of wal/; guarded by Store.op
 }
 
 // findSegments enters the segments that upstream has begun since the last call,
@@ -132,8 +133,14 @@ func (l *linker) update() (lost []int, err error) {
 		return nil, nil
 	}
 	l.findSegments()
+	if l.isAsListed() {
+		l.refreshLast()
+		return nil, nil
+	}
+	l.listed.begin(l.inv.walDir)
 	wal, err := listWAL(l.inv.walDir)
 	if err != nil {
+		l.listed = listing{}
 		return nil, fmt.Errorf("cannot list the WAL: %w", err)
 	}
 	lost = l.mergeSegments(wal.segments)
@@ -152,6 +159,33 @@ func (l *linker) update() (lost []int, err error) {
 		l.inv.mu.Unlock()
 	}
 	return lost, nil
+}
+
+// isAsListed reports whether the inventory has all that lies in wal/, and nothing there
+// is without its second name. Callers hold Store.op.
+func (l *linker) isAsListed() bool {
+	if l.inv.numberOnly {
+		return true // what lies there is of another run
+	}
+	return l.allLinked() && l.listed.holds(l.inv.walDir)
+}
+
+func (l *linker) allLinked() bool {
+	l.inv.mu.Lock()
+	defer l.inv.mu.Unlock()
+	g := l.inv.running()
+	return l.inv.hardLinks &&
+		!slices.ContainsFunc(g.segments, func(s segment) bool { return s.inWAL && !s.linked }) &&
+		!slices.ContainsFunc(g.checkpoints, func(c checkpoint) bool { return c.inWAL && !c.linked })
+}
+
+// refreshLast takes the size of the segment being written from the disk.
+func (l *linker) refreshLast() {
+	l.inv.mu.Lock()
+	defer l.inv.mu.Unlock()
+	if g := l.inv.running(); len(g.segments) > 0 {
+		l.refreshSize(g, &g.segments[len(g.segments)-1])
+	}
 }
 
 // mergeSegments compares the inventory with a listing of wal/. What the listing

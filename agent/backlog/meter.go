@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/number"
 )
@@ -17,6 +19,30 @@ type meter struct {
 	tail    *tail
 	room    *room
 	metrics *metrics
+
+	// listed is of wal/. strays: there was what has no link, which may grow without
+	// another entry. Both are guarded by Store.op.
+	listed listing
+	strays bool
+
+	asked atomic.Int64 // when the free space was asked for, in nanoseconds since begun
+}
+
+var begun = time.Now() // with a monotonic reading
+
+// freeNow asks for the free space.
+func (m *meter) freeNow() (int64, error) {
+	m.asked.Store(int64(time.Since(begun)))
+	free, err := freeBytes(m.dir)
+	if err == nil {
+		m.metrics.freeBytes.Set(float64(free))
+	}
+	return free, err
+}
+
+// lookedBefore reports whether the free space was asked for last longer ago than that.
+func (m *meter) lookedBefore(d time.Duration) bool {
+	return time.Since(begun)-time.Duration(m.asked.Load()) > d
 }
 
 // checkpointBytes estimates the next checkpoint: somewhat more than the last one,
@@ -43,7 +69,7 @@ func (m *meter) measure() error {
 	if err != nil {
 		return fmt.Errorf("cannot measure the WAL: %w", err)
 	}
-	free, err := freeBytes(m.dir)
+	free, err := m.freeNow()
 	if err != nil {
 		return err
 	}
@@ -67,7 +93,6 @@ func (m *meter) measure() error {
 	m.metrics.walBytes.Set(float64(u.WALBytes))
 	m.metrics.totalBytes.Set(float64(u.TotalBytes))
 	m.metrics.maxBytes.Set(float64(u.MaxBytes))
-	m.metrics.freeBytes.Set(float64(u.FreeBytes))
 	m.metrics.minFreeBytes.Set(float64(u.MinFreeBytes))
 	m.metrics.generations.Set(float64(generations))
 	m.metrics.segments.Set(float64(segments))
@@ -77,10 +102,16 @@ func (m *meter) measure() error {
 // walBytes returns the size of wal/, and how much of it has no link in the backlog:
 // what was begun since the last sweep, and what upstream is writing.
 func (m *meter) walBytes() (all, stray int64, err error) {
+	if !m.strays && !m.inv.numberOnly && m.listed.holds(m.inv.walDir) {
+		return m.knownWALBytes(), 0, nil
+	}
+	m.listed.begin(m.inv.walDir)
+	m.strays = true
 	entries, err := os.ReadDir(m.inv.walDir)
 	if err != nil && !m.inv.numberOnly {
 		return 0, 0, err
 	}
+	m.strays = false
 	m.inv.mu.Lock()
 	defer m.inv.mu.Unlock()
 	g := m.inv.ofWAL()
@@ -100,8 +131,27 @@ func (m *meter) walBytes() (all, stray int64, err error) {
 		size := dirBytes(filepath.Join(m.inv.walDir, e.Name())) // of a file: its own
 		all += size
 		stray += size
+		m.strays = true
 	}
 	return all, stray, nil
+}
+
+// knownWALBytes returns the size of what the inventory has of wal/.
+func (m *meter) knownWALBytes() (n int64) {
+	m.inv.mu.Lock()
+	defer m.inv.mu.Unlock()
+	g := m.inv.running()
+	for _, seg := range g.segments {
+		if seg.inWAL {
+			n += seg.size
+		}
+	}
+	for _, c := range g.checkpoints {
+		if c.inWAL {
+			n += c.size
+		}
+	}
+	return n
 }
 
 // full returns an error when there is so little space that appends would be refused
@@ -120,6 +170,9 @@ func (m *meter) pressed() bool {
 	if m.room.refusing.Load() {
 		return true
 	}
-	free, err := freeBytes(m.dir)
-	return err != nil || free < m.room.last().MinFreeBytes
+	free, err := m.freeNow()
+	if err != nil {
+		return true
+	}
+	return free < m.room.nowFree(free).MinFreeBytes
 }

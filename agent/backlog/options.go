@@ -26,10 +26,14 @@ type Options struct {
 	// least 16 MiB, at most 256 MiB and at most a quarter of the file system.
 	MinFreeBytes int64
 
-	// SyncInterval is how often the segment being written is synced, which is
-	// how much a power cut may cost. 0 means never: upstream syncs a segment
-	// only when it is full.
+	// SyncInterval is how long what is written to the WAL may wait for a sync, which
+	// is how much a power cut may cost. What is Delivered by then waits for the next
+	// one. 0 means never: upstream syncs a segment only when it is full.
 	SyncInterval time.Duration
+
+	// Delivered returns the position before which nobody needs anything any more, of
+	// this moment and not of what is on disk. nil means that nothing was delivered.
+	Delivered func() Position
 
 	// SegmentSize is that of the WAL, in bytes, a multiple of 32 KiB: what may be
 	// written between two looks at the budget is reckoned with it. 0 means a

@@ -31,6 +31,14 @@ func (r *room) last() Usage {
 	return r.usage
 }
 
+// nowFree enters what is free now, and returns what is known with it.
+func (r *room) nowFree(free int64) Usage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.usage.FreeBytes = free
+	return r.usage
+}
+
 func (r *room) set(u Usage, refuseAbove int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

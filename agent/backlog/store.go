@@ -1,7 +1,6 @@
 package backlog
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -16,14 +15,6 @@ import (
 	prom_runtime "github.com/prometheus/prometheus/util/runtime"
 )
 
-const (
-	// sweepInterval is how often the directory is looked at although nothing asks
-	// for it, because of what upstream and others do to the disk.
-	sweepInterval = time.Second
-	// lookInterval is how often the free space is asked for meanwhile.
-	lookInterval = 250 * time.Millisecond
-)
-
 // Store keeps the segments of this run and of those before.
 type Store struct {
 	logger  log.Logger
@@ -34,12 +25,11 @@ type Store struct {
 	damage  *damageLog
 	limit   *logLimiter
 
-	inv      *inventory
-	room     *room
-	linker   *linker
-	count    *count
-	syncer   *syncer
-	interval time.Duration // of syncs
+	inv    *inventory
+	room   *room
+	linker *linker
+	count  *count
+	syncer *syncer
 
 	// op is held by what changes files (sweeps, releases, Close), and while OnEvict
 	// is called: the callee's locks are taken under it. inventory.mu is taken under
@@ -52,6 +42,8 @@ type Store struct {
 	closed  chan struct{}
 
 	wakeSweep chan struct{}
+	committed atomic.Bool // since the last sweep
+	swept     time.Time   // guarded by op
 
 	unwritable atomic.Pointer[error] // see Unwritable
 
@@ -74,6 +66,9 @@ func Open(o Options) (*Store, error) {
 	}
 	if o.LiveSegment == nil {
 		o.LiveSegment = func() int { return math.MaxInt }
+	}
+	if o.Delivered == nil {
+		o.Delivered = func() Position { return Position{} }
 	}
 	if o.link == nil {
 		o.link = os.Link
@@ -123,8 +118,8 @@ func Open(o Options) (*Store, error) {
 func compose(o Options, logger log.Logger, b budget, inv *inventory, m *metrics, damage *damageLog) *Store {
 	s := &Store{
 		logger: logger, budget: b, metrics: m, damage: damage, limit: &logLimiter{},
-		inv: inv, room: &room{}, interval: o.SyncInterval,
-		syncer: &syncer{inv: inv, metrics: m},
+		inv: inv, room: &room{},
+		syncer: &syncer{inv: inv, metrics: m, interval: o.SyncInterval, delivered: o.Delivered, since: time.Now()},
 		closed: make(chan struct{}), wakeSweep: make(chan struct{}, 1),
 	}
 	tallies := newTallies()
@@ -150,56 +145,6 @@ func compose(o Options, logger log.Logger, b budget, inv *inventory, m *metrics,
 	return s
 }
 
-// Run keeps the backlog in order until the context ends: links, budget, syncs. It
-// returns nil then, or ErrVanished; Close is still to be called.
-func (s *Store) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { s.syncLoop(ctx) })
-	defer wg.Wait()
-	defer cancel()
-	ticker := time.NewTicker(lookInterval)
-	defer ticker.Stop()
-	for due := time.Now(); ; {
-		if !time.Now().Before(due) || s.evictor.meter.pressed() {
-			if err := s.Vanished(); err != nil {
-				return err
-			}
-			if err := s.Sweep(); err != nil {
-				s.limit.log(level.Error(s.logger), "Sweep failed", err)
-			}
-			due = time.Now().Add(sweepInterval)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		case <-s.wakeSweep:
-			due = time.Now()
-		}
-	}
-}
-
-// syncLoop is apart from the sweeps because a sync may take seconds on a bad disk,
-// and the budget must not wait for it.
-func (s *Store) syncLoop(ctx context.Context) {
-	if s.interval <= 0 {
-		return
-	}
-	ticker := time.NewTicker(s.interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if err := s.Sync(); err != nil {
-			s.limit.log(level.Error(s.logger), "Sync of the WAL failed", err)
-		}
-	}
-}
-
 // Sweep does once what Run does all the time, but for the syncs: links what is new
 // in wal/, unlinks what was released, and enforces the budget.
 func (s *Store) Sweep() error {
@@ -208,6 +153,8 @@ func (s *Store) Sweep() error {
 	if s.isClosed() {
 		return nil
 	}
+	s.committed.Store(false) // before anything is looked at
+	s.swept = time.Now()
 	if s.Unwritable() != nil {
 		return errors.Join(s.remover.released(), s.evictor.meter.measure())
 	}
@@ -249,6 +196,8 @@ func (s *Store) wake() {
 // appender calls it after every commit. It links the segments that have come
 // into being, so that no truncation can be faster.
 func (s *Store) Notify() {
+	s.committed.Store(true)
+	s.syncer.wrote.Store(true)
 	s.look()
 	s.changedMu.Lock()
 	defer s.changedMu.Unlock()

@@ -22,6 +22,7 @@ func TestSyncAndMetrics(t *testing.T) {
 		r.append(0, 50, ts)
 	}
 	require.Eventually(t, func() bool {
+		r.s.Notify() // else there is nothing to be synced
 		return testutil.ToFloat64(r.s.metrics.syncs) > 3 && testutil.ToFloat64(r.s.metrics.segments) == 4
 	}, 10*time.Second, time.Millisecond)
 	cancel()

@@ -41,6 +41,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
 	"github.com/opstrace/opstrace-agent/agent/limits"
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
 // Options of New. All fields but ForgetAfter, GiveUpRefused, MaxCatchUpRate and TypeAndUnitLabels are needed.
@@ -56,8 +57,8 @@ type Options struct {
 
 	MaxLiveLag time.Duration
 	MinStay    time.Duration
-	// SaveInterval is how often the marks are written; 0: only when a segment
-	// is done with, and at the end.
+	// SaveInterval is how often the marks are written, or a tenth as often while
+	// everything is delivered; 0: only when a segment is done with, and at the end.
 	SaveInterval time.Duration
 	// ForgetAfter is how long what belongs to a destination is kept that is gone from
 	// the configuration. 0: it is dropped at once.
@@ -101,7 +102,7 @@ func New(o Options) (*Delivery, error) {
 	d := &Delivery{
 		shared: &shared{
 			store: o.Store, queues: queues, book: book, gone: &absences{},
-			catchUp: newCatchUpRate(o.MaxCatchUpRate), memory: &memory{logger: o.Logger, inUse: memoryInUse},
+			catchUp: newCatchUpRate(o.MaxCatchUpRate), memory: newMemory(o.Logger, memoryInUse),
 			logger: o.Logger, slogger: o.Slogger,
 			maxLiveLag: o.MaxLiveLag, minStay: o.MinStay, typeAndUnitLabels: o.TypeAndUnitLabels,
 		},
@@ -110,7 +111,7 @@ func New(o Options) (*Delivery, error) {
 		destinations: map[string]*destination{},
 	}
 	d.intake = &intake{
-		book: book, refusing: o.Store.Refusing, failed: d.fail, generation: o.Store.Generation(),
+		book: book, mayAppend: o.Store.MayAppend, failed: d.fail, generation: o.Store.Generation(),
 		newcomers: &newcomers{limits: o.Limits, drops: newDrops(o.Logger), memory: d.memory},
 	}
 	d.marks = &marks{shared: d.shared, dir: o.Dir, latest: o.Saved.Written, held: o.Saved.Written}
@@ -195,6 +196,9 @@ func (d *Delivery) Limits() LimitsStatus { return d.intake.newcomers.status() }
 // Pressure is how near the memory's limit is.
 func (d *Delivery) Pressure() Pressure { return d.memory.now() }
 
+// PressureChanged has something when Pressure may have changed. It is for one reader.
+func (d *Delivery) PressureChanged() <-chan struct{} { return d.memory.changed }
+
 // LastScrape is how many samples a target had when it was scraped last; 0 when it was
 // not, or long ago.
 func (d *Delivery) LastScrape(target *scrape.Target) uint64 { return d.intake.sizes.of(target) }
@@ -226,24 +230,21 @@ func (d *Delivery) Evict(to backlog.Position) { d.marks.evict(to) }
 // watchers of all live queues have reached.
 func (d *Delivery) LiveSegment() int { return d.queues.LowestSegment() }
 
+// Delivered is backlog's Delivered: the position before which no destination needs
+// anything any more.
+func (d *Delivery) Delivered() backlog.Position { return d.marks.delivered() }
+
 // Run writes the marks and releases what no destination needs, until ctx ends.
 func (d *Delivery) Run(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	last := time.Now()
+	saves := saves{interval: d.opts.SaveInterval, last: time.Now()}
 	failing := false // logged once in an episode
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	for pulse.Wait(ctx, time.Second) {
 		d.memory.look(time.Now())
 		d.intake.newcomers.drops.tick(time.Now())
 		d.catchUp.follow(d.intake.appendedPerSecond())
 		d.forgetExpired(time.Now())
-		due := d.opts.SaveInterval > 0 && time.Since(last) >= d.opts.SaveInterval
-		if due || d.marks.segmentDone() {
+		if now := time.Now(); saves.due(now, d.notable, d.waits) || d.marks.segmentDone() {
+			saves.did(now, d.notable())
 			err := d.marks.saveAndRelease(false)
 			switch {
 			case errors.Is(err, backlog.ErrVanished): // ends the run, which tells why
@@ -253,10 +254,30 @@ func (d *Delivery) Run(ctx context.Context) error {
 				level.Info(d.logger).Log("msg", "The marks are saved again")
 			}
 			failing = err != nil
-			last = time.Now()
 		}
 	}
+	return nil
 }
+
+// notable returns what the marks have to tell.
+func (d *Delivery) notable() notable {
+	is := notable{terms: d.book.Terms()}
+	live := 0
+	for _, t := range d.all() {
+		if t.isLive() {
+			live++
+		}
+	}
+	is.allLive = live == len(is.terms)
+	for name, terms := range is.terms {
+		terms.Appended, terms.Delivered, terms.OnDisk, terms.Filtered = 0, 0, 0, nil
+		is.terms[name] = terms
+	}
+	return is
+}
+
+// waits reports whether anything on disk waits to be delivered.
+func (d *Delivery) waits() bool { return d.marks.delivered().Compare(d.store.End()) < 0 }
 
 // all destinations, by name.
 func (d *Delivery) all() []*destination {

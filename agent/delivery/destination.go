@@ -90,6 +90,12 @@ func (t *destination) on(e event) decision {
 	return d
 }
 
+func (t *destination) isLive() bool {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	return t.machine.state == Live
+}
+
 // cursor reads on in the backlog for one destination.
 type cursor struct {
 	reader    *backlog.Reader

@@ -13,6 +13,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/agent/delivery/selection"
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
 // batchBytes bounds a request before compression. Endpoints refuse compressed
@@ -95,8 +96,30 @@ func (d *drain) atEnd(ctx context.Context) (bool, error) {
 	if d.batch.end.IsZero() {
 		d.reconcile(d.cursor.reader.Position())
 	}
-	wait(ctx, changed, nil, pollInterval)
+	wait(ctx, changed, nil, d.nextLook())
 	return false, nil
+}
+
+// growthLook is how often it is looked whether requests may be larger again.
+const growthLook = 250 * time.Millisecond
+
+// nextLook is how long nothing is to be done unless something is committed: to the
+// deadline of the batch, if there is one, and until the destination may be handed over,
+// where only the time is missing for that.
+func (d *drain) nextLook() time.Duration {
+	now, next := time.Now(), pulse.Next(time.Second)
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	if left := d.machine.staysFor(now); left > 0 {
+		next = min(next, left)
+	}
+	if d.requests.recovering() {
+		next = min(next, growthLook)
+	}
+	if !d.batch.begun.IsZero() {
+		next = min(next, time.Duration(d.endpoint.Config.QueueConfig.BatchSendDeadline)-now.Sub(d.batch.begun))
+	}
+	return max(next, 0)
 }
 
 // mayHandOver reports whether the destination has been behind for long enough, and

@@ -16,6 +16,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 	"github.com/opstrace/opstrace-agent/agent/delivery/selection"
 	"github.com/opstrace/opstrace-agent/agent/delivery/upstreamqueue"
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
 // checkInterval is how often the follower looks at the queue's own metrics.
@@ -104,7 +105,7 @@ func (f *follower) follow(ctx context.Context) error {
 		if err := f.trouble(held, holds); err != nil {
 			return err
 		}
-		if time.Since(lastCheck) >= checkInterval {
+		if time.Since(lastCheck) >= checkInterval-pulse.Slack {
 			lastCheck = time.Now()
 			segment, err := f.check(lastSegment)
 			if err != nil {
@@ -115,10 +116,23 @@ func (f *follower) follow(ctx context.Context) error {
 		select {
 		case <-f.wake:
 		default:
-			wait(ctx, changed, f.wake, pollInterval)
+			// What is to be read, sent, settled or told wakes the loop.
+			wait(ctx, changed, f.wake, min(pulse.Next(checkInterval), f.patient()))
 		}
 	}
 	return nil
+}
+
+// patience is how long an item may wait for its answer.
+func (f *follower) patience() time.Duration {
+	return f.t.maxLiveLag + time.Duration(f.e.Config.QueueConfig.BatchSendDeadline)
+}
+
+// patient is how long what waits now may go on waiting.
+func (f *follower) patient() time.Duration {
+	f.mtx.Lock()
+	defer f.mtx.Unlock()
+	return f.patience() - f.expected.age() + time.Millisecond
 }
 
 // nudge wakes the follower up.
@@ -262,6 +276,9 @@ func (f *follower) answered(n int, givenUp string) {
 	defer f.mtx.Unlock()
 	f.expected.answered(n, givenUp)
 	f.advance()
+	if f.expected.empty() && f.t.account.Unread() != 0 {
+		f.nudge() // to reconcile
+	}
 }
 
 // advance settles the entries that are answered in full.
@@ -309,13 +326,12 @@ func (f *follower) trouble(held, holds int) error {
 	still := f.held == held && f.holds == holds
 	reason := f.reason
 	f.mtx.Unlock()
-	patience := f.t.maxLiveLag + time.Duration(f.e.Config.QueueConfig.BatchSendDeadline)
 	switch {
 	case reason != nil:
 		return reason
 	case held > outstanding && still:
 		return f.leave(sequenceDiffers, fmt.Errorf("it sends %d items where %d were expected", held, outstanding))
-	case waiting > patience:
+	case waiting > f.patience():
 		return f.leave(lagging, fmt.Errorf("nothing has been acknowledged for %s", f.t.maxLiveLag))
 	}
 	return nil

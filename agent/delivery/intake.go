@@ -25,7 +25,7 @@ type intake struct {
 	sizes     scrapeSizes
 	ahead     ahead
 	book      *ledger.Book
-	refusing  func() bool
+	mayAppend func() bool
 	// failed is told of a commit that failed: upstream's pooled appender is
 	// dirty then, and would write the old samples again.
 	failed func(error)
@@ -51,7 +51,7 @@ type intake struct {
 
 // AppenderV2 implements storage.AppendableV2.
 func (in *intake) AppenderV2(ctx context.Context) storage.AppenderV2 {
-	if in.refusing() || in.broken.Load() {
+	if !in.mayAppend() || in.broken.Load() {
 		return &refusingAppender{book: in.book, committed: in.committed}
 	}
 	target, _ := scrape.TargetFromContext(ctx)

@@ -48,7 +48,7 @@ func TestRefusingAppends(t *testing.T) {
 	r := newRig(t, agenttest.Manners{})
 	r.open()
 	refusing := true
-	r.delivery.intake.refusing = func() bool { return refusing }
+	r.delivery.intake.mayAppend = func() bool { return !refusing }
 	r.scrapes(2, 10)
 	app := r.append.AppenderV2(t.Context())
 	if err := app.Rollback(); err != nil {

@@ -61,6 +61,12 @@ func (m *machine) On(e event, now time.Time) decision {
 
 // stayed reports whether the destination has been behind for long enough. The
 // first hand-over need not wait.
-func (m *machine) stayed(now time.Time) bool {
-	return !m.patient || now.Sub(m.since) >= m.minStay
+func (m *machine) stayed(now time.Time) bool { return m.staysFor(now) <= 0 }
+
+// staysFor is how long it is until then.
+func (m *machine) staysFor(now time.Time) time.Duration {
+	if !m.patient {
+		return 0
+	}
+	return m.minStay - now.Sub(m.since)
 }

@@ -71,6 +71,14 @@ func (m *marks) evict(to backlog.Position) {
 // segmentDone reports whether every destination has left the segment that the
 // written marks still keep.
 func (m *marks) segmentDone() bool {
+	lowest := m.lowest()
+	m.writtenMtx.Lock()
+	defer m.writtenMtx.Unlock()
+	return lowest.Generation > m.written.Generation || lowest.Segment > m.written.Segment
+}
+
+// lowest is the lowest mark of this moment, whatever is written.
+func (m *marks) lowest() backlog.Position {
 	var at []backlog.Position
 	for _, account := range m.book.Accounts() {
 		at = append(at, account.Mark())
@@ -78,10 +86,18 @@ func (m *marks) segmentDone() bool {
 	if len(at) == 0 {
 		at = append(at, m.store.End())
 	}
+	return lowestOf(at)
+}
+
+// delivered is backlog's Delivered: nothing is before the destinations are known.
+func (m *marks) delivered() backlog.Position {
 	m.writtenMtx.Lock()
-	defer m.writtenMtx.Unlock()
-	lowest := lowestOf(at)
-	return lowest.Generation > m.written.Generation || lowest.Segment > m.written.Segment
+	begun := !m.written.IsZero()
+	m.writtenMtx.Unlock()
+	if !begun {
+		return backlog.Position{}
+	}
+	return m.lowest()
 }
 
 func lowestOf(positions []backlog.Position) backlog.Position {
@@ -136,6 +152,12 @@ func (m *marks) write(clean bool) (backlog.Position, error) {
 		at = append(at, f.Tail)
 	}
 	lowest := lowestOf(at)
+	if lowest.Compare(f.Tail) < 0 {
+		// After a power cut, what these marks count as appended and not as settled is
+		// lost where it is not on disk, also if it was delivered since. A failure is
+		// told by the metrics, and by the next sync.
+		_ = m.store.SyncWritten()
+	}
 	err := m.store.Vanished() // what has the name now may have marks of its own
 	if err == nil {
 		var written int64

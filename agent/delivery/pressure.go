@@ -79,10 +79,16 @@ type memory struct {
 	// inUse is memoryInUse, but in tests.
 	inUse func() (live, limit uint64)
 
+	changed chan struct{} // has something when the stage has
+
 	mtx   sync.Mutex
 	stage Pressure
 	since time.Time // the last look
 	spent [len(stages)]time.Duration
+}
+
+func newMemory(logger log.Logger, inUse func() (live, limit uint64)) *memory {
+	return &memory{logger: logger, inUse: inUse, changed: make(chan struct{}, 1)}
 }
 
 // look is called every second.
@@ -99,6 +105,12 @@ func (m *memory) set(stage Pressure, now time.Time, live, limit uint64) {
 	}
 	m.stage, m.since = stage, now
 	m.mtx.Unlock()
+	if stage != was {
+		select {
+		case m.changed <- struct{}{}:
+		default:
+		}
+	}
 	switch {
 	case stage > was:
 		level.Warn(m.logger).Log("msg", stages[stage].msg, "live_bytes", live, "limit_bytes", limit)

@@ -45,17 +45,18 @@ type rig struct {
 	timeout   string            // remote_timeout of all entries
 	authorize string            // lines of all entries instead of the token
 
-	backlog     *backlog.Store
-	delivery    *Delivery
-	db          *agentdb.DB
-	append      storage.AppendableV2
-	refs        map[string]storage.SeriesRef
-	stopRun     func()
-	last        time.Time     // of the samples appended so far
-	live        atomic.Uint64 // percent of the memory
-	upstreamLog slog.Handler  // nil: nobody reads it
-	log         log.Logger    // nil: nobody reads it
-	wentBack    time.Time     // what TimeWentBack is told; zero: nothing
+	backlog      *backlog.Store
+	storeMetrics *prometheus.Registry
+	delivery     *Delivery
+	db           *agentdb.DB
+	append       storage.AppendableV2
+	refs         map[string]storage.SeriesRef
+	stopRun      func()
+	last         time.Time     // of the samples appended so far
+	live         atomic.Uint64 // percent of the memory
+	upstreamLog  slog.Handler  // nil: nobody reads it
+	log          log.Logger    // nil: nobody reads it
+	wentBack     time.Time     // what TimeWentBack is told; zero: nothing
 }
 
 // newRig has one destination, "one"; nothing is open yet.
@@ -128,8 +129,11 @@ func (r *rig) open() {
 	}
 	o := r.store
 	o.Dir, o.MinGeneration, o.Logger = r.dir, saved.Generation+1, logger
+	r.storeMetrics = prometheus.NewRegistry()
+	o.Registerer = r.storeMetrics
 	o.OnEvict = func(to backlog.Position) { r.delivery.Evict(to) }
 	o.LiveSegment = func() int { return r.delivery.LiveSegment() }
+	o.Delivered = func() backlog.Position { return r.delivery.Delivered() }
 	if r.backlog, err = backlog.Open(o); err != nil {
 		r.t.Fatal(err)
 	}

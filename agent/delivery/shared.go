@@ -15,10 +15,6 @@ import (
 // stopGrace is what a request in flight gets when the agent stops.
 const stopGrace = time.Second
 
-// pollInterval is how often a destination looks around when nothing is
-// committed: at its deadlines, and whether it may be handed over.
-const pollInterval = 250 * time.Millisecond
-
 // shared is what all destinations of a Delivery use.
 type shared struct {
 	store   *backlog.Store

@@ -8,6 +8,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
 const (
@@ -66,10 +67,10 @@ func (h *history) run(ctx context.Context, status func() agent.Status) {
 		case <-timer.C:
 		}
 		st := status()
-		wait := sampleInterval
+		wait := pulse.Next(sampleInterval)
 		h.takeStorage(time.Now(), st.Storage)
 		if h.take(time.Now(), st.Destinations) {
-			wait = firstInterval
+			wait = pulse.Next(firstInterval)
 		}
 		timer.Reset(wait)
 	}

@@ -27,7 +27,7 @@ const (
 // stands for a package and all below. Tests may import what they like.
 var arrows = map[string][]string{
 	"cmd/opstrace-agent": {
-		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/redact", "agent/regular", "agent/verdict", "agent/web", "scrapeconfig/...", "cmd/opstrace-agent/internal/...",
+		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/pulse", "agent/redact", "agent/regular", "agent/verdict", "agent/web", "scrapeconfig/...", "cmd/opstrace-agent/internal/...",
 	},
 	"cmd/opstrace-agent/internal/configcheck": {"agent/delivery/selection", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel", "scrapeconfig"},
 	"cmd/opstrace-agent/internal/golden":      nil,
@@ -38,22 +38,22 @@ var arrows = map[string][]string{
 	"cmd/opstrace-agent/internal/tenantlabel": nil,
 
 	// The admin face shows what the agent's status says, and reads no files of its own.
-	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/redact", "agent/verdict"},
+	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/pulse", "agent/redact", "agent/verdict"},
 	"agent/web/browser": nil,
 
-	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact", "agent/regular", "agent/seldom", "agent/switching", "agent/verdict"},
+	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/pulse", "agent/redact", "agent/regular", "agent/seldom", "agent/switching", "agent/verdict"},
 
 	// A judgement of facts, without looking for any.
 	"agent/verdict": {"agent/delivery/...", "agent/number", "agent/redact"},
 
-	"agent/delivery":               {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/redact"},
+	"agent/delivery":               {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/pulse", "agent/redact"},
 	"agent/delivery/ledger":        {"agent/backlog", "agent/regular"},
 	"agent/delivery/remotewrite":   {"agent/redact", "agent/regular", "agent/switching"},
 	"agent/delivery/selection":     {"agent/backlog", "agent/delivery/remotewrite"},
 	"agent/delivery/upstreamqueue": {"agent/seldom"},
 
 	// Who is sent what is decided above: here are files and records only.
-	"agent/backlog": {"agent/number"},
+	"agent/backlog": {"agent/number", "agent/pulse"},
 
 	// Numbers only: who holds to them is decided by who uses it.
 	"agent/limits": nil,
@@ -66,6 +66,9 @@ var arrows = map[string][]string{
 	"agent/number": nil,
 	"agent/redact": nil,
 	"agent/seldom": nil,
+
+	// Whoever looks at something from time to time uses this.
+	"agent/pulse": nil,
 
 	// Whoever reads a file that an operator names uses this.
 	"agent/regular": nil,

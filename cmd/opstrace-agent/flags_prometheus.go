@@ -21,7 +21,6 @@ var ignoredFlags = []struct {
 }{
 	{"agent", true, "this program is always an agent"},
 	{"storage.agent.wal-compression", true, "segments on disk are always compressed"},
-	{"storage.agent.wal-compression-type", false, "the compression of segments is fixed"},
 	{"storage.agent.retention.min-time", false, "samples are kept until they are delivered, within --storage.backlog.max-bytes"},
 	{"storage.agent.retention.max-time", false, "samples are kept until they are delivered, within --storage.backlog.max-bytes"},
 	{"storage.agent.checkpoint-from-in-memory-series", true, "checkpoints are always made from memory"},

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"errors"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	dto "github.com/prometheus/client_model/go"
-	"regexp"
 )
 
 // processMetrics are those of the process; the agent has its own.
@@ -40,7 +45,31 @@ func newProcessMetrics() *processMetrics {
 		m.reloadSuccess,
 		m.reloadTime,
 	)
+	if _, err := writtenBytes(); err == nil {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "opstrace_agent_written_bytes_total",
+			Help: "Bytes that the process has had written to disks, in whole pages, as the kernel counts them.",
+		}, func() float64 {
+			n, _ := writtenBytes() // it could be read before
+			return n
+		}))
+	}
 	return m
+}
+
+// writtenBytes is how much the process has had written to file systems that lie on
+// disks. What these write besides, such as a journal, is not in it.
+func writtenBytes() (float64, error) {
+	content, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, found := strings.Cut(string(content), "\nwrite_bytes: ")
+	if !found {
+		return 0, errors.New("/proc/self/io has no write_bytes")
+	}
+	number, _, _ := strings.Cut(rest, "\n")
+	return strconv.ParseFloat(number, 64)
 }
 
 // reloaded records the outcome of a reload, the first load included.

@@ -49,8 +49,9 @@ func TestRun(t *testing.T) {
 	for series, want := range map[string]string{
 		"opstrace_agent_config_last_reload_successful": "1",
 		`prometheus_remote_storage_samples_in_total`:   "", // from the default registry
-		"go_goroutines":                 "",
-		"process_resident_memory_bytes": "",
+		"go_goroutines":                                               "",
+		"opstrace_agent_written_bytes_total":                          "",
+		"process_resident_memory_bytes":                               "",
 		"opstrace_agent_config_last_reload_success_timestamp_seconds": "",
 	} {
 		got := r.metric(series)

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/prometheus/config"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/agent/regular"
 )
@@ -57,8 +58,7 @@ func (p *process) reloadLoop(ctx context.Context) error {
 		tick = ticker.C
 		level.Info(p.logger).Log("msg", "Reloading when the configuration file changes", "interval", p.flags.autoReloadInterval)
 	}
-	look := time.NewTicker(fileLook)
-	defer look.Stop()
+	look := pulse.After(fileLook)
 	watched := watch(p.checksum())
 	if err := p.awaitReady(ctx); err != nil {
 		return err
@@ -78,7 +78,8 @@ func (p *process) reloadLoop(ctx context.Context) error {
 			source = sourceFile
 		case <-again:
 			source = sourceFile
-		case <-look.C:
+		case <-look:
+			look = pulse.After(fileLook)
 			p.agent.NoteFile(watched.differs(p.checksum()))
 			continue
 		}

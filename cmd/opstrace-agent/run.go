@@ -128,6 +128,7 @@ func (f *runFlags) agentOptions(features agent.Features, logger *processLog) age
 		BacklogMaxBytes:         int64(f.backlogMaxBytes),
 		MinFreeBytes:            int64(f.minFreeBytes),
 		SyncInterval:            time.Duration(f.syncInterval),
+		WALCompression:          f.walCompression,
 		ForgetAfter:             forgetAfter,
 		GiveUpRefused:           f.giveUpRefused,
 		MaxCatchUpRate:          f.maxCatchUpRate,

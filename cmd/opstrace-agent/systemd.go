@@ -12,6 +12,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/number"
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
 const (
@@ -55,19 +56,18 @@ func (s *systemd) loop(ctx context.Context) error {
 	}
 	var feed <-chan time.Time
 	if watchdog > 0 {
-		ticker := time.NewTicker(watchdog / 3)
-		defer ticker.Stop()
-		feed = ticker.C
+		feed = pulse.After(watchdog / 3)
 	}
-	status := time.NewTicker(statusTick)
-	defer status.Stop()
+	status := pulse.After(statusTick)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-status.C:
+		case now := <-status:
+			status = pulse.After(statusTick)
 			s.notify("STATUS=" + statusLine(s.agent.Status(), now))
 		case <-feed:
+			feed = pulse.After(watchdog / 3)
 			// Only real work counts: a process that is stalled for memory still
 			// runs a timer now and then.
 			if err := s.agent.Alive(watchdog); err != nil {
