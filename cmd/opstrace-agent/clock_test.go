@@ -262,20 +262,30 @@ func TestClockStepToAnotherCentury(t *testing.T) {
 	for name, goesOn := range map[string]bool{"scrapes on": true, "stops": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newClockRig(t)
-			r.start(t)
-			r.awaitAppended()
-			r.clock.set(75 * 365 * 24 * time.Hour)
-			r.eventually("the step is noticed", func() bool { return r.status().Clock != nil })
-			if goesOn {
-				r.eventually("another run begins", func() bool { return strings.Contains(r.log.String(), `msg="Beginning a new run`) })
-				r.awaitAppended()
-				r.awaitSum()
+			// Where the step is noticed before the next scrape is due, none counts.
+			for range 10 {
+				if stepToAnotherCentury(t, goesOn) {
+					return
+				}
 			}
-			r.end()
-			if !strings.Contains(r.log.String(), "Scrapes do not end; leaving them behind") {
-				t.Error("the scrapes did end: this test shows nothing")
-			}
+			t.Error("the scrapes did end each time: this test shows nothing")
 		})
 	}
+}
+
+// stepToAnotherCentury reports whether scrapes were left behind.
+func stepToAnotherCentury(t *testing.T, goesOn bool) bool {
+	t.Helper()
+	r := newClockRig(t)
+	r.start(t)
+	r.awaitAppended()
+	r.clock.set(75 * 365 * 24 * time.Hour)
+	r.eventually("the step is noticed", func() bool { return r.status().Clock != nil })
+	if goesOn {
+		r.eventually("another run begins", func() bool { return strings.Contains(r.log.String(), `msg="Beginning a new run`) })
+		r.awaitAppended()
+		r.awaitSum()
+	}
+	r.end()
+	return strings.Contains(r.log.String(), "Scrapes do not end; leaving them behind")
 }
