@@ -80,7 +80,7 @@ boot_qemu() {
     -drive "file=$image,format=raw,if=virtio,snapshot=$snapshot" \
     -drive "file=$work/in.tar,format=raw,if=virtio,readonly=on" \
     -kernel "$kernel" -initrd "$cache/kernel/initrd" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 systemd.show_status=no tsc=reliable net.ifnames=0" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 systemd.show_status=no tsc=reliable no_timer_check net.ifnames=0" \
     > "$out/qemu.log" 2>&1 < /dev/null
 }
 
