@@ -57,8 +57,8 @@ measure() {
 grow() { head -c "$1M" /dev/zero >> $hog/taken; }
 
 # press SECONDS: takes memory by the MiB, each for so long, until what is left of the page cache has to be read again
-# and again: more than half a MiB of it a second. Sets room: the MiB up to then. It begins low enough for the first MiB
-# to be free.
+# and again: more than half a MiB of it a second, or less than 10 MiB available, below which this machine stands still
+# or kills. Sets room: the MiB up to then. It begins low enough for the first MiB to be free.
 press() {
   local seconds=$1 before after
   room=$((($(field /proc/meminfo MemAvailable) >> 10) - 30))
@@ -71,7 +71,7 @@ press() {
     pause "$seconds"
     after=$(field /proc/vmstat workingset_refault_file)
     echo "pressed: $((room + 1)) MiB, available $(field /proc/meminfo MemAvailable) KiB, cached $(field /proc/meminfo Cached) KiB, read again $(((after - before) * 4)) KiB"
-    [ $(((after - before) * 4)) -lt $((seconds * 512)) ] || break
+    [ $(((after - before) * 4)) -lt $((seconds * 512)) ] && [ "$(field /proc/meminfo MemAvailable)" -ge 10240 ] || break
     room=$((room + 1))
   done
 }
