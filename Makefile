@@ -86,9 +86,10 @@ vet:
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted" >&2; exit 1; fi
 
 .PHONY: bench
-bench: ## bench-go, then bench-peers; never at once, whatever -j says
+bench: ## bench-go, bench-peers, bench-guest; never at once, whatever -j says
 	@$(MAKE) --no-print-directory bench-go
 	@$(MAKE) --no-print-directory bench-peers
+	@$(MAKE) --no-print-directory bench-guest
 
 .PHONY: bench-go
 bench-go: ## Go benchmarks
@@ -101,6 +102,10 @@ bench-peers: bench-programs ## beside prometheus --agent and vmagent: hours, on 
 .PHONY: bench-quick
 bench-quick: bench-programs ## a part of bench-peers in some five minutes
 	$(BIN)/bench -agent=$(BIN)/opstrace-agent -dir=$(BENCH_DIR) -quick
+
+.PHONY: bench-guest
+bench-guest: bench-programs ## what is missing in an emulated machine of 128 MB with the agent or a peer in it (needs root)
+	$(BIN)/bench -agent=$(BIN)/opstrace-agent -dir=$(BENCH_DIR) -guest
 
 .PHONY: bench-programs
 bench-programs: build

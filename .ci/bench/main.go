@@ -27,6 +27,7 @@ func main() {
 	flag.StringVar(&o.agent, "agent", "bin/opstrace-agent", "the agent's binary")
 	flag.StringVar(&o.dir, "dir", "bin/bench-peers", "where to write the table and the picture")
 	flag.BoolVar(&o.quick, "quick", false, "one round of the small scenarios, without the default build of prometheus")
+	flag.BoolVar(&o.guest, "guest", false, "what is missing in an emulated machine of 128 MB, instead")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often; 0: three times, once with -quick")
 	flag.StringVar(&o.scenarios, "scenarios", "", "only those whose name matches this regular expression")
 	flag.StringVar(&o.peers, "peers", "", "only those whose name matches this regular expression")
@@ -43,7 +44,7 @@ func main() {
 // options are the command line.
 type options struct {
 	agent, dir       string
-	quick            bool
+	quick, guest     bool
 	rounds           int
 	scenarios, peers string
 }
@@ -55,6 +56,15 @@ func run(ctx context.Context, o options) (err error) {
 	p, err := o.plan()
 	if err != nil {
 		return err
+	}
+	if p.guest() {
+		if lacks := guestLacks(); lacks != "" {
+			fmt.Println("Skipped, no guest can be booted here:", lacks)
+			return nil
+		}
+		if err := makeGuest(ctx); err != nil {
+			return err
+		}
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -92,6 +102,9 @@ func (o options) plan() (plan, error) {
 	p := fullPlan
 	if o.quick {
 		p = quickPlan
+	}
+	if o.guest {
+		p = guestPlan
 	}
 	if o.rounds > 0 {
 		p.rounds = o.rounds
@@ -140,12 +153,20 @@ func (r *report) publish(dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "peers.md"), []byte(text), 0o640); err != nil {
+	name := filepath.Join(dir, "peers.md")
+	if r.plan.guest() {
+		name = filepath.Join(dir, "guest.md") // without a picture, which is of ratios to P
+	}
+	if err := os.WriteFile(name, []byte(text), 0o640); err != nil {
 		return err
+	}
+	if r.plan.guest() {
+		fmt.Printf("\nWritten: %s\n", name)
+		return nil
 	}
 	if err := os.WriteFile(filepath.Join(dir, "peers.svg"), []byte(r.svg()), 0o640); err != nil {
 		return err
 	}
-	fmt.Printf("\nWritten: %s and %s\n", filepath.Join(dir, "peers.md"), filepath.Join(dir, "peers.svg"))
+	fmt.Printf("\nWritten: %s and %s\n", name, filepath.Join(dir, "peers.svg"))
 	return nil
 }

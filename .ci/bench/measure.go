@@ -51,6 +51,9 @@ func measure(ctx context.Context, work string, s scenario, p peer) (measured map
 		}
 		scrape = t.targets.ScrapeConfig("bench", s.interval)
 	}
+	if s.guest {
+		return t.measured, t.playInGuest(ctx, scrape)
+	}
 	if err := os.WriteFile(t.config, []byte(p.configuration(scrape, t.sink.url(), s.interval)), 0o640); err != nil {
 		return nil, err
 	}

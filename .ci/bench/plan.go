@@ -18,6 +18,7 @@ type scenario struct {
 	window   time.Duration // a multiple of the interval, so that it has whole scrapes
 	outage   time.Duration // after the window; 0 is none
 	backlog  int64         // bytes on disk to stop and start with, after the window; 0 is none
+	guest    bool          // in an emulated machine, whose script has the times; warm is about what it takes
 }
 
 // fillTimeout is how long a backlog may take to reach its size.
@@ -38,6 +39,7 @@ const (
 	large    = "100,000 series every 5 s"
 	churning = ", a tenth new in 10 minutes"
 	backlogs = "200 MB of backlog, 100,000 series every 1 s"
+	guest128 = tiny + ", in a guest of 128 MB"
 )
 
 var fullPlan = plan{
@@ -64,6 +66,19 @@ var quickPlan = plan{
 		{name: small, series: 10_000, interval: 5 * time.Second, warm: 6 * time.Second, window: 15 * time.Second, outage: 30 * time.Second},
 	},
 	peers: []string{agent, lean, vmagent},
+}
+
+// guestPlan is what is really missing on a small host. One at a time, for the emulator
+// takes a core while it boots.
+var guestPlan = plan{
+	rounds:    3,
+	scenarios: []scenario{{name: guest128, series: 1000, interval: 15 * time.Second, guest: true, warm: 11 * time.Minute}},
+	peers:     []string{agent, lean, vmagent},
+}
+
+// guest reports whether the plan needs an emulated machine.
+func (p plan) guest() bool {
+	return slices.ContainsFunc(p.scenarios, func(s scenario) bool { return s.guest })
 }
 
 // only is the plan without what the names do not match.

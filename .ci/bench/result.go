@@ -28,20 +28,36 @@ const (
 	catchUpRate       measurand = "catch-up, samples/s"
 	catchUpWire       measurand = "catch-up, bytes/sample"
 	lostScrapes       measurand = "scrapes lost"
+
+	// Of the guest, before its figures by PID.
+	availableFall measurand = "fall of MemAvailable, MiB"
+	roomFall      measurand = "less room for others under pressure, MiB"
+	freeFall      measurand = "fall of MemFree, MiB"
+	cachedRise    measurand = "rise of Cached, MiB"
+	anonRise      measurand = "rise of AnonPages, MiB"
+	slabRise      measurand = "rise of Slab, MiB"
+	group         measurand = "memory.current of its unit, MiB"
+	pressedGroup  measurand = "memory.current under pressure, MiB"
+	pressedRSS    measurand = "RSS under pressure, MiB"
+	pressedAnon   measurand = "anonymous pages under pressure, MiB"
+	pressedFile   measurand = "file pages under pressure, MiB"
 )
 
 // measurands are all of them, in the order in which they are shown.
 var measurands = []measurand{
+	availableFall, roomFall, freeFall, cachedRise, anonRise, slabRise, group,
 	rss, anon, file, cpu, cpuSample, switches, wireSample, diskSample, disk, outageRSS, outageGrowth,
-	deadStop, backlogDisk, firstAcknowledged, caughtUp, oldSamples, catchUpRate, catchUpWire, lostScrapes,
+	deadStop, backlogDisk, firstAcknowledged, caughtUp, oldSamples, catchUpRate, catchUpWire,
+	pressedGroup, pressedRSS, pressedAnon, pressedFile, lostScrapes,
 }
 
 // goal is what the agent is to reach.
 type goal struct {
 	scenario  string
 	measurand measurand
-	relative  bool // to prometheus without discoveries
-	atLeast   bool // instead of at most
+	relative  bool   // to prometheus without discoveries
+	to        string // to this one instead, if relative
+	atLeast   bool   // instead of at most
 	bound     float64
 	outage    time.Duration // that it is meant for, at least; in a shorter one timers decide
 }
@@ -67,6 +83,8 @@ var goals = []goal{
 	{scenario: backlogs, measurand: catchUpWire, bound: 8},
 	{scenario: backlogs, measurand: firstAcknowledged, bound: 3}, // two seconds and an interval
 	{scenario: backlogs, measurand: lostScrapes, bound: 0},
+	{scenario: guest128, measurand: availableFall, relative: true, to: vmagent, bound: 1},
+	{scenario: guest128, measurand: lostScrapes, bound: 0},
 }
 
 // goalOf returns the goal of a figure, if it has one.
@@ -76,6 +94,14 @@ func goalOf(scenario string, m measurand) (goal, bool) {
 		return goal{}, false
 	}
 	return goals[i], true
+}
+
+// base is what the goal is a ratio to.
+func (g goal) base() string {
+	if g.to != "" {
+		return g.to
+	}
+	return lean
 }
 
 // met reports whether a value, or a ratio where the goal is one, reaches the goal.
@@ -110,8 +136,13 @@ func (r results) value(scenario, peer string, m measurand) (float64, bool) {
 
 // ratio is a value in that of prometheus without discoveries; false if there is none.
 func (r results) ratio(scenario, peer string, m measurand) (float64, bool) {
+	return r.ratioTo(scenario, peer, lean, m)
+}
+
+// ratioTo is a value in that of another program; false if there is none.
+func (r results) ratioTo(scenario, peer, other string, m measurand) (float64, bool) {
 	value, ok := r.value(scenario, peer, m)
-	base, measured := r.value(scenario, lean, m)
+	base, measured := r.value(scenario, other, m)
 	if !ok || !measured || base == 0 {
 		return 0, false
 	}

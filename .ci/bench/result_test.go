@@ -128,6 +128,9 @@ func TestColumns(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	r := testReport()
+	r.results.add(guest128, agent, map[measurand]float64{availableFall: 13})
+	r.results.add(guest128, lean, map[measurand]float64{availableFall: 30})
+	r.results.add(guest128, vmagent, map[measurand]float64{availableFall: 12})
 	for _, tc := range []struct {
 		scenario string
 		outage   time.Duration
@@ -142,6 +145,7 @@ func TestVerdict(t *testing.T) {
 		{small, 0, lostScrapes, "≤ 0: met"},
 		{large, 0, rss, "≤ 0.80 of P: not measured"},
 		{backlogs, 0, catchUpRate, "≥ 500,000: not measured"},
+		{guest128, 0, availableFall, "≤ 1.00 of vmagent: missed"},
 	} {
 		require.Equal(t, tc.want, r.verdict(scenario{name: tc.scenario, outage: tc.outage}, tc.m))
 	}

@@ -25,7 +25,7 @@ func (r *report) svg() string {
 	var body strings.Builder
 	y := headHeight
 	for _, g := range goals {
-		if !g.relative {
+		if !g.relative || g.to != "" {
 			continue
 		}
 		if height := r.bars(&body, g, y); height > 0 {

@@ -73,14 +73,14 @@ boot_qemu() {
   mkdir "$work/in"
   overlay "$work/in"
   tar -C "$work/in" -cf "$work/in.tar" .
-  nice -n 10 timeout -k 10 "$timeout" qemu-system-x86_64 -M q35 -accel "${QEMU_ACCEL:-tcg,thread=multi,tb-size=512}" \
+  nice -n 10 timeout --foreground -k 10 "$timeout" qemu-system-x86_64 -M q35 -accel "${QEMU_ACCEL:-tcg,thread=multi,tb-size=512}" \
     -cpu max -smp 2 -m "${QEMU_MEM:-1024}" -nodefaults -no-user-config -display none -no-reboot \
     -serial "file:$out/console" -serial "file:$out/out" -serial "file:$out/journal" -serial "file:$out/rc" \
     -nic user,model=virtio-net-pci \
     -drive "file=$image,format=raw,if=virtio,snapshot=$snapshot" \
     -drive "file=$work/in.tar,format=raw,if=virtio,readonly=on" \
     -kernel "$kernel" -initrd "$cache/kernel/initrd" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 systemd.show_status=no tsc=reliable net.ifnames=0" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 systemd.show_status=no tsc=reliable no_timer_check net.ifnames=0" \
     > "$out/qemu.log" 2>&1 < /dev/null
 }
 

@@ -2,7 +2,8 @@
 # run.sh: installs the packages in booted Debian trees, and tries what can happen to a service there. A line per check.
 # Exit code: 0 all good, 1 a check failed, 3 this host cannot run it (and why).
 #   SUITES="bookworm trixie"                    Debian releases; bullseye has systemd 247, the oldest that is supported
-#   PARTS="package service memory powercut"     what to try; memory and powercut boot an emulated machine (QEMU)
+#   PARTS="package service memory powercut"     what to try; memory and powercut boot an emulated machine (QEMU), as does
+#                                               memory-long, 25 minutes of the smallest memory limits
 #   OPSTRACE_AGENT_TREES, MIRROR                see trees.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -20,13 +21,15 @@ cannot() {
 
 wants() { [[ " $parts " == *" $1 "* ]]; }
 
+emulated() { wants memory || wants memory-long || wants powercut; }
+
 requirements() {
   local missing=() pair
   [ "$(id -u)" = 0 ] || cannot "it boots a system in a container, which needs root"
   for pair in debootstrap:debootstrap systemd-nspawn:systemd-container unshare:util-linux curl:curl go:golang; do
     command -v "${pair%:*}" > /dev/null || missing+=("${pair#*:}")
   done
-  if wants memory || wants powercut; then
+  if emulated; then
     for pair in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio mkfs.ext4:e2fsprogs; do
       command -v "${pair%:*}" > /dev/null || missing+=("${pair#*:}")
     done
@@ -38,7 +41,7 @@ requirements() {
 
 trees() {
   local qemu=
-  if wants memory || wants powercut; then qemu=1; fi
+  if emulated; then qemu=1; fi
   # The first suite is the one that QEMU boots.
   set -- $suites
   QEMU=$qemu "$here/trees.sh" "$1" || cannot "no tree for $1"
@@ -141,6 +144,7 @@ for suite in $suites; do
 done
 set -- $suites
 if wants memory; then run qemu "$1" memory; fi
+if wants memory-long; then TIMEOUT=2400 run qemu "$1" memory-long; fi
 if wants powercut; then
   . $here/powercut.sh
   powercut "$1"

@@ -4,6 +4,7 @@
 
 world_dir=/run/sandbox
 world_targets=2
+world_patience=90 # seconds for what is kept to arrive
 world_control=${world_control:-http://127.0.0.1:8081/control}
 token_file=/etc/opstrace-agent/token
 
@@ -55,7 +56,7 @@ known_missing=0
 complete() {
   local answered missing allowed=$((known_missing + ${1:-0}))
   answered=$(scrapes answered)
-  await 90 more_than $((answered - allowed)) || return
+  await $world_patience more_than $((answered - allowed)) || return
   missing=$(scrapes missing)
   [ "$missing" -le $allowed ] || say "missing $missing, allowed $allowed: $(stats | jq -c .)" || return
   known_missing=$missing
