@@ -43,7 +43,7 @@ func TestStorageVanishes(t *testing.T) {
 			t.Run(name+map[bool]string{false: " while live", true: " in an outage"}[down], func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, agenttest.Manners{})
-				r.damaged, r.vanishes = true, !down
+				r.damaged, r.vanishes = true, true
 				one := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
 				r.start()
 				r.awaitState("one", delivery.Live)
