@@ -60,6 +60,7 @@ var fromElsewhere = map[string]string{
 	"/etc/opstrace-agent/token.cred":         "../systemd/encrypted-token.conf",
 	"/etc/opstrace-agent/web.yml":            "opstrace-agent.default",
 	"/usr/share/keyrings/opstrace-agent.gpg": "repository.sh",
+	"/usr/local/bin/opstrace-agent-full":     "../Makefile",
 	// In the place of these, a test of the repository.
 	"/etc/apt/sources.list.d/opstrace-agent.sources":                    "repository.sh",
 	"/etc/yum.repos.d/opstrace-agent.repo":                              "repository.sh",

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage"
 
@@ -123,10 +124,19 @@ func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, 
 	if err == nil || errors.Is(err, &storage.AppendPartialError{}) {
 		a.n++
 	}
-	if err != nil {
+	if err != nil && !isLateMarker(v, opts, err) {
 		a.reject(err)
 	}
 	return ref, err
+}
+
+// isLateMarker reports whether what was refused is the end of a series that goes on.
+// Upstream marks the series of a target that is gone as ended two intervals later, as of
+// then; where another loop scrapes it by that time, the markers come too late, and are
+// no samples that anybody would miss.
+func isLateMarker(v float64, opts storage.AppendV2Options, err error) bool {
+	return opts.RejectOutOfOrder && value.IsStaleNaN(v) &&
+		(errors.Is(err, storage.ErrOutOfOrderSample) || errors.Is(err, storage.ErrDuplicateSampleForTimestamp))
 }
 
 // refuse counts a sample of a series that is not taken, and returns its error.

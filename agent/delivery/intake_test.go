@@ -3,11 +3,13 @@ package delivery
 import (
 	"context"
 	"errors"
+	"math"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
@@ -39,6 +41,34 @@ func TestRejected(t *testing.T) {
 	r.open()
 	if l := r.status("one").Ledger; l.Rejected["out_of_order"] != 1 {
 		t.Errorf("after a restart: %+v", l)
+	}
+}
+
+// TestLateMarkers: a series that goes on is ended too late, by upstream's markers for
+// another target that had it. Neither is lost nor refused anything by that.
+func TestLateMarkers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.open()
+	at := r.next()
+	r.scrape(3, at)
+	stale := math.Float64frombits(value.StaleNaN)
+	ls := labels.FromStrings("__name__", "m", "i", "1")
+	app := r.append.AppenderV2(t.Context())
+	late := func(v float64, opts storage.AppendV2Options) {
+		t.Helper()
+		if _, err := app.Append(r.refs[ls.String()], ls, 0, at.Add(-time.Second).UnixMilli(), v, nil, nil, opts); !errors.Is(err, storage.ErrOutOfOrderSample) {
+			t.Fatalf("an older sample: %v", err)
+		}
+	}
+	late(stale, storage.AppendV2Options{RejectOutOfOrder: true})
+	late(stale, storage.AppendV2Options{}) // of a target that exposes it, with its time
+	late(1, storage.AppendV2Options{RejectOutOfOrder: true})
+	if err := app.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if l := r.awaitSettled("one"); l.Rejected["out_of_order"] != 2 || l.Appended != 3 {
+		t.Errorf("%+v", l)
 	}
 }
 

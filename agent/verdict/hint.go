@@ -11,7 +11,7 @@ import (
 var hints = sync.OnceValue(func() []hint {
 	return []hint{
 		{regexp.MustCompile(`cannot use its certificates|unable to (read|use)|no such file or directory|permission denied`),
-			"a file of this host is missing or not readable for the agent: no request was made"},
+			"a file of this host is missing, or the agent may not read it: 'opstrace-agent check config' says which user needs what"},
 		{regexp.MustCompile(`oauth2`), "the server at token_url refuses client_id and client_secret, or is not there"},
 		{regexp.MustCompile(`in front of the receiver`), "log in to this network, or check http or https in the url, the port, and the client certificate"},
 		{regexp.MustCompile(`HTTP status 401`), "check that the token is whole, not expired, and of this tenant and cluster"},

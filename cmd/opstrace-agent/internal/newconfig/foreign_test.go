@@ -54,6 +54,15 @@ func TestGrafanaKeys(t *testing.T) {
 	}
 }
 
+// TestGrafanaHostFilterOff: what is switched off there is not missed here.
+func TestGrafanaHostFilterOff(t *testing.T) {
+	for value, leftOut := range map[string]int{"false": 0, "true": 1} {
+		if r := from(t, "metrics:\n  configs:\n  - host_filter: "+value+"\n", false); len(r.LeftOut) != leftOut {
+			t.Errorf("%s: left out %q", value, r.LeftOut)
+		}
+	}
+}
+
 func TestGrafanaShapes(t *testing.T) {
 	const push = "https://cortex.default.testcluster.opstrace.io/api/v1/push"
 	for name, tc := range map[string]struct {

@@ -179,6 +179,9 @@ func (g *grafana) instance(section string, n *yaml.Node) {
 				in.writes = val
 			}
 		default:
+			if key.Value == "host_filter" && val.Value == "false" {
+				continue // as it is here
+			}
 			g.result.leaveOut(key.Line, section+key.Value, reason(grafanaInstance, key.Value))
 		}
 	}
