@@ -55,7 +55,7 @@ func TestLongOutage(t *testing.T) {
 // endless outage, the newest data survive, and what was evicted is counted.
 func TestBudget(t *testing.T) {
 	t.Parallel()
-	const limit, series = 20 << 20, 8000
+	const limit, series = 10 << 20, 8000
 	r := newRig(t, agenttest.Manners{})
 	r.options.BacklogMaxBytes = limit
 	r.options.SegmentSize = 0
