@@ -321,6 +321,9 @@ func (r *run) closeStorage() error {
 		r.cancelDiscovery()
 	}
 	if r.delivery != nil {
+		r.delivery.Stop()
+		r.agent.flushing.Store(true)
+		defer r.agent.flushing.Store(false)
 		errs = append(errs, r.delivery.Close())
 		r.agent.unwritten = r.delivery.Unwritten()
 		r.agent.moved = r.store.Vanished() != nil && r.store.Moved()
