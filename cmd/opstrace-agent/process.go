@@ -92,6 +92,12 @@ func (p *process) run(file *scrapeconfig.File) error {
 	})
 	p.add(&g, p.reloadLoop)
 	p.add(&g, p.systemd.loop)
+	if !chosenProcessors(p.flags.autoGOMAXPROCS) {
+		p.add(&g, func(ctx context.Context) error {
+			followLoad(ctx, p.logger)
+			return nil
+		})
+	}
 	p.add(&g, p.web.Run)
 	p.add(&g, func(ctx context.Context) error {
 		if err := p.agent.Run(ctx, file.Config); err != nil {
