@@ -32,7 +32,7 @@ func (c *check) explain(ctx context.Context, err error, conn *connection) bool {
 	}
 	switch conn.reached() {
 	case "":
-		return c.fail(StepToken, text, "the agent could not send a single request so")
+		return c.fail(StepToken, text, c.fileHint(err, "the agent could not send a single request so"))
 	case StepTCP:
 		step, hint := c.tcpHint(err, timeout)
 		return c.fail(step, text, hint)
