@@ -94,11 +94,15 @@ func parseRunFlags(args []string) (*runFlags, error) {
 	return flags, nil
 }
 
-// serviceRunFlags are the flags of the service as run understands them.
+// serviceRunFlags are the flags of the service as run understands them. Its features
+// are tried, which has parseFeatures' effects.
 func serviceRunFlags(root string) (*runFlags, error) {
 	flags, err := parseRunFlags(serviceArgs(root))
 	if err == nil {
 		err = flags.validate()
+	}
+	if err == nil {
+		_, err = flags.parseFeatures()
 	}
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
 		return nil, &usageError{"the installed service cannot start: " + usage.msg, usage.hint + "; its flags are in ARGS in " + serviceFlags}
