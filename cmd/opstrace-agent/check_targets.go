@@ -113,7 +113,7 @@ func (c *cli) checkTargets(file string, by judge) error {
 		return err
 	}
 	if by.service {
-		report.Warnings = append(report.Warnings, "judged by the limits and features of the installed service, in ARGS in "+serviceFlags)
+		report.Warnings = append(report.Warnings, "judged by the limits and features of the installed service, "+serviceSource)
 	}
 	if _, err := io.WriteString(c.stdout, formatTargets(report)); err != nil {
 		return err

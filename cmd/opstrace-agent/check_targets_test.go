@@ -135,7 +135,7 @@ func TestJudgeOfABrokenService(t *testing.T) {
 	} {
 		write(t, filepath.Join(root, serviceFlags), "ARGS="+args+"\n")
 		_, err := judgeOf(filepath.Join(root, serviceConfig), &runFlags{}, root)
-		if usage := (*usageError)(nil); !errors.As(err, &usage) || !strings.HasPrefix(usage.msg, want) || !strings.HasSuffix(usage.hint, "; its flags are in ARGS in /etc/default/opstrace-agent") {
+		if usage := (*usageError)(nil); !errors.As(err, &usage) || !strings.HasPrefix(usage.msg, want) || !strings.HasSuffix(usage.hint, "; its flags are in ARGS in /etc/default/opstrace-agent, and in ExecStart= of its unit") {
 			t.Errorf("%s: %v", args, err)
 		}
 	}
