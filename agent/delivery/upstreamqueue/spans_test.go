@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/prometheus/prometheus/scrape"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -115,45 +114,5 @@ func TestTapChangedMeanwhile(t *testing.T) {
 	span.End()
 	if _, ended := w.seen(); len(ended) != 1 || ended[0].Err != "refused" {
 		t.Errorf("ended %v", ended)
-	}
-}
-
-// TestBodies: who observes learns how much each target has answered, whoever else gets
-// the spans; and nobody learns anything of spans that have no target.
-func TestBodies(t *testing.T) {
-	var target scrape.Target
-	ask := func(ctx context.Context, bytes int) {
-		_, span := otel.Tracer("").Start(ctx, scrapeSpan)
-		span.SetAttributes(attribute.Int("samples_scraped", 1), attribute.Int("bytes", bytes))
-		span.End()
-	}
-	var got, others []uint64
-	stop := ObserveBodies(func(of *scrape.Target, bytes uint64) {
-		if of != &target {
-			t.Error("of another target")
-		}
-		got = append(got, bytes)
-	})
-	t.Cleanup(stop)
-	t.Cleanup(ObserveBodies(func(_ *scrape.Target, bytes uint64) { others = append(others, bytes) }))
-	user := tracetest.NewSpanRecorder()
-	ctx := scrape.ContextWithTarget(t.Context(), &target)
-	ask(ctx, 7)
-	setProvider(t, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(user)))
-	ask(ctx, 8)
-	ask(ctx, -1) // too large
-	ask(t.Context(), 9)
-	stop()
-	ask(ctx, 10)
-
-	if want := []uint64{7, 8, 0}; !slices.Equal(got, want) {
-		t.Errorf("%v instead of %v", got, want)
-	}
-	if want := []uint64{7, 8, 0, 10}; !slices.Equal(others, want) {
-		t.Errorf("the other observer: %v instead of %v", others, want)
-	}
-	ended := user.Ended()
-	if len(ended) != 4 || len(ended[0].Attributes()) != 2 {
-		t.Errorf("the user's provider got %d spans", len(ended))
 	}
 }
