@@ -217,6 +217,15 @@ func (a *Agent) LastScrape(target *scrape.Target) uint64 {
 	return 0
 }
 
+// LastBody is how many bytes a target answered when it was scraped last, not compressed;
+// 0 when it did not answer, was not asked, or long ago.
+func (a *Agent) LastBody(target *scrape.Target) uint64 {
+	if r := a.current(); r != nil {
+		return r.delivery.LastBody(target)
+	}
+	return 0
+}
+
 // Gatherer gathers the metrics of the agent and of the current run.
 func (a *Agent) Gatherer() prometheus.Gatherer {
 	own := prometheus.NewRegistry()

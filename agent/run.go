@@ -214,26 +214,19 @@ const discoveryName = "scrape"
 
 // openScraping builds the scrape and discovery managers.
 func (r *run) openScraping() error {
-	f := r.agent.opts.Features
 	appendable, err := r.delivery.Appendable(r.db, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot limit series: %w", err)
 	}
 	r.scrapeClient = scrapeClient(func() time.Duration { return time.Duration(r.longestAnswer.Load()) })
 	logger := slog.New(newScrapeLog(r.agent.slogger.Handler(), r.delivery.Dropping))
-	r.scrape, err = scrape.NewManager(&scrape.Options{
-		PassMetadataInContext:    true, // so that appends tell whose they are
-		AppendMetadata:           f.MetadataWALRecords,
-		ParseST:                  f.STStorage,
-		SynthesizeST:             f.STSynthesis,
-		EnableTypeAndUnitLabels:  f.TypeAndUnitLabels,
-		EnableOpenMetrics2:       f.OpenMetrics2,
-		EnableZstdScrape:         f.ZstdScrape,
-		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
-		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
-		FeatureRegistry:          r.agent.features,
-		HTTPClientOptions:        r.scrapeClient,
-	}, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
+	o := r.agent.opts.Features.ScrapeOptions()
+	o.PassMetadataInContext = true // so that appends tell whose they are
+	o.DiscoveryReloadInterval = model.Duration(r.agent.opts.DiscoveryReloadInterval)
+	o.DiscoveryReloadOnStartup = true // else the first scrape waits for 5 s
+	o.FeatureRegistry = r.agent.features
+	o.HTTPClientOptions = r.scrapeClient
+	r.scrape, err = scrape.NewManager(&o, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}

@@ -83,6 +83,8 @@ type Delivery struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 
+	ignoreBodies func() // ends what tells of the answers of targets
+
 	applyMtx sync.Mutex
 
 	mtx          sync.Mutex
@@ -120,6 +122,9 @@ func New(o Options) (*Delivery, error) {
 		d.marks.unwritten, d.marks.held = &o.Saved, o.Saved.Held
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.ignoreBodies = upstreamqueue.ObserveBodies(func(target *scrape.Target, bytes uint64) {
+		d.intake.sizes.noteBody(target, bytes, time.Now())
+	})
 	return d, nil
 }
 
@@ -201,7 +206,11 @@ func (d *Delivery) PressureChanged() <-chan struct{} { return d.memory.changed }
 
 // LastScrape is how many samples a target had when it was scraped last; 0 when it was
 // not, or long ago.
-func (d *Delivery) LastScrape(target *scrape.Target) uint64 { return d.intake.sizes.of(target) }
+func (d *Delivery) LastScrape(target *scrape.Target) uint64 { return d.intake.sizes.of(target).samples }
+
+// LastBody is how many bytes a target answered when it was scraped last, not compressed;
+// 0 when it did not answer, or long ago.
+func (d *Delivery) LastBody(target *scrape.Target) uint64 { return d.intake.sizes.of(target).bytes }
 
 // Failure receives the error of a commit that failed. The run (scrape, DB,
 // remote storage) must then be begun anew.
@@ -332,6 +341,7 @@ func (d *Delivery) Unwritten() *ledger.File {
 func (d *Delivery) Stop() {
 	d.applyMtx.Lock()
 	defer d.applyMtx.Unlock()
+	d.ignoreBodies()
 	d.intake.close()
 	d.cancel()
 	for _, t := range d.all() {
