@@ -43,7 +43,7 @@ type Agent struct {
 	unwritten  *ledger.File // the marks, where the last run could not write them
 	moved      bool         // the storage directory of the last run is not what has its name
 
-	flushing atomic.Bool // see Flushing
+	closing atomic.Bool // see Closing
 
 	applyMtx sync.Mutex // serialises Apply with itself and with the start of a run
 
@@ -290,9 +290,9 @@ func (a *Agent) Alive(within time.Duration) error {
 	return r.alive(within)
 }
 
-// Flushing reports whether a run that is being closed waits for nothing but the disk:
-// nothing is scraped or sent any more.
-func (a *Agent) Flushing() bool { return a.flushing.Load() }
+// Closing reports whether the storage of a run is being closed. What this waits for after
+// some seconds is the disk: all else in it has its deadlines.
+func (a *Agent) Closing() bool { return a.closing.Load() }
 
 func (a *Agent) current() *run {
 	a.mtx.Lock()

@@ -326,14 +326,13 @@ func (r *run) close(ctx context.Context) error {
 
 // closeStorage closes in the reverse order of opening.
 func (r *run) closeStorage() error {
+	r.agent.closing.Store(true)
+	defer r.agent.closing.Store(false)
 	var errs []error
 	if r.cancelDiscovery != nil {
 		r.cancelDiscovery()
 	}
 	if r.delivery != nil {
-		r.delivery.Stop()
-		r.agent.flushing.Store(true)
-		defer r.agent.flushing.Store(false)
 		errs = append(errs, r.delivery.Close())
 		r.agent.unwritten = r.delivery.Unwritten()
 		r.agent.moved = r.store.Vanished() != nil && r.store.Moved()
