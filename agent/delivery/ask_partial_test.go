@@ -85,6 +85,69 @@ func TestNewerRefusedForWhatItIs(t *testing.T) {
 	}
 }
 
+// TestWhereItEnds: after a kill, what may have been sent is sent again, and the endpoint
+// has the first of it. Where that ends is found out by some requests, not by one for each
+// sample: the endpoint may be far away.
+func TestWhereItEnds(t *testing.T) {
+	t.Parallel()
+	for _, rollsBack := range []bool{false, true} {
+		for _, c := range []struct{ series, stored, left int }{
+			{500, 11, 3}, // five scrapes in a request
+			{500, 12, 3},
+			{500, 13, 3},
+			{100, 60, 10},
+			{4000, 4, 0}, // two requests for a scrape
+			{4000, 3, 2},
+		} {
+			t.Run(fmt.Sprintf("%d×%d and %d, rolls back %t", c.series, c.stored, c.left, rollsBack), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, agenttest.Manners{AllOrNothing: rollsBack})
+				r.options.SaveInterval = time.Hour
+				r.open()
+				r.awaitState("one", Live)
+				r.scrapes(c.stored, c.series)
+				r.awaitSettled("one")
+				r.one().Respond(agenttest.Answer{Status: 503})
+				r.scrapes(c.left, c.series)
+				asked := len(r.one().Snapshot().Requests)
+				r.crash()
+				r.pass()
+				r.one().Recover()
+				r.open()
+				l := r.awaitSettled("one")
+				if l.Delivered != l.Appended || int(l.Delivered) != c.series*(c.stored+c.left) {
+					t.Errorf("%+v", l)
+				}
+				whole := 0
+				for _, s := range r.one().Snapshot().Series() {
+					if s.Count == c.stored+c.left {
+						whole++
+					}
+				}
+				if whole != c.series {
+					t.Errorf("%d of %d series are whole", whole, c.series)
+				}
+				if n := len(r.one().Snapshot().Requests) - asked; n > 400 {
+					t.Errorf("%d requests", n)
+				}
+			})
+		}
+	}
+}
+
+func TestSingleBefore(t *testing.T) {
+	t.Parallel()
+	items := grouped([]int64{3}, []int64{1, 2}, []int64{2}, []int64{9}, []int64{2}) // a3 b1 b2 c2 d9 e2
+	for at, want := range map[int]int{5: 5, 4: 3, 3: 3, 2: 0, 1: 0, 0: 0, -1: -1} {
+		if got := singleBefore(items, at, 3); got != want {
+			t.Errorf("from %d on it is %d, expected %d", at, got, want)
+		}
+	}
+	if got := singleBefore(items, 2, 2); got >= 0 {
+		t.Errorf("it is %d, where all are newer", got)
+	}
+}
+
 func TestOtherRun(t *testing.T) {
 	t.Parallel()
 	items := grouped([]int64{1, 3}, []int64{1, 2, 3, 4}, []int64{2, 4}, []int64{4, 9}, []int64{1, 4})
