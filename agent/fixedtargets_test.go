@@ -39,9 +39,9 @@ func TestSplitFixed(t *testing.T) {
 func TestFixedTargetsLatest(t *testing.T) {
 	t.Parallel()
 	f := newFixedTargets()
-	f.set(targetSets{"old": nil})
-	f.set(targetSets{"new": nil})
-	if got := <-f.news; !reflect.DeepEqual(got, targetSets{"new": nil}) {
+	f.set(fixedSets{targetSets{"old": nil}, true})
+	f.set(fixedSets{targetSets{"new": nil}, false})
+	if got := <-f.news; !reflect.DeepEqual(got, fixedSets{targetSets{"new": nil}, false}) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -326,8 +326,6 @@ func (r *run) close(ctx context.Context) error {
 
 // closeStorage closes in the reverse order of opening.
 func (r *run) closeStorage() error {
-	r.agent.closing.Store(true)
-	defer r.agent.closing.Store(false)
 	var errs []error
 	if r.cancelDiscovery != nil {
 		r.cancelDiscovery()
@@ -391,7 +389,7 @@ func (r *run) applyTargets(p *prepared) error {
 	if err := r.discovery.ApplyConfig(p.discovery); err != nil {
 		return err
 	}
-	r.fixed.set(p.fixed)
+	r.fixed.set(fixedSets{p.fixed, len(p.discovery) > 0})
 	if len(p.discovery) > 0 {
 		r.discover()
 	}

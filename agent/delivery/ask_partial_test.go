@@ -135,6 +135,58 @@ func TestWhereItEnds(t *testing.T) {
 	}
 }
 
+// TestForeignSeriesAfterAKill: that somebody else writes ahead of us in the series that a
+// scrape ends with is no proof that the scrape is there, however few series it has.
+func TestForeignSeriesAfterAKill(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{2, 3, 7, 20} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{AllOrNothing: true})
+			r.options.SaveInterval = 0
+			r.open()
+			r.awaitState("one", Live)
+			r.scrapes(3, n)
+			r.awaitSettled("one")
+			r.one().Respond(agenttest.Answer{Status: 503})
+			r.scrapes(1, n)
+			r.crash()
+			r.pass()
+			r.one().Recover()
+			post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(n-1)), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+			r.open()
+			l := r.awaitSettled("one")
+			whole := 0
+			for _, s := range r.one().Snapshot().Series() {
+				if s.Count == 4 {
+					whole++
+				}
+			}
+			// The last has three of ours and the foreign one.
+			if whole != n || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended || l.Delivered < l.Appended-1 {
+				t.Errorf("%d of %d series are whole: %+v", whole, n, l)
+			}
+		})
+	}
+}
+
+func TestSplitOrder(t *testing.T) {
+	t.Parallel()
+	items := grouped([]int64{1, 3}, []int64{1, 2, 3}, []int64{-9}) // a, b, and c, dated back
+	for i, order := range []uint32{0, 4, 1, 3, 5, 2} {
+		items[i].Order = order
+	}
+	if at, want := splitOrder(items), []string{"a1", "b1", "c-9", "a3", "b2", "b3"}; at != 3 || !slices.Equal(spell(items), want) {
+		t.Errorf("cut at %d: %v, expected %v", at, spell(items), want)
+	}
+	if last := lastInOrder(items[:3]); last.T != -9 {
+		t.Errorf("the last is of %d", last.T)
+	}
+	if last := lastInOrder(items[3:]); last.T != 3 || last.Order != 5 {
+		t.Errorf("the last is of %d, in place %d", last.T, last.Order)
+	}
+}
+
 func TestSingleBefore(t *testing.T) {
 	t.Parallel()
 	items := grouped([]int64{3}, []int64{1, 2}, []int64{2}, []int64{9}, []int64{2}) // a3 b1 b2 c2 d9 e2

@@ -167,6 +167,9 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 	if b.begun.IsZero() {
 		b.begun = time.Now()
 	}
+	for i := range s.Items {
+		s.Items[i].Order = uint32(len(b.items) + i)
+	}
 	b.items = append(b.items, s.Items...)
 	b.size.Add(s.Items)
 	b.end = rec.End

@@ -175,7 +175,7 @@ func (d *sender) askSingles(ctx context.Context, p *part, at int, s *search, o *
 				return true, nil
 			}
 		}
-		if at = singleBefore(p.items, at-len(p.items)/mostTried, p.last.T); at < 0 {
+		if at = singleBefore(p.items, at-max(1, len(p.items)/mostTried), p.last.T); at < 0 {
 			break
 		}
 	}

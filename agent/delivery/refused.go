@@ -154,16 +154,14 @@ func (d *sender) halves(ctx context.Context, p part, byTime bool, s *search, o *
 }
 
 // halvesInOrder sends the two halves of a part of which the endpoint has the first samples
-// already: the older ones, and the newer. How much of each is there is asked anew, so
-// that the place where it ends takes some requests to find, and not one for each sample.
+// already, in the order in which they were sent: that of the WAL. How much of each is
+// there is asked anew, so that the place where it ends takes some requests to find, and
+// not one for each sample.
 func (d *sender) halvesInOrder(ctx context.Context, p part, s *search, o *ledger.Outcome) error {
-	at := splitTime(p.items)
-	if at == 0 {
-		at = splitPoint(p.items)
-	}
+	at := splitOrder(p.items)
 	for _, half := range [][]remotewrite.Item{p.items[:at], p.items[at:]} {
 		s.asked = s.overtaken || d.inconclusive >= mostInconclusive
-		if err := d.deliver(ctx, part{items: half, before: p.before, last: lastOf(half, time.Now().UnixMilli())}, s, o); err != nil {
+		if err := d.deliver(ctx, part{items: half, before: p.before, last: lastInOrder(half)}, s, o); err != nil {
 			return err
 		}
 	}

@@ -127,17 +127,45 @@ func splitTime(items []remotewrite.Item) int {
 		return 0
 	}
 	middle := first + (last-first)/2
-	newer := make([]remotewrite.Item, 0, len(items)/2)
-	older := items[:0]
+	return partition(items, func(it *remotewrite.Item) bool { return it.T <= middle })
+}
+
+// splitOrder moves the half of grouped items that comes first in the order of the WAL to
+// the front, each half still grouped, and returns where the other begins. There are two
+// items at least.
+func splitOrder(items []remotewrite.Item) int {
+	first, last := items[0].Order, items[0].Order
 	for _, it := range items {
-		if it.T > middle {
-			newer = append(newer, it)
+		first, last = min(first, it.Order), max(last, it.Order)
+	}
+	middle := first + (last-first)/2
+	return partition(items, func(it *remotewrite.Item) bool { return it.Order <= middle })
+}
+
+// partition moves the items that are to be in front there, keeps the order otherwise, and
+// returns how many they are.
+func partition(items []remotewrite.Item, front func(it *remotewrite.Item) bool) int {
+	behind := make([]remotewrite.Item, 0, len(items)/2)
+	kept := items[:0]
+	for i := range items {
+		if front(&items[i]) {
+			kept = append(kept, items[i])
 		} else {
-			older = append(older, it)
+			behind = append(behind, items[i])
 		}
 	}
-	copy(items[len(older):], newer)
-	return len(older)
+	copy(items[len(kept):], behind)
+	return len(kept)
+}
+
+// lastInOrder returns the sample that comes last in the order of the WAL.
+func lastInOrder(items []remotewrite.Item) (last remotewrite.Item) {
+	for _, it := range items {
+		if it.Kind != remotewrite.Exemplar && (last.Series == nil || it.Order > last.Order) {
+			last = it
+		}
+	}
+	return last
 }
 
 // typicalSeries returns the bounds of a run of samples of one series in grouped
