@@ -139,11 +139,15 @@ func TestWhereItEnds(t *testing.T) {
 // scrape ends with is no proof that the scrape is there, however few series it has.
 func TestForeignSeriesAfterAKill(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{2, 3, 7, 20} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
+	for _, c := range []struct {
+		n    int
+		save time.Duration
+	}{{2, 0}, {3, 0}, {7, 0}, {20, 0}, {100, 0}, {2, time.Hour}, {3, time.Hour}, {7, time.Hour}, {20, time.Hour}, {100, time.Hour}} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			t.Parallel()
+			n := c.n
 			r := newRig(t, agenttest.Manners{AllOrNothing: true})
-			r.options.SaveInterval = 0
+			r.options.SaveInterval = c.save // how much is sent again
 			r.open()
 			r.awaitState("one", Live)
 			r.scrapes(3, n)
@@ -187,15 +191,15 @@ func TestSplitOrder(t *testing.T) {
 	}
 }
 
-func TestSingleBefore(t *testing.T) {
+func TestSingleFrom(t *testing.T) {
 	t.Parallel()
 	items := grouped([]int64{3}, []int64{1, 2}, []int64{2}, []int64{9}, []int64{2}) // a3 b1 b2 c2 d9 e2
-	for at, want := range map[int]int{5: 5, 4: 3, 3: 3, 2: 0, 1: 0, 0: 0, -1: -1} {
-		if got := singleBefore(items, at, 3); got != want {
+	for at, want := range map[int]int{0: 0, 1: 3, 2: 3, 3: 3, 4: 5, 5: 5, 6: 6} {
+		if got := singleFrom(items, at, 3); got != want {
 			t.Errorf("from %d on it is %d, expected %d", at, got, want)
 		}
 	}
-	if got := singleBefore(items, 2, 2); got >= 0 {
+	if got := singleFrom(items, 0, 1); got != len(items) {
 		t.Errorf("it is %d, where all are newer", got)
 	}
 }

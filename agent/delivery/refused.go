@@ -124,7 +124,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			if oneSeries(p.items) && !e.there && !e.outOfWindow {
 				return true, d.oneByOne(ctx, *p, s, o)
 			}
-			if e.there && p.before {
+			if e.there && p.before && len(p.items) >= inOrderAtLeast {
 				return true, d.halvesInOrder(ctx, *p, s, o)
 			}
 			return true, d.halves(ctx, *p, e.outOfWindow, s, o)
@@ -152,6 +152,10 @@ func (d *sender) halves(ctx context.Context, p part, byTime bool, s *search, o *
 	}
 	return nil
 }
+
+// inOrderAtLeast is how many samples there must be for a question about their order to be
+// worth more than the samples themselves, and its witnesses to be far from each other.
+const inOrderAtLeast = 32
 
 // halvesInOrder sends the two halves of a part of which the endpoint has the first samples
 // already, in the order in which they were sent: that of the WAL. How much of each is
