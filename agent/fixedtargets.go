@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"maps"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
@@ -82,11 +84,7 @@ func fixedGroups(configs discovery.Configs) (groups []*targetgroup.Group, fixed 
 // ago.
 func both(found, fixed targetSets) targetSets {
 	all := make(targetSets, len(found)+len(fixed))
-	for job, groups := range found {
-		all[job] = groups
-	}
-	for job, groups := range fixed {
-		all[job] = groups
-	}
+	maps.Copy(all, found)
+	maps.Copy(all, fixed)
 	return all
 }
