@@ -161,7 +161,8 @@ func (p *powerCut) cut(n, of int) {
 	p.cuts[manner]++
 	defer func() {
 		if p.t.Failed() {
-			p.t.Log(what)
+			kept := filepath.Join(os.TempDir(), fmt.Sprintf("power-cut-%d.image", n))
+			p.t.Logf("%s; the disk is kept in %s: %v", what, kept, os.WriteFile(kept, image, 0o600))
 		}
 	}()
 	if err := os.WriteFile(p.image, image, 0o600); err != nil {
