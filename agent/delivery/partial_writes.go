@@ -9,12 +9,14 @@ import (
 )
 
 const (
-	// mostAsked is how many series of a batch are asked about.
+	// mostAsked is of how many series of a batch samples are asked about that were
+	// delivered before.
 	mostAsked = 3
 	// mostInconclusive is after how many batches the question is given up.
 	mostInconclusive = 3
-	// mostTried is how many series of a batch are asked about in order, until two
-	// agree. One that is refused for what it is costs one request.
+	// mostTried is how many series of a batch are asked about: in order, until two
+	// agree, or all, where somebody else may write ahead of us in some. One that is
+	// refused for what it is costs one request.
 	mostTried = 8
 )
 
@@ -34,9 +36,6 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 	older, unclear := 0, false
 	// From the last, so that what leaves the part moves none that is yet to be asked.
 	for _, i := range slices.Backward(pairs) {
-		if older == mostAsked {
-			break
-		}
 		newer := newerOf(p.items, i)
 		r, err := d.sendOf(ctx, p, i, i+1, s, o)
 		if err != nil {
