@@ -101,7 +101,7 @@ func (j *judge) facts(now time.Time, s *Status, targets map[string][]*scrape.Tar
 		Stalled: j.stalled, UncleanEnd: j.unclean, Reload: j.reload,
 		Storage: verdict.Storage{
 			Bytes: s.Storage.Bytes, MaxBytes: s.Storage.MaxBytes, Growth: j.growth(now, s.Storage.Bytes),
-			Refusing: s.Storage.Refusing, Unwritable: s.Storage.Unwritable,
+			Refusing: s.Storage.Refusing, Unwritable: s.Storage.Unwritable, Denied: s.Storage.Denied,
 		},
 		Targets: countTargets(targets),
 	}

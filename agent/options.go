@@ -166,6 +166,8 @@ type StorageStatus struct {
 	// until it can.
 	Refusing bool `json:"refusing"`
 	// Unwritable says why nothing at all can be written; empty when something can.
-	Unwritable   string `json:"unwritable,omitempty"`
+	Unwritable string `json:"unwritable,omitempty"`
+	// Denied: because the agent's user may not.
+	Denied       bool   `json:"denied,omitempty"`
 	ActiveSeries uint64 `json:"activeSeries"`
 }

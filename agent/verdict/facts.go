@@ -49,6 +49,7 @@ type Storage struct {
 	Growth     float64
 	Refusing   bool
 	Unwritable string // why nothing can be written; empty: something can
+	Denied     bool   // because the agent's user may not
 }
 
 // Destination is one with what became of its samples lately.

@@ -36,7 +36,10 @@ func (c *collector) start(f Facts) {
 
 func (c *collector) disk(s Storage) {
 	const byItself = "make room, or mend the file system of --storage.agent.path: the agent takes up by itself"
+	const owner = "all of it has to belong to the user that runs the agent: chown -R USER: DIRECTORY, of the service chown -R opstrace-agent: /var/lib/opstrace-agent; the agent takes up by itself"
 	switch {
+	case s.Unwritable != "" && s.Denied:
+		c.add(Unwritable, Bad, "", owner, "The disk cannot be written, new samples are refused: %s", s.Unwritable)
 	case s.Unwritable != "":
 		c.add(Unwritable, Bad, "", byItself, "The disk cannot be written, new samples are refused: %s", s.Unwritable)
 	case s.Refusing:

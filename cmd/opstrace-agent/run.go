@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -67,6 +68,9 @@ func (c *cli) run(flags *runFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := refuseOwner(os.Geteuid(), wholePath(flags.storagePath)); err != nil {
+		return err
+	}
 	level.Info(logger).Log("msg", "Starting "+appName, "version", version.Info(), "build", version.BuildContext())
 	setResources(flags, logger)
 
@@ -89,7 +93,7 @@ func (c *cli) run(flags *runFlags) error {
 	}
 	if err := p.run(file); err != nil {
 		keyvals := []any{"msg", "Stopped", "err", err}
-		if hint := systemHint(err); hint != "" {
+		if hint := cmp.Or(deniedHint(err, os.Geteuid(), wholePath(flags.storagePath)), systemHint(err)); hint != "" {
 			keyvals = append(keyvals, "hint", hint)
 		}
 		level.Error(logger).Log(keyvals...)
