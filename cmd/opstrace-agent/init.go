@@ -61,7 +61,14 @@ func (c *cli) writeInitial(flags *initFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := c.writeConfig(flags, r.Text); err != nil {
+	if flags.output == "" {
+		_, err = c.stdout.Write(r.Text)
+	} else {
+		var closed []string
+		closed, err = flags.writeConfig(r.Text, installRoot)
+		notes = append(notes, closed...)
+	}
+	if err != nil {
 		return err
 	}
 	for _, line := range r.LeftOut {
@@ -137,28 +144,4 @@ func (f *initFlags) moved() (bool, error) {
 	}
 	to, err := filepath.Abs(filepath.Dir(f.output))
 	return from != to, err
-}
-
-func (c *cli) writeConfig(flags *initFlags, text []byte) error {
-	if flags.output == "" {
-		_, err := c.stdout.Write(text)
-		return err
-	}
-	mode := os.O_CREATE | os.O_WRONLY | os.O_EXCL
-	if flags.force {
-		mode = os.O_CREATE | os.O_WRONLY | os.O_TRUNC
-	}
-	perm := fs.FileMode(0o644) // root writes it, and the service's user has to read it
-	if info, err := os.Stat(flags.from); err == nil {
-		perm = info.Mode().Perm() // there may be passwords in it
-	}
-	f, err := os.OpenFile(flags.output, mode, perm)
-	if errors.Is(err, fs.ErrExist) {
-		return &usageError{flags.output + " exists", "name another file, or overwrite it with --force"}
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	return errors.Join(err, f.Close())
 }

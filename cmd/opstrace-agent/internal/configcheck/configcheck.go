@@ -35,6 +35,7 @@ func Look(f *scrapeconfig.File, path, host string) ([]Finding, error) {
 	l.templates()
 	l.tenantLabels()
 	l.twins(path)
+	l.openSecrets()
 	return l.found, nil
 }
 
