@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 
@@ -64,20 +65,30 @@ func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) erro
 	if len(missing) > 0 && missing[0].Fatal {
 		return &usageError{missing[0].String(), missing[0].Hint}
 	}
-	fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
-		number.Count(len(scrapes), "scrape config"), number.Count(len(f.RemoteWriteConfigs), "destination"))
 	refs, err := scrapeconfig.Files(f.Config)
 	if err != nil {
 		return err
 	}
-	unreadable, err := checkFiles(w, append([]scrapeconfig.FileRef{{Field: "the configuration", Path: file}}, refs...), as)
+	if refs, err = configcheck.Written(f, file, refs); err != nil {
+		return err
+	}
+	var notes bytes.Buffer // below the verdict, which they may change
+	unreadable, err := checkFiles(&notes, append([]scrapeconfig.FileRef{{Field: "the configuration", Path: file}}, refs...), as)
 	if err != nil {
 		return err
 	}
-	printNotes(w, missing)
-	bad, err := checkSense(w, file, f)
+	printNotes(&notes, missing)
+	bad, err := checkSense(&notes, file, f)
 	if err != nil {
 		return err
 	}
-	return join(unreadable, bad)
+	problem := join(unreadable, bad)
+	if problem == nil {
+		fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
+			number.Count(len(scrapes), "scrape config"), number.Count(len(f.RemoteWriteConfigs), "destination"))
+	}
+	if _, err := notes.WriteTo(w); err != nil {
+		return err
+	}
+	return problem
 }
