@@ -151,6 +151,8 @@ type Status struct {
 	// MissingLogs are files that failed scrapes are not logged to, until they can be
 	// opened.
 	MissingLogs []MissingLog `json:"missingLogs,omitempty"`
+
+	noJobs bool // the configuration has no scrape job
 }
 
 // StorageStatus is what is on disk, in bytes.

@@ -97,6 +97,8 @@ type Targets struct {
 	Up, Down, Unknown int
 	// Failing is one that is down, and FailingErr why.
 	Failing, FailingErr string
+	// NoJobs: the configuration has no scrape job.
+	NoJobs bool
 }
 
 // Reload is what is known of the configuration file.

@@ -9,6 +9,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/prometheus/prometheus/config"
 
+	"github.com/opstrace/opstrace-agent/agent/limits"
 	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/configcheck"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
@@ -81,6 +82,9 @@ func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) erro
 	bad, err := checkSense(&notes, file, f)
 	if err != nil {
 		return err
+	}
+	for _, warning := range (limits.Limits{}).Configure(f.Config) {
+		fmt.Fprintf(&notes, "note: %s\n      hint: set body_size_limit to that, or leave it out\n", warning)
 	}
 	problem := join(unreadable, bad)
 	if problem == nil {

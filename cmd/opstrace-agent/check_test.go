@@ -67,6 +67,15 @@ func TestCheckTellsAll(t *testing.T) {
 	}
 }
 
+// TestCheckBodySize: what the agent warns of at its start, the check tells.
+func TestCheckBodySize(t *testing.T) {
+	file := write(t, filepath.Join(t.TempDir(), "c.yml"), "global: {external_labels: {host: a}}\nscrape_configs: [{job_name: a, body_size_limit: 16MB}]\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n")
+	stdout, stderr, code := runCommand(t, "", "check", "config", file)
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "note: body_size_limit of job \"a\" is 16MiB: above 15MiB ") {
+		t.Errorf("code %d, %q\n%s", code, stderr, stdout)
+	}
+}
+
 func TestCheckEmpty(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "empty.yml"), "")

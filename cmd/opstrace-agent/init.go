@@ -64,9 +64,9 @@ func (c *cli) writeInitial(flags *initFlags) error {
 	if flags.output == "" {
 		_, err = c.stdout.Write(r.Text)
 	} else {
-		var closed []string
-		closed, err = flags.writeConfig(r.Text, installRoot)
-		notes = append(notes, closed...)
+		var told []string
+		told, err = flags.writeConfig(r.Text, installRoot)
+		notes = append(notes, told...)
 	}
 	if err != nil {
 		return err
@@ -84,9 +84,21 @@ func (c *cli) writeInitial(flags *initFlags) error {
 		fmt.Fprintf(c.stderr, "note: %s does not exist yet: write the tenant's token into it\n", flags.options.TokenFile)
 	}
 	if flags.output != "" {
-		fmt.Fprintf(c.stderr, "written: %s; now try '%s check push %[1]s'\n", flags.output, appName)
+		sudo := ""
+		if os.Geteuid() == 0 && closed(flags.output, flags.options.TokenFile) {
+			sudo = "sudo "
+		}
+		fmt.Fprintf(c.stderr, "written: %s; now try '%s%s check push %[1]s'\n", flags.output, sudo, appName)
 	}
 	return nil
+}
+
+// closed reports whether one of the files that there are is closed to other users.
+func closed(files ...string) bool {
+	return slices.ContainsFunc(files, func(file string) bool {
+		info, err := os.Stat(file)
+		return err == nil && info.Mode()&0o004 == 0
+	})
 }
 
 // hostLabel is the external label by which init tells hosts apart.

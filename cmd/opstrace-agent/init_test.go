@@ -27,7 +27,11 @@ func TestInit(t *testing.T) {
 	write(t, filepath.Join(dir, "token"), "token")
 	file := filepath.Join(dir, "agent.yml")
 	stdout, stderr, code = runCommand(t, dir, append(tenant, "--output=agent.yml")...)
-	if code != 0 || stdout != "" || stderr != "written: agent.yml; now try 'opstrace-agent check push agent.yml'\n" {
+	sudo := ""
+	if os.Geteuid() == 0 {
+		sudo = "sudo " // the token has mode 0600
+	}
+	if code != 0 || stdout != "" || stderr != "written: agent.yml; now try '"+sudo+"opstrace-agent check push agent.yml'\n" {
 		t.Fatalf("code %d, %q, %q", code, stdout, stderr)
 	}
 	before, err := os.ReadFile(file)
