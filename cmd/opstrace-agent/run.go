@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/url"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -106,15 +105,6 @@ func (c *cli) run(flags *runFlags) error {
 // loadConfig reads the configuration file.
 func loadConfig(path string, logger log.Logger) (*config.Config, error) {
 	return scrapeconfig.LoadFile(wholePath(path), logger)
-}
-
-// wholePath is for errors: which directory a process runs in is rarely what one
-// thinks.
-func wholePath(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
 }
 
 func (f *runFlags) agentOptions(features agent.Features, logger *processLog) agent.Options {
