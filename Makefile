@@ -73,6 +73,17 @@ test: vet ## go vet and all tests
 test-race: ## all tests under the race detector, which needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -timeout=30m ./... ./.ci/demo ./.ci/bench
 
+# FUZZ_FOR is how long each fuzz test runs.
+.PHONY: fuzz
+fuzz: ## all fuzz tests, one after the other
+	TAGS=$(TAGS) .ci/fuzz $(FUZZ_FOR)
+
+# POWER_CUTS is how many of each kind of file system.
+POWER_CUTS ?= 500
+.PHONY: power-cuts
+power-cuts: ## power cuts of a disk that remembers its writes (needs root, /dev/fuse and loop devices)
+	OPSTRACE_AGENT_POWER_CUTS=$(POWER_CUTS) $(GO) test -count=1 -timeout=60m -v -run='^TestPowerCuts$$' ./agent
+
 .PHONY: test-browser
 test-browser: ## the status page in a headless Chromium; CHROMIUM names one that is not in the path
 	$(GO) vet -tags=$(TAGS),browser ./agent/web/browser

@@ -105,11 +105,11 @@ func (a *adoption) next() int {
 
 func (a *adoption) addGeneration() error {
 	n := a.next()
-	if err := os.MkdirAll(a.dir(n), dirMode); err != nil {
+	if err := makeDir(a.dir(n)); err != nil {
 		return err
 	}
 	a.numbers = append(a.numbers, n)
-	return syncPath(a.rootDir)
+	return nil
 }
 
 // segment gives a segment of wal/ a name in the newest generation. If a file with

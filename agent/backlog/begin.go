@@ -2,7 +2,6 @@ package backlog
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 
@@ -35,7 +34,7 @@ func begin(o Options, logger log.Logger, damage *damageLog, before error) (_ *in
 	empty := a.load(inv, unwritable != nil, damaged)
 	g := nextGeneration(a, inv.generations, empty)
 	if unwritable == nil {
-		unwritable = g.create(a.rootDir)
+		unwritable = g.create()
 	}
 	// Only now: what the dropped ones knew of emptiness has been handed on.
 	for _, e := range empty {
@@ -120,13 +119,10 @@ func nextGeneration(a *adoption, kept, empty []*generation) *generation {
 }
 
 // create makes the directory of this run.
-func (g *generation) create(rootDir string) error {
-	err := os.MkdirAll(g.dir, dirMode)
+func (g *generation) create() error {
+	err := makeDir(g.dir)
 	if err == nil && g.emptySince < g.number {
 		err = WriteFileAtomic(filepath.Join(g.dir, emptySinceFile), []byte(strconv.Itoa(g.emptySince)+"\n"))
-	}
-	if err == nil {
-		err = syncPath(rootDir)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot begin a generation: %w", err)

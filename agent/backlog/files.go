@@ -62,6 +62,21 @@ func syncPath(path string) error {
 	return nil
 }
 
+// makeDir creates a directory and makes it durable, itself before its name: without a
+// journal, the name might lead to what was there before it.
+func makeDir(dir string) error {
+	if isDir(dir) {
+		return nil
+	}
+	if err := os.MkdirAll(dir, dirMode); err != nil {
+		return err
+	}
+	if err := syncPath(dir); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(dir))
+}
+
 // syncContent makes the content of a segment durable. There is nothing to be done
 // for what is no file, and what may not be opened was not written by this process.
 func syncContent(path string) error {
@@ -135,22 +150,29 @@ func removeFile(path string) error {
 	return nil
 }
 
-// removeSegment removes what bears the name of a segment, whatever it is.
-func removeSegment(path string) error {
-	if err := removeFile(path); err == nil || !isDir(path) {
-		return err
+// removeDurably removes files or directories of dir for good: first the names by which
+// they are known, and what they are only when that is on disk. A directory that is half
+// removed must not pass for a whole one after a power cut; and a file system without a
+// journal may find a name again that was removed, of what has been written since in
+// the same place. What cannot be renamed or synced is removed all the same, to make room.
+func removeDurably(dir string, names ...string) error {
+	var errs []error
+	for _, name := range names {
+		if err := os.Rename(filepath.Join(dir, name), filepath.Join(dir, name+tmpSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err, os.RemoveAll(filepath.Join(dir, name)))
+		}
 	}
-	return os.RemoveAll(path)
+	if err := syncPath(dir); !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, name := range names {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, name+tmpSuffix)))
+	}
+	return errors.Join(errs...)
 }
 
-// removeDir removes a directory under another name: half a checkpoint, or half a
-// generation, must not pass for a whole one after a crash.
-func removeDir(dir string) error {
-	if err := os.Rename(dir, dir+tmpSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.RemoveAll(dir + tmpSuffix)
-}
+// removeDir removes a directory durably.
+func removeDir(dir string) error { return removeDurably(filepath.Dir(dir), filepath.Base(dir)) }
 
 func exists(path string) bool {
 	_, err := os.Lstat(path)

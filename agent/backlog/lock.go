@@ -20,7 +20,7 @@ var ErrUnusable = errors.New("cannot create the storage directory")
 // err, that it never could: there is nothing of an earlier run.
 func makeDirs(dir string) (unwritable, err error) {
 	wal, root := filepath.Join(dir, "wal"), filepath.Join(dir, "backlog")
-	unwritable = errors.Join(os.MkdirAll(wal, dirMode), os.MkdirAll(root, dirMode))
+	unwritable = errors.Join(makeDir(wal), makeDir(root))
 	if unwritable != nil && !exists(wal) && !exists(root) {
 		return nil, fmt.Errorf("%w; the user that the agent runs as must be able to write to %s: %w", ErrUnusable, dir, unwritable)
 	}

@@ -3,7 +3,9 @@ package backlog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 )
 
@@ -65,7 +67,7 @@ func (g *generation) unneeded(i int) (going []int) {
 
 // segments removes segments, oldest first, under all names. Callers hold Store.op.
 func (r *remover) segments(g *generation, going []int) error {
-	var paths []string
+	var inWAL, linked []string
 	r.inv.mu.Lock()
 	for _, i := range going {
 		seg := g.segment(i)
@@ -73,10 +75,10 @@ func (r *remover) segments(g *generation, going []int) error {
 			continue
 		}
 		if seg.inWAL {
-			paths = append(paths, r.inv.walSegment(i))
+			inWAL = append(inWAL, segmentName(i))
 		}
 		if seg.linked {
-			paths = append(paths, g.segmentPath(i))
+			linked = append(linked, segmentName(i))
 		}
 	}
 	g.segments = slices.DeleteFunc(g.segments, func(seg segment) bool { return slices.Contains(going, seg.index) })
@@ -87,12 +89,21 @@ func (r *remover) segments(g *generation, going []int) error {
 		r.tallies.forget(going...)
 	}
 	var errs []error
-	for _, path := range paths {
-		if err := removeSegment(path); err != nil {
-			errs = append(errs, fmt.Errorf("cannot remove a segment: %w", err))
+	for _, name := range inWAL {
+		errs = append(errs, os.RemoveAll(filepath.Join(r.inv.walDir, name)))
+	}
+	if running { // upstream's removals, too
+		if err := syncPath(r.inv.walDir); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	if len(linked) > 0 {
+		errs = append(errs, removeDurably(g.dir, linked...))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cannot remove segments: %w", err)
+	}
+	return nil
 }
 
 // generation removes a finished generation as a whole. Callers hold Store.op.

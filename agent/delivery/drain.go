@@ -189,19 +189,20 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 // have been evicted meanwhile, and counted so.
 func (d *drain) hold(rec *backlog.Record) bool {
 	s := d.cursor.selection
-	var newest int64
-	for i, it := range s.Items {
-		if i == 0 || it.T > newest {
-			newest = it.T
-		}
-	}
-	return d.account.Hold(rec.Pos, rec.End, s.Samples(), scrapedAt(newest))
+	return d.account.Hold(rec.Pos, rec.End, s.Samples(), scrapedAt(s.Newest(), time.Now()))
 }
 
 // scrapedAt returns when a record was scraped whose newest sample has a time, in
 // milliseconds. Its oldest one would tell how far back its target dates samples, which is
-// no time that they have waited; a scrape's own samples have the time of the scrape.
-func scrapedAt(newest int64) int64 { return min(newest, time.Now().UnixMilli()) }
+// no time that they have waited; a scrape's own samples have the time of the scrape. Where
+// a target dates all of a record to 1970 or before, it is read about when it was scraped:
+// the ledger takes 0 for nothing that waits.
+func scrapedAt(newest int64, read time.Time) int64 {
+	if newest <= 0 {
+		return read.UnixMilli()
+	}
+	return min(newest, read.UnixMilli())
+}
 
 // full reports whether the batch has no room for more items.
 func (d *drain) full(more int) bool {

@@ -160,6 +160,16 @@ func (l *LimitsStatus) droppedOf() string {
 	return "series are dropped, most of these targets (samples): " + strings.Join(parts, "; ")
 }
 
+// OfLimit reports whether samples that the ledger counts as rejected for this reason
+// were above a limit.
+func OfLimit(reason string) bool {
+	switch reason {
+	case reasonMaxSeries, reasonMemory, reasonTooLong, reasonTooMany:
+		return true
+	}
+	return false
+}
+
 func (l *LimitsStatus) explain(reason string) string {
 	switch reason {
 	case reasonMaxSeries:

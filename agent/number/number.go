@@ -5,6 +5,7 @@ package number
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,7 +19,7 @@ func Group(n uint64) string {
 }
 
 // Duration rounds to the largest unit of which there are at least two, from
-// days to milliseconds.
+// days to seconds; between one second and two it has a tenth, and below milliseconds.
 func Duration(d time.Duration) string {
 	for _, u := range []struct {
 		unit time.Duration
@@ -28,7 +29,10 @@ func Duration(d time.Duration) string {
 			return fmt.Sprintf("%d %s", d.Round(u.unit)/u.unit, u.name)
 		}
 	}
-	return fmt.Sprintf("%d ms", d.Round(time.Millisecond)/time.Millisecond)
+	if d = d.Round(time.Millisecond); d >= time.Second {
+		return tenths(d.Seconds()) + " s"
+	}
+	return fmt.Sprintf("%d ms", d/time.Millisecond)
 }
 
 // Bytes in binary units.
@@ -41,7 +45,12 @@ func Bytes(n int64) string {
 		f /= 1024
 		i++
 	}
-	return fmt.Sprintf("%.1f %s", f, []string{"KiB", "MiB", "GiB", "TiB"}[i])
+	return tenths(f) + " " + []string{"KiB", "MiB", "GiB", "TiB"}[i]
+}
+
+// tenths has a digit behind the point, unless that is 0.
+func tenths(f float64) string {
+	return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0")
 }
 
 // Count is a number of things, as in "1 target" and "1,200 targets".

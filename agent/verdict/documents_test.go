@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery"
 )
 
 // section returns the rows of the table below a heading of the page on troubleshooting,
@@ -86,8 +89,14 @@ func TestHintsInDocuments(t *testing.T) {
 			t.Fatalf("%d cells in %q", len(cells), cells)
 		}
 		documented[cells[1]] = true
+		hintFor := HintFor
+		if strings.Contains(cells[0], ", of one that took samples in this run") {
+			hintFor = func(words string) string {
+				return hintOf(Destination{Status: delivery.Status{LastError: words, LastSuccess: before(time.Second)}})
+			}
+		}
 		for _, words := range codeSpan.FindAllStringSubmatch(cells[0], -1) {
-			if got := HintFor(words[1]); got != cells[1] {
+			if got := hintFor(words[1]); got != cells[1] {
 				t.Errorf("for %q the hint is %q", words[1], got)
 			}
 		}
@@ -95,6 +104,11 @@ func TestHintsInDocuments(t *testing.T) {
 	for _, h := range hints() {
 		if !documented[h.hint] {
 			t.Errorf("the documents lack %q", h.hint)
+		}
+	}
+	for _, hint := range worked {
+		if !documented[hint] {
+			t.Errorf("the documents lack %q", hint)
 		}
 	}
 }

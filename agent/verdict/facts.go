@@ -65,6 +65,8 @@ type Destination struct {
 // began.
 type Recent struct {
 	Appended, Refused, Uncertain, Evicted, Lost, NotAppended, Rejected uint64
+	// Limited of those that were rejected were above a limit.
+	Limited uint64
 }
 
 // Window is how long something that is over counts as recent.
@@ -86,7 +88,17 @@ func RecentOf(then, now ledger.Terms) Recent {
 		Lost:        less(now.Lost, then.Lost),
 		NotAppended: less(now.NotAppended, then.NotAppended),
 		Rejected:    less(ledger.Total(now.Rejected), ledger.Total(then.Rejected)),
+		Limited:     less(limited(now), limited(then)),
 	}
+}
+
+func limited(t ledger.Terms) (n uint64) {
+	for reason, samples := range t.Rejected {
+		if delivery.OfLimit(reason) {
+			n += samples
+		}
+	}
+	return n
 }
 
 // Job is a scrape job that is left out, and why.

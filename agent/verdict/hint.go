@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"regexp"
 	"sync"
 )
@@ -13,13 +14,15 @@ var hints = sync.OnceValue(func() []hint {
 		{regexp.MustCompile(`cannot use its certificates|unable to (read|use)|no such file or directory|permission denied`),
 			"a file of this host is missing, or the agent may not read it: 'opstrace-agent check config' says which user needs what"},
 		{regexp.MustCompile(`oauth2`), "the server at token_url refuses client_id and client_secret, or is not there"},
+		{regexp.MustCompile(`in front of the receiver.*HTTP request.* to (an )?HTTPS`), "this port speaks TLS: write https:// in the url"},
 		{regexp.MustCompile(`in front of the receiver`), "log in to this network, or check http or https in the url, the port, and the client certificate"},
 		{regexp.MustCompile(`HTTP status 401`), "check that the token is whole, not expired, and of this tenant and cluster"},
 		{regexp.MustCompile(`HTTP status 403`), "the token is known and may not write, or something on the way forbids it"},
 		{regexp.MustCompile(`HTTP status (404|405|410)`), "nothing takes writes there: check host and path of the url; Opstrace takes them under /api/v1/push"},
 		{regexp.MustCompile(`HTTP status 407`), "put user and password into proxy_url, as in http://user:password@proxy:3128"},
 		{regexp.MustCompile(`HTTP status 413`), "requests are made smaller by themselves"},
-		{regexp.MustCompile(`HTTP status 415`), "the endpoint speaks remote write 1.0 only: remove protobuf_message"},
+		{regexp.MustCompile(`remote write 2\.0`), "the endpoint speaks remote write 1.0 only: remove protobuf_message"},
+		{regexp.MustCompile(`HTTP status 415`), "the endpoint does not take what the agent sends: remove protobuf_message where it is set, else check host and path of the url"},
 		{regexp.MustCompile(`HTTP status 429|429-to-503`), "the tenant is over its rate limit: samples are kept and sent more slowly"},
 		{regexp.MustCompile(`HTTP status (400|422).*(out.of.order|[dD]uplicate sample)`),
 			"somebody else sends the same series: give each host a label of its own in global.external_labels; a clock that was set back does it for a while"},
@@ -30,11 +33,11 @@ var hints = sync.OnceValue(func() []hint {
 		{regexp.MustCompile(`HTTP status (400|422)`), "what the endpoint names is refused for good: mend or drop it by write_relabel_configs, or raise the tenant's limits"},
 		{regexp.MustCompile(`HTTP status 3\d\d`), "the agent follows no redirect, which would carry the token along: set the url to where it points"},
 		{regexp.MustCompile(`HTTP status (409|5\d\d)`), "the endpoint, or something in front of it, is down: samples are kept and sent again"},
-		{regexp.MustCompile(`no such host`), "check the spelling of the name in url; the name of a new tenant takes some minutes to appear"},
+		{regexp.MustCompile(`no such host`), unknownName},
 		{regexp.MustCompile(`network is unreachable|no route to host`), "this host has no way there: check its network, its firewall, and whether it needs a proxy (proxy_url)"},
 		// Whatever else a lookup says, a refused connection too, is about the name server.
 		{regexp.MustCompile(`server misbehaving|\blookup \S+( on \S+)?: `), "the name server of this host does not answer: see /etc/resolv.conf"},
-		{regexp.MustCompile(`connection refused`), "nothing listens there: check host and port of the url"},
+		{regexp.MustCompile(`connection refused`), nothingListens},
 		{regexp.MustCompile(`unknown authority`), "the certificate is of a private authority: set tls_config.ca_file, or insecure_skip_verify for a test instance"},
 		{regexp.MustCompile(`certificate has expired`), "whoever runs the endpoint must renew its certificate, unless this host's clock is wrong"},
 		{regexp.MustCompile(`certificate is (valid for|not valid)|doesn't contain any IP SANs`), "another server answers under this name: check the url"},
@@ -48,6 +51,28 @@ var hints = sync.OnceValue(func() []hint {
 type hint struct {
 	words *regexp.Regexp
 	hint  string
+}
+
+const (
+	unknownName    = "check the spelling of the name in url; the name of a new tenant takes some minutes to appear"
+	nothingListens = "nothing listens there: check host and port of the url"
+)
+
+// worked are the hints, by those that they replace, for an endpoint that took samples in
+// this run: its url is right.
+var worked = map[string]string{
+	unknownName:    "its name is gone, or this host's name server does not know it any more: what is kept is sent when it is back",
+	nothingListens: "the endpoint is down, or has moved: what is kept is sent when it is back",
+}
+
+// hintOf returns what can be done about the last error of a destination that does not
+// take samples; empty where nothing is known.
+func hintOf(d Destination) string {
+	hint := HintFor(d.LastError)
+	if d.LastSuccess == nil {
+		return hint
+	}
+	return cmp.Or(worked[hint], hint)
 }
 
 // HintFor returns what can be done about the last error of a destination; empty where

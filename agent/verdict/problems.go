@@ -54,7 +54,7 @@ func (c *collector) process(f Facts) {
 	}
 	if p := f.Limits.Problem(); p != "" {
 		c.add(LimitReached, Warn, "", "mend these targets, or raise the limit", "%s", strings.ToUpper(p[:1])+p[1:])
-	} else if f.Limits != nil && f.Limits.Memory != "" && f.Limits.Memory != delivery.Relaxed.String() {
+	} else if pressed(f.Limits) {
 		c.add(ShortOfMemory, Warn, "", "give the agent more memory, or scrape less", "The memory is nearly used up: new series are dropped")
 	}
 	switch {
@@ -68,12 +68,17 @@ func (c *collector) process(f Facts) {
 	}
 }
 
+// pressed reports whether something is given up for want of memory.
+func pressed(l *delivery.LimitsStatus) bool {
+	return l != nil && l.Memory != "" && l.Memory != delivery.Relaxed.String()
+}
+
 func (c *collector) configuration(f Facts, titles map[string]string) {
 	if f.Reload.Err != "" {
 		c.add(ReloadRefused, Warn, "", cmp.Or(f.Reload.Hint, "opstrace-agent check config tells the same; the old configuration is in force"),
 			"The last reload was refused: %s", f.Reload.Err)
 	} else if f.Reload.Differs {
-		c.add(FileDiffers, Warn, "", "opstrace-agent reload", "The configuration file is not the one in force")
+		c.add(FileDiffers, Warn, "", "put it in force by 'opstrace-agent reload'", "The configuration file is not the one in force")
 	}
 	if f.Ready && len(f.Destinations) == 0 {
 		c.add(NoDestination, Warn, "", "add an opstrace or remote_write block", "No destination is configured: nothing is sent")
@@ -109,7 +114,7 @@ func (c *collector) targets(f Facts) {
 }
 
 func (c *collector) destination(d Destination, f Facts) {
-	c.losses(d) // first: they are worse than what waits
+	c.losses(d, f.Limits) // first: they are worse than what waits
 	c.delivering(d, f)
 }
 
@@ -139,13 +144,13 @@ func (c *collector) delivering(d Destination, f Facts) {
 	}
 	switch {
 	case failing && (d.State == delivery.Behind || d.LastSuccess == nil):
-		c.add(NotDelivering, Bad, d.Name, HintFor(d.LastError), "%s takes nothing%s: %s", d.title, waits, d.LastError)
+		c.add(NotDelivering, Bad, d.Name, hintOf(d), "%s takes nothing%s: %s", d.title, waits, d.LastError)
 	case failing && age >= delivery.UpToDate:
-		c.add(NotDelivering, Warn, d.Name, HintFor(d.LastError), "%s does not take the last batch, it is sent again%s: %s", d.title, waits, d.LastError)
+		c.add(NotDelivering, Warn, d.Name, hintOf(d), "%s does not take the last batch, it is sent again%s: %s", d.title, waits, d.LastError)
 	case d.LastSuccess == nil && d.Ledger.OnDisk == 0 && tried > Window:
 		c.add(Unproven, Warn, d.Name, "opstrace-agent check push tells whether it would", "%s %s, and there is nothing to send", d.title, yet)
 	case d.LastSuccess == nil && (d.Ledger.OnDisk == 0 || unanswered < confirmWithin):
-		c.add(Unproven, Unconfirmed, d.Name, "wait: after a start or a reload this lasts until the first answer, which follows the first scrape", "%s %s", d.title, yet)
+		c.add(Unproven, Unconfirmed, d.Name, untilProven(f), "%s %s", d.title, yet)
 	case d.LastSuccess == nil:
 		c.add(NotDelivering, Bad, d.Name, "opstrace-agent check push tells what stands in the way", "%s %s%s", d.title, never, waits)
 	case d.State == delivery.Behind && age >= delivery.UpToDate:
@@ -153,6 +158,15 @@ func (c *collector) delivering(d Destination, f Facts) {
 	case age >= lateAfter:
 		c.add(NotDelivering, Warn, d.Name, HintFor("no answer"), "%s does not answer%s", d.title, waits)
 	}
+}
+
+// untilProven is what to do about a destination that has not acknowledged anything yet.
+func untilProven(f Facts) string {
+	t := f.Targets
+	if f.Storage.Refusing || f.Storage.Unwritable != "" || f.Ready && t.Up+t.Down+t.Unknown == 0 {
+		return "there is nothing to send as long as nothing is scraped and written"
+	}
+	return "wait: after a start or a reload this lasts until the first answer, which follows the first scrape"
 }
 
 func done(d Destination) string {
@@ -183,7 +197,7 @@ func untilFull(s Storage) string {
 }
 
 // losses is about what a destination will never get.
-func (c *collector) losses(d Destination) {
+func (c *collector) losses(d Destination, limits *delivery.LimitsStatus) {
 	lately := number.Duration(Window)
 	level := func(n uint64) Level {
 		if float64(n) >= muchLost*float64(max(1, d.Recent.Appended)) {
@@ -210,7 +224,11 @@ func (c *collector) losses(d Destination) {
 	if n := r.NotAppended; n > 0 {
 		c.add(NotAppended, Bad, d.Name, "", "Not written, because the disk was full or could not be written: %s for %s in the last %s", samples(n, r.Appended), d.title, lately)
 	}
-	if n := r.Rejected; n > 0 && level(n) == Bad {
+	rejected := r.Rejected
+	if limits.Problem() != "" || pressed(limits) {
+		rejected -= min(rejected, r.Limited) // told with the limit
+	}
+	if n := rejected; n > 0 && level(n) == Bad {
 		c.add(Rejected, Warn, d.Name, "a target stamps samples itself, two targets write the same series, or a limit is reached",
 			"The agent's own storage did not take %s in the last %s", samples(n, r.Appended), lately)
 	}

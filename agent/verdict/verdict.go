@@ -100,6 +100,15 @@ func (p Problem) Key() string { return string(p.Kind) + "\x00" + p.About }
 // Kind is what a problem is about.
 type Kind string
 
+// OfDestination reports whether problems of this kind are about a destination.
+func (k Kind) OfDestination() bool {
+	switch k {
+	case Unproven, NotDelivering, CatchingUp, Evicting, SeriesRefused, Refused, Uncertain, LostSamples, NotAppended, Rejected:
+		return true
+	}
+	return false
+}
+
 // The kinds that there are. Their names do not change.
 const (
 	NotReady        Kind = "not_ready"

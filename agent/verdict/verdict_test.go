@@ -85,9 +85,37 @@ func judgements() map[string]judgement {
 			fails(d, `Post "https://x/": unable to read authorization credentials file /t: open /t: no such file or directory`)
 		}, Bad, `a takes nothing: Post "https://x/": unable to read authorization credentials file /t: open /t: no such file or directory`, "a file of this host"},
 		"failing": {func(_ *Facts, d *Destination) { behind(d); fails(d, "dial tcp: connect: connection refused") }, Bad,
-			"a takes nothing, the oldest sample waits for 5 m: dial tcp: connect: connection refused", "nothing listens there"},
+			"a takes nothing, the oldest sample waits for 5 m: dial tcp: connect: connection refused", "is down, or has moved"},
+		"nothing listens": {func(f *Facts, d *Destination) {
+			never(f, d, 3*time.Second)
+			fails(d, "dial tcp: connect: connection refused")
+		}, Bad,
+			"a takes nothing: dial tcp: connect: connection refused", "nothing listens there"},
+		"unknown host": {func(f *Facts, d *Destination) {
+			never(f, d, 3*time.Second)
+			fails(d, "dial tcp: lookup x: no such host")
+		}, Bad,
+			"a takes nothing: dial tcp: lookup x: no such host", "spelling"},
+		"the name server is gone": {func(_ *Facts, d *Destination) {
+			behind(d)
+			fails(d, "dial tcp: lookup x on 127.0.0.53:53: read: connection refused")
+		}, Bad,
+			"a takes nothing, the oldest sample waits for 5 m: dial tcp: lookup x on 127.0.0.53:53: read: connection refused", "name server of this host"},
+		"http to TLS": {func(f *Facts, d *Destination) {
+			never(f, d, 3*time.Second)
+			fails(d, "something in front of the receiver answers in its place: HTTP status 400 Bad Request: Client sent an HTTP request to an HTTPS server")
+		}, Bad,
+			"", "write https://"},
+		"2.0 not taken": {func(_ *Facts, d *Destination) {
+			behind(d)
+			fails(d, "this endpoint does not take remote write 2.0: server returned HTTP status 415 Unsupported Media Type")
+		}, Bad, "", "1.0 only: remove protobuf_message"},
+		"1.0 not taken": {func(_ *Facts, d *Destination) {
+			behind(d)
+			fails(d, "server returned HTTP status 415 Unsupported Media Type")
+		}, Bad, "", "where it is set"},
 		"failing, the budget fills": {func(f *Facts, d *Destination) { behind(d); fails(d, "no such host"); f.Storage.Growth = 1 << 20 }, Bad,
-			"a takes nothing, the oldest sample waits for 5 m and the budget lasts for 90 s: no such host", "spelling"},
+			"a takes nothing, the oldest sample waits for 5 m and the budget lasts for 90 s: no such host", "its name is gone"},
 		"retrying": {func(_ *Facts, d *Destination) { fails(d, "server returned HTTP status 503 Service Unavailable") }, Good, "All is well", ""},
 		"retrying in vain": {func(_ *Facts, d *Destination) {
 			d.OldestUnsent = before(15 * time.Second)
@@ -133,6 +161,20 @@ func judgements() map[string]judgement {
 		"limits": {func(f *Facts, _ *Destination) {
 			f.Limits = &delivery.LimitsStatus{MaxSeries: 10, Worst: map[string][]delivery.Offender{"max_series": {{Job: "j", Instance: "a", Dropped: 5}}}}
 		}, Warn, "Series are dropped, most of these targets (samples): new ones above --limits.max-series=10: j/a (5)", "raise the limit"},
+		"rejected beside limits": {func(f *Facts, d *Destination) {
+			f.Limits = &delivery.LimitsStatus{MaxSeries: 10, Worst: map[string][]delivery.Offender{"max_series": {{Job: "j", Instance: "a", Dropped: 50}}}}
+			d.Recent = Recent{Appended: 100, Rejected: 50, Limited: 50}
+		}, Warn, "Series are dropped, most of these targets (samples): new ones above --limits.max-series=10: j/a (50)", "raise the limit"},
+		"rejected and limits": {func(f *Facts, d *Destination) {
+			f.Limits = &delivery.LimitsStatus{MaxSeries: 10, Worst: map[string][]delivery.Offender{"max_series": {{Job: "j", Instance: "a", Dropped: 50}}}}
+			d.Recent = Recent{Appended: 100, Rejected: 57, Limited: 50}
+		}, Warn, "Series are dropped, most of these targets (samples): new ones above --limits.max-series=10: j/a (50) (and 1 more)", "raise the limit"},
+		"limited before": {func(_ *Facts, d *Destination) { d.Recent = Recent{Appended: 100, Rejected: 50, Limited: 50} }, Warn,
+			"The agent's own storage did not take 50 samples of 100 in the last 15 m", "a limit is reached"},
+		"disk full from the start": {func(f *Facts, d *Destination) {
+			never(f, d, 3*time.Second)
+			d.Ledger.OnDisk, f.Storage.Refusing = 0, true
+		}, Bad, "The disk is full, new samples are refused (and 1 more)", ""},
 		"memory":        {func(f *Facts, _ *Destination) { f.Limits = &delivery.LimitsStatus{Memory: "shed_series"} }, Warn, "The memory is nearly used up: new series are dropped", "more memory"},
 		"clock forward": {func(f *Facts, _ *Destination) { f.ClockStep = 2 * time.Hour }, Good, "All is well", ""},
 		"no log":        {func(f *Facts, _ *Destination) { f.MissingLogs = []Job{{"/f", "no /f"}} }, Warn, "Scrapes that fail are not logged to /f: no /f", "writable"},
@@ -149,7 +191,7 @@ func judgements() map[string]judgement {
 			f.Reload = Reload{Err: "f.yml:3: unknown key", Hint: "mend it", Differs: true}
 		}, Warn,
 			"The last reload was refused: f.yml:3: unknown key", "mend it"},
-		"file differs": {func(f *Facts, _ *Destination) { f.Reload.Differs = true }, Warn, "The configuration file is not the one in force", "reload"},
+		"file differs": {func(f *Facts, _ *Destination) { f.Reload.Differs = true }, Warn, "The configuration file is not the one in force", "put it in force"},
 		"target down": {func(f *Facts, _ *Destination) {
 			f.Targets = Targets{Up: 2, Down: 1, Failing: "http://t/metrics", FailingErr: "refused"}
 		}, Warn,
@@ -188,6 +230,36 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestUntilProven: nobody is told to wait for what cannot come.
+func TestUntilProven(t *testing.T) {
+	t.Parallel()
+	const cannot = "nothing is scraped and written"
+	for name, c := range map[string]struct {
+		change func(f *Facts)
+		hint   string
+	}{
+		"as it is":      {func(*Facts) {}, "wait: "},
+		"disk full":     {func(f *Facts) { f.Storage.Refusing = true }, cannot},
+		"unwritable":    {func(f *Facts) { f.Storage.Unwritable = "read-only file system" }, cannot},
+		"no targets":    {func(f *Facts) { f.Targets = Targets{} }, cannot},
+		"not ready yet": {func(f *Facts) { f.Ready, f.Targets = false, Targets{} }, "wait: "},
+	} {
+		f := wellFacts()
+		d := &f.Destinations[0]
+		f.Started, d.Since, d.LastSuccess = *before(3 * time.Second), *before(3 * time.Second), nil
+		c.change(&f)
+		hint := ""
+		for _, p := range Judge(f).Problems {
+			if p.Kind == Unproven {
+				hint = p.Hint
+			}
+		}
+		if !strings.Contains(hint, c.hint) {
+			t.Errorf("%s: hint %q", name, hint)
+		}
+	}
+}
+
 func firstRunes(s string, n int) string { return string([]rune(s)[:n]) }
 
 // TestOrder: the worst comes first, and what is no news does not hide what is.
@@ -209,8 +281,8 @@ func TestOrder(t *testing.T) {
 func TestRecentOf(t *testing.T) {
 	t.Parallel()
 	then := ledger.Terms{Appended: 10, Refused: map[string]uint64{"x": 5}, Lost: 3}
-	now := ledger.Terms{Appended: 15, Refused: map[string]uint64{"x": 5, "y": 2}, Uncertain: map[string]uint64{"z": 4}, Evicted: 1, NotAppended: 6, Rejected: map[string]uint64{"r": 7}}
-	if got, want := RecentOf(then, now), (Recent{Appended: 5, Refused: 2, Uncertain: 4, Evicted: 1, NotAppended: 6, Rejected: 7}); got != want {
+	now := ledger.Terms{Appended: 15, Refused: map[string]uint64{"x": 5, "y": 2}, Uncertain: map[string]uint64{"z": 4}, Evicted: 1, NotAppended: 6, Rejected: map[string]uint64{"r": 7, "memory": 2}}
+	if got, want := RecentOf(then, now), (Recent{Appended: 5, Refused: 2, Uncertain: 4, Evicted: 1, NotAppended: 6, Rejected: 9, Limited: 2}); got != want {
 		t.Errorf("%+v", got)
 	}
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -213,7 +214,8 @@ func (h lastHour) curve(name, class string, s sparkline, format func(float64) st
 	return c
 }
 
-func (h *history) lastHour(destination string) lastHour {
+// lastHour of a destination for which backlog samples wait now.
+func (h *history) lastHour(now time.Time, destination string, backlog uint64) lastHour {
 	h.mtx.Lock()
 	defer h.mtx.Unlock()
 	t := h.tracks[destination]
@@ -230,17 +232,25 @@ func (h *history) lastHour(destination string) lastHour {
 	}
 	in := func(p point) float32 { return p.in }
 	out := func(p point) float32 { return p.out }
-	backlog := func(p point) float32 { return p.backlog }
 	hour := lastHour{
 		In:      newSparkline(points, rate(points, in), in),
 		Out:     newSparkline(points, rate(points, out), out),
-		Backlog: newSparkline(points, float64(points[len(points)-1].backlog), backlog),
+		Backlog: waiting(points, now, backlog),
 		Lost:    uint64(gone),
 	}
 	if len(points) > 1 {
 		hour.Since = time.UnixMilli(points[0].at)
 	}
 	return hour
+}
+
+// waiting is what waited at the end of each interval and what does now: the most of it
+// is never less than what is said to wait.
+func waiting(points []point, now time.Time, backlog uint64) sparkline {
+	last := point{at: now.UnixMilli(), backlog: float32(backlog)}
+	points = append(slices.Clip(points), last)
+	points = points[max(0, len(points)-historyLen):]
+	return newSparkline(points, float64(backlog), func(p point) float32 { return p.backlog })
 }
 
 // rate of the last minute, or of what there is.

@@ -22,25 +22,31 @@ func TestHistory(t *testing.T) {
 		}}})
 	}
 	take(1_000_000, 900_000, 70, 5) // before the page existed: no rate can be told
-	if got := h.lastHour("a"); got.In.Line != "" || got.Lost != 0 {
+	if got := h.lastHour(at, "a", 0); got.In.Line != "" || got.Lost != 0 {
 		t.Errorf("a curve from one look: %+v", got)
 	}
 	take(1_000_500, 900_100, 70, 405)
 	take(1_001_000, 901_100, 73, 0)
-	got := h.lastHour("a")
+	got := h.lastHour(at, "a", 0)
 	if got.In.Now != 50 || got.In.Peak != 50 || got.Out.Now != 55 || got.Out.Peak != 100 || got.Backlog.Now != 0 || got.Backlog.Peak != 405 || got.Lost != 3 {
 		t.Errorf("%+v", got)
 	}
 	take(10, 10, 0, 0) // the destination began anew
-	if got := h.lastHour("a"); got.In.Now < 33 || got.In.Now > 34 || got.Lost != 3 {
+	if got := h.lastHour(at, "a", 0); got.In.Now < 33 || got.In.Now > 34 || got.Lost != 3 {
 		t.Errorf("after counters began anew: %+v", got)
 	}
 	for i := range uint64(2 * historyLen) {
 		take(10+i*100, 10+i*100, 0, i)
 	}
-	got = h.lastHour("a")
+	got = h.lastHour(at, "a", 2*historyLen-1)
 	if got.Lost != 0 || got.Backlog.Now != 2*historyLen-1 {
 		t.Errorf("what is older than an hour is still there: %+v", got)
+	}
+	if now := h.lastHour(at.Add(time.Second), "a", 5000); now.Backlog.Now != 5000 || now.Backlog.Peak != 5000 {
+		t.Errorf("the most that waited is less than what waits now: %+v", now.Backlog)
+	}
+	if n := len(strings.Fields(got.Backlog.Line)); n != sparkWidth {
+		t.Errorf("a full hour's backlog has %d points instead of %d", n, sparkWidth)
 	}
 	if n := len(strings.Fields(got.In.Line)); n != sparkWidth {
 		t.Errorf("a full hour has %d points instead of %d", n, sparkWidth)
@@ -49,11 +55,11 @@ func TestHistory(t *testing.T) {
 		t.Errorf("the hour begins at %s instead of %s", got.Since, want)
 	}
 	h.take(at.Add(forgetAfter), nil)
-	if h.lastHour("a").In.Line == "" {
+	if h.lastHour(at, "a", 0).In.Line == "" {
 		t.Error("forgotten while the storage is opened anew")
 	}
 	h.take(at.Add(forgetAfter+time.Second), nil)
-	if h.lastHour("a").In.Line != "" || len(h.tracks) != 0 {
+	if h.lastHour(at, "a", 0).In.Line != "" || len(h.tracks) != 0 {
 		t.Error("a destination that went is remembered")
 	}
 }
@@ -66,7 +72,7 @@ func TestHistoryAtTheBeginning(t *testing.T) {
 	look := func(after time.Duration, appended uint64) (soon bool, shown lastHour) {
 		at = at.Add(after)
 		soon = h.take(at, []delivery.Status{{Name: "a", Ledger: ledger.Terms{Appended: appended}}})
-		return soon, h.lastHour("a")
+		return soon, h.lastHour(at, "a", 0)
 	}
 	if !h.take(at, nil) {
 		t.Error("no destination: a long wait for the first")

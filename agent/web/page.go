@@ -94,7 +94,8 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 	}
 	titles = verdict.Titles(titles)
 	for _, d := range st.Destinations {
-		dv := viewDestination(now, d, s.history.lastHour(d.Name))
+		dv := viewDestination(now, d, s.history.lastHour(now, d.Name, d.BacklogSamples))
+		dv.judged(st.Verdict)
 		dv.Title = titles[d.Name]
 		v.Destinations = append(v.Destinations, dv)
 		if dv.Hour.In.Line != "" {
@@ -104,6 +105,7 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 	}
 	slices.SortStableFunc(v.Destinations, func(a, b destinationView) int { return severity[b.Level] - severity[a.Level] })
 	v.Verdict, v.Level = st.Verdict, sign(st.Verdict.Level)
+	v.Storage.Evicting = slices.ContainsFunc(st.Verdict.Problems, func(p verdict.Problem) bool { return p.Kind == verdict.Evicting })
 	v.Well = fmt.Sprintf("%s up to date, %s up.", plural(len(v.Destinations), "destination", "destinations"), plural(v.Targets.Total.Up, "target", "targets"))
 	v.Runtime = s.runtime(now)
 	text, err := s.configText()
@@ -117,9 +119,10 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 // storageView is the storage as the page shows it.
 type storageView struct {
 	agent.StorageStatus
-	Used    float64 // percent of the budget; 0 without one
-	Bridges string  // how long an outage
-	Intake  string  // at which rate; empty while that is not known
+	Used     float64 // percent of the budget; 0 without one
+	Evicting bool    // it was used up lately: a whole segment went, so that Used is less
+	Bridges  string  // how long an outage
+	Intake   string  // at which rate; empty while that is not known
 }
 
 func viewStorage(st agent.StorageStatus, growth func() (perSecond float64, known bool)) storageView {

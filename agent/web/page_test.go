@@ -51,9 +51,13 @@ func TestVerdict(t *testing.T) {
 		if !strings.Contains(got, `class="verdict `+want+`"`) || !strings.Contains(got, "<h1>"+v.Headline+"</h1>") {
 			t.Errorf("%s: %s", want, got)
 		}
+		if strings.Contains(got, "1 destination up to date.") != (want == "good") {
+			t.Errorf("%s: how well it is, in %s", want, got)
+		}
 		for i, p := range v.Problems {
-			if i > 0 && !strings.Contains(got, p.Text+".") || p.Hint != "" && !strings.Contains(got, "Hint: "+p.Hint+".") {
-				t.Errorf("%s: %+v is not in %s", want, p, got)
+			first := i == 0 && want != "good" // then it is the headline
+			if strings.Contains(got, "<p>"+p.Text+".") == first || p.Hint != "" && !strings.Contains(got, "Hint: "+p.Hint+".") {
+				t.Errorf("%s: %+v is not once in %s", want, p, got)
 			}
 		}
 	}
@@ -90,6 +94,29 @@ func TestDestinationStates(t *testing.T) {
 	v := viewDestination(noon, delivery.Status{Ledger: ledger.Terms{Refused: map[string]uint64{"x": 1, "y": 5, "a": 1}, DamagedBytes: 2048}}, lastHour{})
 	if got := fmt.Sprint(v.Ledger[3:]); got != "[{refused refused for good by the endpoint bad 7 0 [{y 5} {a 1} {x 1}]} {damaged on disk, but unreadable bad 0 2048 []}]" {
 		t.Error(got)
+	}
+}
+
+// TestJudgedCard: a destination has the colour of what the verdict says of it, and not
+// of what it says of a job of the same name.
+func TestJudgedCard(t *testing.T) {
+	for name, c := range map[string]struct {
+		state   delivery.State
+		problem verdict.Problem
+		want    string
+	}{
+		"well":                     {delivery.Live, verdict.Problem{Kind: verdict.NoTargets, Level: verdict.Warn}, "good"},
+		"live, and takes nothing":  {delivery.Live, verdict.Problem{Kind: verdict.NotDelivering, Level: verdict.Bad, About: "a"}, "bad"},
+		"everything is refused":    {delivery.Live, verdict.Problem{Kind: verdict.Uncertain, Level: verdict.Bad, About: "a"}, "bad"},
+		"another takes nothing":    {delivery.Live, verdict.Problem{Kind: verdict.NotDelivering, Level: verdict.Bad, About: "b"}, "good"},
+		"a job of this name":       {delivery.Live, verdict.Problem{Kind: verdict.JobStopped, Level: verdict.Warn, About: "a"}, "good"},
+		"behind, and nothing said": {delivery.Behind, verdict.Problem{Kind: verdict.UncleanEnd, Level: verdict.Note}, "warn"},
+	} {
+		v := viewDestination(noon, delivery.Status{Name: "a", State: c.state}, lastHour{})
+		v.judged(verdict.Verdict{Problems: []verdict.Problem{c.problem}})
+		if v.Level != c.want {
+			t.Errorf("%s: %s instead of %s", name, v.Level, c.want)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func TestOneNumberPerFact(t *testing.T) {
 	s.render(rec, httptest.NewRequest(http.MethodGet, "/", nil), s.view(noon, st, targetSet{}, query{}))
 	_, page, _ := strings.Cut(rec.Body.String(), `<section id="delivery"`)
 	page, _, _ = strings.Cut(page, "</section>")
-	for _, want := range []string{">4,321 <small>samples", "most 2,222", "123 MiB <small>of 1 GiB", "Bridges an outage of"} {
+	for _, want := range []string{">4,321 <small>samples", "most 4,321", "123 MiB <small>of 1 GiB", "Bridges an outage of"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("not there: %s", want)
 		}
@@ -86,5 +86,61 @@ func TestOneNumberPerFact(t *testing.T) {
 		if strings.Contains(page, again) {
 			t.Errorf("there as well: %s", again)
 		}
+	}
+}
+
+// deliverySection is what the page of an agent in this state says of delivery, and its
+// figures.
+func deliverySection(t *testing.T, st agent.Status) (figures, delivery string) {
+	t.Helper()
+	s, err := New(Options{Agent: idleAgent(t), Gatherer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := httptest.NewRecorder()
+	s.render(rec, httptest.NewRequest(http.MethodGet, "/", nil), s.view(noon, st, targetSet{}, query{}))
+	figures, page, _ := strings.Cut(rec.Body.String(), `<section id="delivery"`)
+	page, _, _ = strings.Cut(page, "</section>")
+	return figures, page
+}
+
+// TestWordsOfADestination: what is said of a destination is so in every state.
+func TestWordsOfADestination(t *testing.T) {
+	failing := delivery.Status{Name: "a", State: delivery.Behind, LastError: "server returned HTTP status 401 Unauthorized", LastErrorAt: before(0), OldestUnsent: before(time.Minute)}
+	for name, c := range map[string]struct {
+		st           agent.Status
+		there, never []string
+	}{
+		// It does answer, and what nobody answers is no answer.
+		"refused": {agent.Status{Destinations: []delivery.Status{failing}}, []string{"when it takes samples again", "Last error"}, []string{"answers again", "Last answer"}},
+		"nothing read so far": {agent.Status{Destinations: []delivery.Status{{Name: "a", State: delivery.Behind, BacklogSamples: 728}}},
+			[]string{"<dt>Oldest of them</dt><dd>not known yet</dd>"}, nil},
+		"nothing waits": {agent.Status{Destinations: []delivery.Status{{Name: "a", State: delivery.Live}}},
+			[]string{"<dt>Oldest of them</dt><dd>–</dd>"}, nil},
+		"budget used up": {agent.Status{Verdict: verdict.Verdict{Problems: []verdict.Problem{{Kind: verdict.Evicting, Level: verdict.Bad}}}},
+			[]string{`class="card storage bad"`, "the oldest goes"}, nil},
+	} {
+		c.st.Ready = true
+		_, page := deliverySection(t, c.st)
+		for _, want := range c.there {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s: not there: %s", name, want)
+			}
+		}
+		for _, not := range c.never {
+			if strings.Contains(page, not) {
+				t.Errorf("%s: there: %s", name, not)
+			}
+		}
+	}
+}
+
+// TestFiguresWithoutDestination: what goes in and out is counted for destinations, so
+// that without one there is no figure of it, rather than an empty one.
+func TestFiguresWithoutDestination(t *testing.T) {
+	with, _ := deliverySection(t, agent.Status{Ready: true, Destinations: []delivery.Status{{Name: "a", State: delivery.Live}}})
+	without, _ := deliverySection(t, agent.Status{Ready: true})
+	if !strings.Contains(with, "Samples in") || strings.Contains(without, "Samples in") || strings.Contains(without, "Delivered") {
+		t.Errorf("with:\n%s\nwithout:\n%s", with, without)
 	}
 }

@@ -57,13 +57,23 @@ func viewDestination(now time.Time, d delivery.Status, hour lastHour) destinatio
 	switch {
 	case d.State != delivery.Behind || v.Age < delivery.UpToDate:
 	case v.Erring:
-		v.ETA = "when it answers again"
+		v.ETA = "when it takes samples again"
 	case d.ETASeconds < 0:
 		v.ETA = "never at this rate"
 	case d.ETASeconds > 0:
 		v.ETA = "in " + formatDuration(time.Duration(d.ETASeconds*float64(time.Second)))
 	}
 	return v
+}
+
+// judged gives the card the colour of what the verdict says of the destination, where
+// that is worse: one that is still live and takes nothing is not well.
+func (v *destinationView) judged(all verdict.Verdict) {
+	for _, p := range all.Problems {
+		if level := sign(p.Level); p.Kind.OfDestination() && p.About == v.Name && severity[level] > severity[v.Level] {
+			v.Level = level
+		}
+	}
 }
 
 // HasLosses reports whether samples went where they should not.

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 const patience = 20 * time.Second
 
 // startAgent runs an agent with a configuration until the test ends.
-func startAgent(t *testing.T, yaml string) *agent.Agent {
+func startAgent(t testing.TB, yaml string) *agent.Agent {
 	t.Helper()
 	cfg, err := config.Load(yaml, nil)
 	if err != nil {
@@ -60,7 +60,7 @@ func idleAgent(t *testing.T) *agent.Agent {
 	return a
 }
 
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !cond() {

@@ -108,7 +108,7 @@ func TestStatusLine(t *testing.T) {
 		},
 		{
 			agent.Status{Verdict: well, Destinations: []delivery.Status{behind(time.Hour, 1<<30, -1), behind(72*time.Hour, 2048, 7)}},
-			"All is well, behind: 2 (3 d, 1.0 GiB)",
+			"All is well, behind: 2 (3 d, 1 GiB)",
 		},
 		{
 			agent.Status{Verdict: well, Destinations: []delivery.Status{{State: delivery.Behind}, {State: delivery.HandingOver}}},

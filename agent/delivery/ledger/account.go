@@ -28,7 +28,7 @@ type Account struct {
 }
 
 // Hold counts the n samples of a record as taken into memory. from and end are
-// the record's bounds, at is when it was scraped, in milliseconds.
+// the record's bounds, at is when it was scraped, in milliseconds, above 0.
 // It returns false when the record has been evicted while it was being read: it
 // is in the ledger already, and must be skipped.
 //

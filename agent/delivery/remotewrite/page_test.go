@@ -51,7 +51,7 @@ func TestInReceiversPlace(t *testing.T) {
 // no sample up, and says so; the way's own answers keep their meaning.
 func TestRefusalsByOthers(t *testing.T) {
 	t.Parallel()
-	const others = "something in front of the receiver answers in its place (check the url, http or https, the port, and the client certificate): HTTP status "
+	const others = "something in front of the receiver answers in its place: HTTP status "
 	for _, c := range []struct {
 		r     Refusal
 		class Class
@@ -63,7 +63,7 @@ func TestRefusalsByOthers(t *testing.T) {
 		{Refusal{Status: 413, Type: asHTML, Body: "<html><title>413 Request Entity Too Large</title>"}, TooLarge, "server returned HTTP status 413 Request Entity Too Large"},
 		{Refusal{Status: 502, Type: asHTML, Body: "<html><title>502 Bad Gateway</title>"}, Passing, "server returned HTTP status 502 Bad Gateway"},
 		{Refusal{Status: 400, Body: "bad label"}, Final, "server returned HTTP status 400 Bad Request: bad label"},
-		{Refusal{Status: 415, V2: true, Body: "unknown"}, Held, "this endpoint does not take remote write 2.0 (remove protobuf_message from the remote_write entry): server returned HTTP status 415 Unsupported Media Type: unknown"},
+		{Refusal{Status: 415, V2: true, Body: "unknown"}, Held, "this endpoint does not take remote write 2.0: server returned HTTP status 415 Unsupported Media Type: unknown"},
 		{Refusal{Status: 415, Body: "2.0 only"}, Held, "server returned HTTP status 415 Unsupported Media Type: 2.0 only"},
 	} {
 		if got := c.r.Class(); got != c.class {

@@ -259,8 +259,8 @@ func TestOpstraceTakesGroupedRequests(t *testing.T) {
 func TestRefusalError(t *testing.T) {
 	t.Parallel()
 	for want, r := range map[string]*Refusal{
-		"server returned HTTP status 400 Bad Request: no": {Status: 400, Body: "no"},
-		"server returned HTTP status 308 Permanent Redirect to https://x/ (redirects are not followed: set the url to where it points)": {Status: 308, Location: "https://x/"},
+		"server returned HTTP status 400 Bad Request: no":                  {Status: 400, Body: "no"},
+		"server returned HTTP status 308 Permanent Redirect to https://x/": {Status: 308, Location: "https://x/"},
 		"EOF": {Err: io.EOF},
 	} {
 		if r.Error() != want {

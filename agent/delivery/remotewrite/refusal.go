@@ -36,15 +36,15 @@ func (r *Refusal) Error() string {
 	case r.Err != nil:
 		return r.Err.Error()
 	case r.Location != "":
-		return fmt.Sprintf("server returned HTTP status %d %s to %s (redirects are not followed: set the url to where it points)", r.Status, http.StatusText(r.Status), r.Location)
+		return fmt.Sprintf("server returned HTTP status %d %s to %s", r.Status, http.StatusText(r.Status), r.Location)
 	}
 	answer := fmt.Sprintf("HTTP status %d %s: %s", r.Status, http.StatusText(r.Status), WordsOf(r.Status, r.Type, r.Body))
 	answer = strings.TrimSuffix(answer, ": ")
 	switch {
 	case r.inReceiversPlace():
-		return "something in front of the receiver answers in its place (check the url, http or https, the port, and the client certificate): " + answer
+		return "something in front of the receiver answers in its place: " + answer
 	case r.Status == http.StatusUnsupportedMediaType && r.V2:
-		return "this endpoint does not take remote write 2.0 (remove protobuf_message from the remote_write entry): server returned " + answer
+		return "this endpoint does not take remote write 2.0: server returned " + answer
 	}
 	return "server returned " + answer
 }
