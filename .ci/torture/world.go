@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+)
+
+// world is the agent, its targets and its destinations, in a directory of its own.
+type world struct {
+	dir          string
+	url          string // of the agent
+	agent        *process
+	targets      *agenttest.Targets
+	scraped      []*target
+	odd          *agenttest.Target
+	destinations []*destination
+	config       configuration
+}
+
+// target is one of a row of targets.
+type target struct {
+	targetRow
+
+	*agenttest.Target
+}
+
+// targetRow is what a target shows.
+type targetRow struct {
+	name    string
+	options agenttest.TargetOptions
+	metrics []string // of which each scrape has every series
+	samples int      // of a scrape at least
+}
+
+// reported are the samples that upstream adds to each scrape.
+const reported = 5
+
+// oddSeries of the target that gives trouble.
+const oddSeries = 20
+
+const gauges, histograms, floatHistograms = "agenttest_gauge", "agenttest_histogram", "agenttest_float_histogram"
+
+var targets = []targetRow{
+	{"plain", agenttest.TargetOptions{Series: 50}, []string{agenttest.ScrapesMetric, gauges}, 51},
+	{"churn", agenttest.TargetOptions{Series: 10, Churn: 5}, []string{agenttest.ScrapesMetric, gauges}, 16},
+	{"explicit", agenttest.TargetOptions{Explicit: []time.Duration{-5 * time.Second, 9 * time.Minute}}, []string{agenttest.ScrapesMetric, "agenttest_explicit"}, 3},
+	{"histograms", agenttest.TargetOptions{Histograms: 3, FloatHistograms: 2, Exemplars: true}, []string{agenttest.ScrapesMetric, histograms, floatHistograms}, 6},
+	{"hostile", agenttest.TargetOptions{Hostile: true}, []string{agenttest.ScrapesMetric}, 10},
+	{oddTarget, agenttest.TargetOptions{Series: oddSeries}, []string{agenttest.ScrapesMetric}, 1},
+}
+
+// budget is what the agent may take on disk, in MiB.
+const budget = 32
+
+// newWorld makes everything but starts no agent. Close it.
+func newWorld(dir, binary string) (w *world, err error) {
+	w = &world{dir: dir, config: configuration{changes: map[string]int{}, scraping: true}}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if w.targets, err = agenttest.NewTargets("127.0.0.1:0"); err != nil {
+		return w, err
+	}
+	for _, row := range targets {
+		t := &target{row, w.targets.Add(row.name, row.options)}
+		w.scraped = append(w.scraped, t)
+		if row.name == oddTarget {
+			w.odd = t.Target
+		}
+	}
+	for _, row := range destinations {
+		d := &destination{destinationRow: row, dir: dir}
+		if d.endpoint, err = agenttest.NewEndpoint(row.options); err != nil {
+			return w, err
+		}
+		w.destinations = append(w.destinations, d)
+		d.endpoint.RespondIf(d.answer)
+		d.endpoint.SetToken(agenttest.DefaultTenant, d.token())
+		if err := d.writeToken(); err != nil {
+			return w, err
+		}
+		if ca := d.endpoint.CA(); ca != nil {
+			if err := os.WriteFile(filepath.Join(dir, row.name+".pem"), ca, 0o640); err != nil {
+				return w, err
+			}
+		}
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return w, err
+	}
+	w.url = "http://" + address
+	w.agent = &process{path: binary, log: filepath.Join(dir, "agent.log"), args: []string{
+		"--config.file=" + w.configFile(),
+		"--storage.agent.path=" + w.storage(),
+		fmt.Sprintf("--storage.backlog.max-bytes=%dMiB", budget),
+		"--storage.agent.wal-segment-size=256KiB",
+		"--storage.agent.wal-truncate-frequency=15s",
+		"--storage.sync-interval=" + syncInterval.String(),
+		"--delivery.min-stay=3s",
+		"--delivery.max-live-lag=10s",
+		"--web.listen-address=" + address,
+	}}
+	return w, w.writeConfig()
+}
+
+// freeAddress is one that nobody listens on, below those that are given to whoever
+// connects: a process that is started again needs the same.
+func freeAddress() (string, error) {
+	for port := 20000 + os.Getpid()%10000; port < 32000; port++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String(), nil
+		}
+	}
+	return "", fmt.Errorf("no port is free on 127.0.0.1")
+}
+
+func (w *world) storage() string { return filepath.Join(w.dir, "data") }
+
+func (w *world) configFile() string { return filepath.Join(w.dir, "agent.yml") }
+
+// reconfigure writes the file anew and has it read.
+func (w *world) reconfigure(change func(*configuration)) error {
+	change(&w.config)
+	if err := w.writeConfig(); err != nil {
+		return err
+	}
+	return w.agent.signal(syscall.SIGHUP)
+}
+
+func (w *world) writeConfig() error {
+	content := w.config.text(w)
+	if w.config.spoilt == "gone" {
+		return os.RemoveAll(w.configFile())
+	}
+	// As an editor does: a process that starts meanwhile must not find half of it.
+	aside := w.configFile() + ".new"
+	if err := os.WriteFile(aside, []byte(w.config.spoil(content)), 0o640); err != nil {
+		return err
+	}
+	return os.Rename(aside, w.configFile())
+}
+
+// close ends everything and leaves the directory.
+func (w *world) close() {
+	if w.agent != nil {
+		w.agent.close()
+	}
+	if w.targets != nil {
+		w.targets.Close()
+	}
+	for _, d := range w.destinations {
+		d.endpoint.Close()
+	}
+}
