@@ -36,6 +36,24 @@ var ofDestination = []manner{
 		begin: func(w *world, e event) error { return w.respond(e, agenttest.Answer{Reset: true}) }, end: recoverEndpoint,
 	},
 	{
+		// Bytes of a connection, until it is reset: in a handshake, a header or a body.
+		kind: "cut", weight: 3, lasts: seconds(1, 30),
+		args: oneOf("bytes", "10", "500", "1500", "3000", "10000"),
+		begin: func(w *world, e event) error {
+			return w.wire(e, agenttest.Wire{Request: int64(e.number("bytes"))})
+		},
+		end: func(w *world, e event) error { return w.wire(e, agenttest.Wire{}) },
+	},
+	{
+		// What is asked was stored, and the answer does not tell.
+		kind: "cut-answer", weight: 3, lasts: seconds(1, 30),
+		args: oneOf("bytes", "1", "20", "1200", "2000"),
+		begin: func(w *world, e event) error {
+			return w.wire(e, agenttest.Wire{Answer: int64(e.number("bytes"))})
+		},
+		end: func(w *world, e event) error { return w.wire(e, agenttest.Wire{}) },
+	},
+	{
 		kind: "swallow", weight: 3, lasts: seconds(1, 20), args: oneOf("by", "reset", "502", "409"),
 		begin: func(w *world, e event) error {
 			return w.respond(e, agenttest.Answer{Store: true, Reset: e.arg("by") == "reset", Status: e.number("by")})
@@ -43,7 +61,7 @@ var ofDestination = []manner{
 	},
 	{
 		// "400, 422 by the receiver: final: counted as refused, or as uncertain".
-		kind: "refuse", weight: 1, lasts: seconds(1, 5), noticed: 0, args: oneOf("status", "400", "422"), costs: []string{refused, uncertain},
+		kind: "refuse", weight: 1, lasts: seconds(1, 5), args: oneOf("status", "400", "422"), costs: []string{refused, uncertain},
 		begin: func(w *world, e event) error {
 			return w.respond(e, agenttest.Answer{Status: e.number("status"), Body: "received an invalid write request\n"})
 		}, end: recoverEndpoint,
@@ -149,6 +167,14 @@ func (w *world) handshake(e event, state agenttest.TLSState) error {
 	d, err := w.destination(e)
 	if err == nil {
 		d.endpoint.SetTLS(state) // which does nothing to plain http
+	}
+	return err
+}
+
+func (w *world) wire(e event, wire agenttest.Wire) error {
+	d, err := w.destination(e)
+	if err == nil {
+		d.endpoint.SetWire(wire)
 	}
 	return err
 }
