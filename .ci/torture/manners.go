@@ -23,8 +23,10 @@ type manner struct {
 	// costs are the terms of the ledger that samples may be in for it. Where there are
 	// some, the verdict tells of it for a while.
 	costs []string
-	// harmless: all stays well with it.
-	harmless bool
+	// needs says why it cannot be done here; nil: it can be everywhere.
+	needs func(*world) string
+	// harmless: all stays well with it. heavy: it takes much memory.
+	harmless, heavy bool
 }
 
 // The terms in which samples stand that do not arrive.
@@ -39,7 +41,7 @@ const (
 )
 
 // manners are all rows.
-func manners() []manner { return slices.Concat(ofProcess, ofFile, ofTarget, ofDestination) }
+func manners() []manner { return slices.Concat(ofProcess, ofFile, ofDisk, ofTarget, ofDestination) }
 
 func mannerOf(kind string) (manner, bool) {
 	all := manners()

@@ -17,7 +17,7 @@ const oddTarget = "odd"
 var ofTarget = []manner{
 	badAnswer("vanish", told, nil, http.NotFound),
 	{
-		kind: "explode", weight: 2, lasts: seconds(1, 8),
+		kind: "explode", weight: 2, lasts: seconds(1, 8), heavy: true,
 		begin: func(w *world, _ event) error { w.oddSeries(2000); return nil },
 		end:   func(w *world, _ event) error { w.oddSeries(oddSeries); return nil },
 	},
@@ -68,7 +68,7 @@ var ofTarget = []manner{
 // badAnswer is a row for an answer that takes the place of the usual one.
 func badAnswer(kind string, noticed time.Duration, costs []string, answer http.HandlerFunc) manner {
 	return manner{
-		kind: kind, weight: 1, lasts: seconds(1, 15), noticed: noticed, costs: costs,
+		kind: kind, weight: 1, lasts: seconds(1, 15), noticed: noticed, costs: costs, heavy: kind == "endless",
 		begin: func(w *world, _ event) error {
 			w.odd.Update(func(o *agenttest.TargetOptions) {
 				o.Answer = func(rw http.ResponseWriter, r *http.Request, _ int64) bool {

@@ -37,7 +37,7 @@ func play(ctx context.Context, s schedule, dir, binary string, say func(string, 
 	if err := os.WriteFile(filepath.Join(dir, "schedule"), []byte(s.String()), 0o640); err != nil {
 		return facts{}, err
 	}
-	w, err := newWorld(dir, binary)
+	w, err := newWorld(dir, binary, s)
 	if err != nil {
 		return facts{}, err
 	}
@@ -137,6 +137,10 @@ func (r *run) events(ctx context.Context) error {
 		}
 		e := r.facts.schedule.events[s.event]
 		m, _ := mannerOf(e.kind)
+		if m.needs != nil && m.needs(r.world) != "" {
+			r.say("left out: %s: %s", e, m.needs(r.world))
+			continue
+		}
 		now := time.Now()
 		r.say("%s  %s%s", now.Format(stamp), map[bool]string{true: "end of "}[s.ends], e)
 		if !s.ends {

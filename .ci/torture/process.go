@@ -17,7 +17,8 @@ const stopTimeout = 15 * time.Second
 type process struct {
 	path string
 	args []string
-	log  string // file
+	env  []string // beside that of this process
+	log  string   // file
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd // nil: it is meant not to run
@@ -43,6 +44,7 @@ func (p *process) start() error {
 	}
 	defer log.Close()
 	cmd, done := exec.Command(p.path, p.args...), make(chan struct{})
+	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = childAttributes()
 	if err := cmd.Start(); err != nil {

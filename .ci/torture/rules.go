@@ -26,6 +26,7 @@ var rules = []rule{
 	{"in order", orderBroken},
 	{"no value changed", valuesBroken},
 	{"the budget is held", budgetBroken},
+	{"the memory is held", memoryBroken},
 	{"caught up in time", caughtUpBroken},
 	{"goroutines and memory come back", levelsBroken},
 	{"the verdict tells of trouble in time", untoldBroken},
@@ -127,12 +128,26 @@ func sumBroken(f facts) (how []string) {
 func deliveredBroken(f facts) (how []string) {
 	for _, d := range f.destinations {
 		unknown := terms(d.ledger)[uncertain]
+		// "After a kill on a full disk, what was sent and not noted may be evicted before it
+		// is sent again: it counts as evicted, although the endpoint may have it".
+		if f.killedFull() {
+			unknown += d.ledger.Evicted
+		}
 		if d.ledger.Delivered > d.stored+d.mistaken() || d.stored > d.ledger.Delivered+unknown {
-			how = append(how, fmt.Sprintf("%s: %d delivered and %d uncertain, the endpoint has stored %d, lied about %d and refused %d before a kill",
+			how = append(how, fmt.Sprintf("%s: %d delivered and %d of which nobody knows, the endpoint has stored %d, lied about %d and refused %d before a kill",
 				d.name, d.ledger.Delivered, unknown, d.stored, d.lied, d.unsaved))
 		}
 	}
 	return how
+}
+
+// killedFull reports whether the process was killed while there was nothing left on disk.
+func (f facts) killedFull() bool {
+	return slices.ContainsFunc(f.spans, func(kill span) bool {
+		return kill.kind == "kill" && slices.ContainsFunc(f.spans, func(s span) bool {
+			return (s.kind == "fill" || s.kind == "inodes") && s.overlaps(kill.from, kill.from.Add(time.Millisecond))
+		})
+	})
 }
 
 // causesBroken: a term has samples only where something was done that costs them, and of
@@ -186,6 +201,18 @@ func budgetBroken(f facts) (how []string) {
 	return how
 }
 
+// memoryBroken: the limits follow from GOMEMLIMIT (sizing.md), which does not count the
+// pages of the binary.
+func memoryBroken(f facts) (how []string) {
+	const pages = 48 << 20
+	for _, l := range f.looks {
+		if l.resident > memory<<20+pages {
+			how = append(how, fmt.Sprintf("%d bytes resident at %s, with GOMEMLIMIT=%dMiB", l.resident, l.to.Format(stamp), memory))
+		}
+	}
+	return how
+}
+
 // caughtUpBroken: "delivered oldest first when it is back, then live again" (delivery.md).
 func caughtUpBroken(f facts) (how []string) {
 	if len(f.looks) == 0 {
@@ -205,7 +232,7 @@ func caughtUpBroken(f facts) (how []string) {
 
 // levelsBroken compares the end with when the agent was well for the first time.
 func levelsBroken(f facts) (how []string) {
-	const goroutines, resident = 40, 64 << 20 // that it may be more
+	const goroutines, resident, heavy = 40, 64 << 20, 128 << 20 // that it may be more
 	i := slices.IndexFunc(f.looks, func(l look) bool { return l.code == 0 && l.goroutines > 0 })
 	if i < 0 {
 		return nil // which breaks another rule
@@ -214,7 +241,15 @@ func levelsBroken(f facts) (how []string) {
 	if last.goroutines > first.goroutines+goroutines {
 		how = append(how, fmt.Sprintf("%d goroutines at the end, %d at first", last.goroutines, first.goroutines))
 	}
-	if last.resident > first.resident+resident {
+	more := int64(resident)
+	// What a body took goes back to the system by and by.
+	if slices.ContainsFunc(f.spans, func(s span) bool {
+		m, _ := mannerOf(s.kind)
+		return m.heavy && s.overlaps(last.from.Add(-5*time.Minute), last.to)
+	}) {
+		more = heavy
+	}
+	if last.resident > first.resident+more {
 		how = append(how, fmt.Sprintf("%d bytes resident at the end, %d at first", last.resident, first.resident))
 	}
 	return how

@@ -106,6 +106,21 @@ func TestRules(t *testing.T) {
 		"not at a moment": {func(f *facts) {
 			f.looks[0].destinations = []seen{{Name: "cortex", Ledger: ledger.Terms{Appended: 2, Delivered: 1}}}
 		}, "the ledger adds up"},
+		"killed on a full disk": {func(f *facts) {
+			d := first(f)
+			d.stored, d.ledger.Delivered, d.ledger.Evicted = 118, 110, 10
+			f.spans = []span{during("fill", 10, 20), during("kill", 15, 30)}
+		}, ""},
+		"killed before it was full": {func(f *facts) {
+			d := first(f)
+			d.stored, d.ledger.Delivered, d.ledger.Evicted = 118, 110, 10
+			f.spans = []span{during("fill", 10, 20), during("kill", 5, 15)}
+		}, "what is delivered is stored"},
+		"too large": {func(f *facts) { f.looks[0].resident = 400 << 20 }, "the memory is held"},
+		"after much memory": {func(f *facts) {
+			f.spans = []span{during("endless", 90, 100)}
+			f.looks[0].goroutines, f.looks[0].resident, f.looks[1].resident = 100, 50<<20, 150<<20
+		}, ""},
 		"order":       {func(f *facts) { first(f).order = errors.New("behind a newer one") }, "in order"},
 		"value":       {func(f *facts) { first(f).wrong = []string{"7 for 8"} }, "no value changed"},
 		"budget":      {func(f *facts) { f.looks[0].disk = budget<<20 + 1 }, "the budget is held"},

@@ -21,6 +21,8 @@ type world struct {
 	odd          *agenttest.Target
 	destinations []*destination
 	config       configuration
+	disk         *disk
+	noDisk       string // why there is none
 }
 
 // target is one of a row of targets.
@@ -55,17 +57,27 @@ var targets = []targetRow{
 	{oddTarget, agenttest.TargetOptions{Series: oddSeries}, []string{agenttest.ScrapesMetric}, 1},
 }
 
+// memory is what the agent may take of it, in MiB.
+const memory = 192
+
 // budget is what the agent may take on disk, in MiB.
 const budget = 32
 
 // newWorld makes everything but starts no agent. Close it.
-func newWorld(dir, binary string) (w *world, err error) {
-	w = &world{dir: dir, config: configuration{changes: map[string]int{}, scraping: true}}
+func newWorld(dir, binary string, s schedule) (w *world, err error) {
+	w = &world{dir: dir, noDisk: "nothing needs a disk", config: configuration{changes: map[string]int{}, scraping: true}}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
+	if onDisk(s) {
+		if w.disk, err = mountDisk(w.storage()); err != nil {
+			w.noDisk = err.Error()
+		} else {
+			w.noDisk = ""
+		}
+	}
 	if w.targets, err = agenttest.NewTargets("127.0.0.1:0"); err != nil {
 		return w, err
 	}
@@ -98,7 +110,7 @@ func newWorld(dir, binary string) (w *world, err error) {
 		return w, err
 	}
 	w.url = "http://" + address
-	w.agent = &process{path: binary, log: filepath.Join(dir, "agent.log"), args: []string{
+	w.agent = &process{path: binary, log: filepath.Join(dir, "agent.log"), env: []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", memory)}, args: []string{
 		"--config.file=" + w.configFile(),
 		"--storage.agent.path=" + w.storage(),
 		fmt.Sprintf("--storage.backlog.max-bytes=%dMiB", budget),
@@ -161,5 +173,8 @@ func (w *world) close() {
 	}
 	for _, d := range w.destinations {
 		d.endpoint.Close()
+	}
+	if w.disk != nil {
+		w.disk.close()
 	}
 }

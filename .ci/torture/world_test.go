@@ -14,7 +14,7 @@ import (
 
 func newTestWorld(t *testing.T, binary string) *world {
 	t.Helper()
-	w, err := newWorld(t.TempDir(), binary)
+	w, err := newWorld(t.TempDir(), binary, schedule{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestManners(t *testing.T) {
 	for seed := range uint64(10) {
 		for _, e := range draw(seed, 10*time.Minute).events {
 			m, _ := mannerOf(e.kind)
-			if e.kind == "kill" || e.kind == "term" {
+			if e.kind == "kill" || e.kind == "term" || m.needs != nil && m.needs(w) != "" {
 				continue
 			}
 			before, _ := os.ReadFile(w.configFile())
@@ -182,5 +182,30 @@ func TestSum(t *testing.T) {
 	want := "seed 7: scrapes answered 10; cortex: samples 124, delivered 120, refused 3; injections down 1 kill 2; looks 2; missing 1"
 	if got := sum(f); got != want {
 		t.Errorf("%s", got)
+	}
+}
+
+// TestDisk: a disk that is filled, or has no inode left, takes nothing until it is freed.
+func TestDisk(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	d, err := mountDisk(dir)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(d.close)
+	for name, take := range map[string]func() error{"bytes": d.fill, "inodes": d.takeInodes} {
+		if err := take(); err != nil {
+			t.Fatal(err)
+		}
+		if os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o640) == nil {
+			t.Errorf("%s are left", name)
+		}
+		if err := d.free(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o640); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -1,0 +1,21 @@
+package main
+
+// full are the terms that a disk costs on which there is nothing left: what is there
+// makes room, and what comes is refused.
+var full = []string{notAppended, evicted, uncertain}
+
+var ofDisk = []manner{
+	{
+		kind: "fill", weight: 2, lasts: seconds(1, 25), noticed: told, costs: full, needs: needsDisk,
+		begin: func(w *world, _ event) error { return w.disk.fill() }, end: freeDisk,
+	},
+	{
+		// Nothing has to be created before the segment is full.
+		kind: "inodes", weight: 1, lasts: seconds(1, 25), costs: full, needs: needsDisk,
+		begin: func(w *world, _ event) error { return w.disk.takeInodes() }, end: freeDisk,
+	},
+}
+
+func freeDisk(w *world, _ event) error { return w.disk.free() }
+
+func needsDisk(w *world) string { return w.noDisk }
