@@ -17,6 +17,8 @@ TORTURE_FOR        ?= 2m
 TORTURE_SEED       ?=
 TORTURE_SCHEDULE   ?=
 TORTURE_SHRINK_FOR ?= 10m
+# 1: steps of the clock as well. Only the test binary of cmd/opstrace-agent has one that can be set.
+TORTURE_CLOCK      ?=
 # Where make bench-peers and bench-quick write their table and picture.
 BENCH_DIR ?= $(BIN)/bench-peers
 
@@ -74,7 +76,10 @@ demo-programs:
 .PHONY: torture
 torture: build ## trouble without end for the binary, judged from outside; TORTURE_FOR=30m TORTURE_SEED=1, or TORTURE_SCHEDULE=FILE
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/torture ./.ci/torture
-	$(BIN)/torture -agent=$(BIN)/opstrace-agent -for=$(TORTURE_FOR) -shrink-for=$(TORTURE_SHRINK_FOR) $(if $(TORTURE_SEED),-seed=$(TORTURE_SEED)) $(if $(TORTURE_SCHEDULE),-schedule=$(TORTURE_SCHEDULE))
+ifdef TORTURE_CLOCK
+	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/opstrace-agent-clock ./cmd/opstrace-agent
+endif
+	$(BIN)/torture $(if $(TORTURE_CLOCK),-clock -agent=$(BIN)/opstrace-agent-clock,-agent=$(BIN)/opstrace-agent) -for=$(TORTURE_FOR) -shrink-for=$(TORTURE_SHRINK_FOR) $(if $(TORTURE_SEED),-seed=$(TORTURE_SEED)) $(if $(TORTURE_SCHEDULE),-schedule=$(TORTURE_SCHEDULE))
 
 .PHONY: test
 test: vet ## go vet and all tests

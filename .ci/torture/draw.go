@@ -27,6 +27,7 @@ func lanes() []lane {
 		{"process", "", ofProcess, [2]time.Duration{5 * time.Second, 25 * time.Second}},
 		{"file", "", ofFile, [2]time.Duration{5 * time.Second, 20 * time.Second}},
 		{"disk", "", ofDisk, [2]time.Duration{10 * time.Second, 60 * time.Second}},
+		{"clock", "", ofClock, [2]time.Duration{10 * time.Second, 60 * time.Second}},
 		{"target", oddTarget, ofTarget, [2]time.Duration{3 * time.Second, 15 * time.Second}},
 	}
 	for _, d := range destinations {

@@ -29,7 +29,8 @@ const (
 const shortest = settling + 20*time.Second
 
 type options struct {
-	agent, schedule   string
+	agent             program
+	schedule          string
 	length, shrinkFor time.Duration
 	seed              uint64
 }
@@ -39,7 +40,8 @@ func main() {
 	// that started it for it.
 	runtime.LockOSThread()
 	var o options
-	flag.StringVar(&o.agent, "agent", "bin/opstrace-agent", "the agent's binary")
+	flag.StringVar(&o.agent.path, "agent", "bin/opstrace-agent", "the agent's binary")
+	flag.BoolVar(&o.agent.clock, "clock", false, "that binary is the test binary of cmd/opstrace-agent, whose clock can be set")
 	flag.StringVar(&o.schedule, "schedule", "", "a file with a schedule; nothing: it is drawn from the seed")
 	flag.DurationVar(&o.length, "for", 2*time.Minute, "how long to go on, the time to be well again included")
 	flag.Uint64Var(&o.seed, "seed", 0, "what the schedule follows from; 0: another one each time")
@@ -141,7 +143,7 @@ func shorten(ctx context.Context, s schedule, breaches []breach, dir string, o o
 }
 
 // breaks reports whether a schedule breaks one of the rules that were broken before.
-func breaks(ctx context.Context, s schedule, before []breach, agent string) (bool, error) {
+func breaks(ctx context.Context, s schedule, before []breach, agent program) (bool, error) {
 	dir, err := os.MkdirTemp("", "opstrace-agent-torture-")
 	if err != nil {
 		return false, err

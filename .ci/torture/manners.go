@@ -41,7 +41,9 @@ const (
 )
 
 // manners are all rows.
-func manners() []manner { return slices.Concat(ofProcess, ofFile, ofDisk, ofTarget, ofDestination) }
+func manners() []manner {
+	return slices.Concat(ofProcess, ofFile, ofDisk, ofClock, ofTarget, ofDestination)
+}
 
 func mannerOf(kind string) (manner, bool) {
 	all := manners()

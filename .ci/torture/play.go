@@ -33,11 +33,11 @@ type run struct {
 
 // play runs a schedule in a directory and returns what is known of it. The error is about
 // the machine, and not a judgement of the agent.
-func play(ctx context.Context, s schedule, dir, binary string, say func(string, ...any)) (facts, error) {
+func play(ctx context.Context, s schedule, dir string, p program, say func(string, ...any)) (facts, error) {
 	if err := os.WriteFile(filepath.Join(dir, "schedule"), []byte(s.String()), 0o640); err != nil {
 		return facts{}, err
 	}
-	w, err := newWorld(dir, binary, s)
+	w, err := newWorld(dir, p, s)
 	if err != nil {
 		return facts{}, err
 	}

@@ -23,6 +23,7 @@ type world struct {
 	config       configuration
 	disk         *disk
 	noDisk       string // why there is none
+	clock        clock  // empty: it cannot be set
 }
 
 // target is one of a row of targets.
@@ -64,7 +65,7 @@ const memory = 192
 const budget = 32
 
 // newWorld makes everything but starts no agent. Close it.
-func newWorld(dir, binary string, s schedule) (w *world, err error) {
+func newWorld(dir string, p program, s schedule) (w *world, err error) {
 	w = &world{dir: dir, noDisk: "nothing needs a disk", config: configuration{changes: map[string]int{}, scraping: true}}
 	defer func() {
 		if err != nil {
@@ -110,7 +111,7 @@ func newWorld(dir, binary string, s schedule) (w *world, err error) {
 		return w, err
 	}
 	w.url = "http://" + address
-	w.agent = &process{path: binary, log: filepath.Join(dir, "agent.log"), env: []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", memory)}, args: []string{
+	w.agent = &process{path: p.path, log: filepath.Join(dir, "agent.log"), env: []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", memory)}, args: []string{
 		"--config.file=" + w.configFile(),
 		"--storage.agent.path=" + w.storage(),
 		fmt.Sprintf("--storage.backlog.max-bytes=%dMiB", budget),
@@ -119,9 +120,23 @@ func newWorld(dir, binary string, s schedule) (w *world, err error) {
 		"--storage.sync-interval=" + syncInterval.String(),
 		"--delivery.min-stay=3s",
 		"--delivery.max-live-lag=10s",
+		"--clock.max-wait=3s",
 		"--web.listen-address=" + address,
 	}}
+	if p.clock {
+		w.clock = clock(filepath.Join(dir, "clock"))
+		w.agent.env = append(w.agent.env, asCommand, settableClock+string(w.clock))
+		if err := w.clock.set(0); err != nil {
+			return w, err
+		}
+	}
 	return w, w.writeConfig()
+}
+
+// program is the agent's.
+type program struct {
+	path  string
+	clock bool // it is the test binary, whose clock can be set
 }
 
 // freeAddress is one that nobody listens on, below those that are given to whoever

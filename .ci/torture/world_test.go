@@ -12,9 +12,9 @@ import (
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
-func newTestWorld(t *testing.T, binary string) *world {
+func newTestWorld(t *testing.T, p program) *world {
 	t.Helper()
-	w, err := newWorld(t.TempDir(), binary, schedule{})
+	w, err := newWorld(t.TempDir(), p, schedule{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func newTestWorld(t *testing.T, binary string) *world {
 // spoilt.
 func TestConfiguration(t *testing.T) {
 	t.Parallel()
-	w := newTestWorld(t, "")
+	w := newTestWorld(t, program{clock: true})
 	wanted := len(destinations)
 	load := func() error {
 		cfg, err := scrapeconfig.LoadFile(w.configFile(), log.NewNopLogger())
@@ -75,7 +75,7 @@ func TestConfiguration(t *testing.T) {
 // it was. Signals go to nobody.
 func TestManners(t *testing.T) {
 	t.Parallel()
-	w := newTestWorld(t, "")
+	w := newTestWorld(t, program{clock: true})
 	for seed := range uint64(10) {
 		for _, e := range draw(seed, 10*time.Minute).events {
 			m, _ := mannerOf(e.kind)
