@@ -20,6 +20,7 @@ const syncInterval = 5 * time.Second
 type configuration struct {
 	scraping bool
 	removed  string         // destination
+	renamed  string         // destination
 	changes  map[string]int // how often each thing was changed
 	spoilt   string         // how the file is spoilt; empty: it is not
 }
@@ -52,6 +53,10 @@ func (c configuration) text(w *world) string {
 
 // entry is one of remote_write, with back-offs that are short beside a trouble.
 func (c configuration) entry(d *destination) string {
+	name := d.name
+	if name == c.renamed {
+		name += "-renamed"
+	}
 	entry := fmt.Sprintf(`  - name: %s
     url: %s
     authorization: {credentials_file: %s}
@@ -59,7 +64,7 @@ func (c configuration) entry(d *destination) string {
     headers: {X-Change: "%d"}
     queue_config: {batch_send_deadline: 1s, min_backoff: 100ms, max_backoff: 1s, max_samples_per_send: %d, capacity: 2500}
     metadata_config: {send: false}
-`, d.name, d.endpoint.URL(), d.tokenFile(), remoteTimeout, c.changes["header"], 500-100*(c.changes["batch"]%3))
+`, name, d.endpoint.URL(), d.tokenFile(), remoteTimeout, c.changes["header"], 500-100*(c.changes["batch"]%3))
 	if d.endpoint.CA() != nil {
 		entry += fmt.Sprintf("    tls_config: {ca_file: %s.pem}\n", d.name)
 	}

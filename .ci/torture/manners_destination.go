@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
@@ -75,6 +77,11 @@ var ofDestination = []manner{
 	{
 		kind: "token", weight: 3, lasts: seconds(1, 30), noticed: untilTold, args: oneOf("then", "same", "new"),
 		begin: func(w *world, e event) error { return w.revoke(e) }, end: func(w *world, e event) error { return w.grant(e) },
+	},
+	{
+		kind: "token-file", weight: 3, lasts: seconds(1, 30), noticed: untilTold, args: oneOf("how", "empty", "gone", "wrong", "directory", "pipe"),
+		begin: func(w *world, e event) error { return w.spoilToken(e) },
+		end:   func(w *world, e event) error { return w.mendToken(e) },
 	},
 	{
 		kind: "tls", weight: 1, lasts: seconds(1, 20), args: oneOf("state", "untrusted", "refused"),
@@ -161,6 +168,42 @@ func (w *world) grant(e event) error {
 	}
 	d.endpoint.SetToken(agenttest.DefaultTenant, d.token())
 	return nil
+}
+
+func (w *world) spoilToken(e event) error {
+	d, err := w.destination(e)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(d.tokenFile()); err != nil {
+		return err
+	}
+	switch e.arg("how") {
+	case "empty":
+		return os.WriteFile(d.tokenFile(), nil, 0o640)
+	case "wrong":
+		return os.WriteFile(d.tokenFile(), []byte("wrong\n"), 0o640)
+	case "directory":
+		return os.Mkdir(d.tokenFile(), 0o750)
+	case "pipe":
+		return syscall.Mkfifo(d.tokenFile(), 0o640)
+	}
+	return nil
+}
+
+// mendToken has the file read again: a reload is refused with a pipe in its place.
+func (w *world) mendToken(e event) error {
+	d, err := w.destination(e)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(d.tokenFile()); err != nil {
+		return err
+	}
+	if err := d.writeToken(); err != nil {
+		return err
+	}
+	return w.reconfigure(func(*configuration) {})
 }
 
 func (w *world) handshake(e event, state agenttest.TLSState) error {

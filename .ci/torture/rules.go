@@ -71,16 +71,21 @@ const stamp = "15:04:05.000"
 // they count as delivered" (delivery.md, a refused series after a crash).
 func (d destinationFacts) mistaken() uint64 { return d.lied + d.unsaved }
 
+// unaccounted are samples at least that did not arrive and stand in no term.
+func (d destinationFacts) unaccounted() int {
+	t := terms(d.ledger)
+	// filtered is not among them: it has series that are looked for nowhere.
+	accounted := t[refused] + t[uncertain] + t[evicted] + t[lost] + t[notAppended] + t[rejected] + d.mistaken()
+	return max(0, d.missing-int(accounted))
+}
+
 // missingBroken: "Every sample that a scrape commits stays on disk until each destination
 // has acknowledged it, or is entered in the ledger with the reason why not" (delivery.md).
 func missingBroken(f facts) (how []string) {
 	for _, d := range f.destinations {
-		t := terms(d.ledger)
-		// filtered is not among them: it has series that are looked for nowhere.
-		accounted := t[refused] + t[uncertain] + t[evicted] + t[lost] + t[notAppended] + t[rejected] + d.mistaken()
-		if uint64(d.missing) > accounted {
-			how = append(how, fmt.Sprintf("%s: %d are missing at least, %d stand in terms of the ledger: %s",
-				d.name, d.missing, accounted, strings.Join(d.examples, "; ")))
+		if n := d.unaccounted(); n > 0 {
+			how = append(how, fmt.Sprintf("%s: of %d that are missing at least, %d stand in no term of the ledger: %s",
+				d.name, d.missing, n, strings.Join(d.examples, "; ")))
 		}
 	}
 	return how

@@ -10,14 +10,15 @@ import (
 // sum is the end of a run in one line.
 func sum(f facts) string {
 	var b strings.Builder
-	scrapes := 0
+	scrapes, samples := 0, 0
 	for _, t := range f.targets {
 		scrapes += t.answered
+		samples += t.samples
 	}
-	fmt.Fprintf(&b, "seed %d: scrapes answered %d", f.schedule.seed, scrapes)
+	fmt.Fprintf(&b, "seed %d: scrapes answered %d, with at least %d samples", f.schedule.seed, scrapes, samples)
 	missing := 0
 	for _, d := range f.destinations {
-		fmt.Fprintf(&b, "; %s: samples %d, delivered %d", d.name, d.ledger.Appended, d.ledger.Delivered)
+		fmt.Fprintf(&b, "; %s: appended %d, delivered %d", d.name, d.ledger.Appended, d.ledger.Delivered)
 		all := terms(d.ledger)
 		for _, name := range slices.Sorted(maps.Keys(all)) {
 			if all[name] > 0 {
@@ -27,7 +28,7 @@ func sum(f facts) string {
 		if d.lied > 0 {
 			fmt.Fprintf(&b, ", lied about %d", d.lied)
 		}
-		missing += max(0, int(d.ledger.Appended)-int(d.ledger.Sum()))
+		missing += d.unaccounted()
 	}
 	counts := map[string]int{}
 	for _, s := range f.spans {

@@ -62,7 +62,7 @@ func TestConfiguration(t *testing.T) {
 	if err := load(); err != nil {
 		t.Error(err)
 	}
-	if err := w.reconfigure(func(c *configuration) { c.removed, c.scraping = "", false }); err != nil {
+	if err := w.reconfigure(func(c *configuration) { c.removed, c.renamed, c.scraping = "", "two", false }); err != nil {
 		t.Fatal(err)
 	}
 	wanted++
@@ -178,8 +178,8 @@ func TestSum(t *testing.T) {
 	f.schedule.seed = 7
 	f.spans = []span{during("kill", 1, 2), during("down", 3, 4), during("kill", 5, 6)}
 	f.destinations[0].ledger.Refused = map[string]uint64{"x": 3}
-	f.destinations[0].ledger.Appended = 124
-	want := "seed 7: scrapes answered 10; cortex: samples 124, delivered 120, refused 3; injections down 1 kill 2; looks 2; missing 1"
+	f.destinations[0].missing = 4
+	want := "seed 7: scrapes answered 10, with at least 100 samples; cortex: appended 120, delivered 120, refused 3; injections down 1 kill 2; looks 2; missing 1"
 	if got := sum(f); got != want {
 		t.Errorf("%s", got)
 	}
