@@ -40,6 +40,25 @@ var destinations = []destinationRow{
 	{name: "slow", slow: 300 * time.Millisecond, extra: "    send_native_histograms: true\n"},
 }
 
+// newDestination starts one, with the files that the agent needs for it in dir.
+func newDestination(row destinationRow, dir string) (*destination, error) {
+	endpoint, err := agenttest.NewEndpoint(row.options)
+	if err != nil {
+		return nil, err
+	}
+	d := &destination{destinationRow: row, dir: dir, endpoint: endpoint}
+	endpoint.RespondIf(d.answer)
+	endpoint.SetToken(agenttest.DefaultTenant, d.token())
+	err = d.writeToken()
+	if ca := endpoint.CA(); ca != nil && err == nil {
+		err = os.WriteFile(filepath.Join(dir, row.name+".pem"), ca, 0o640)
+	}
+	if err != nil {
+		endpoint.Close()
+	}
+	return d, err
+}
+
 func (d *destination) token() string { return fmt.Sprintf("%s-%d", agenttest.DefaultToken, d.tokens) }
 
 func (d *destination) tokenFile() string { return filepath.Join(d.dir, d.name+".token") }
@@ -50,4 +69,26 @@ func (d *destination) writeToken() error {
 
 func (d *destination) takesHistograms() bool {
 	return strings.Contains(d.extra, "send_native_histograms")
+}
+
+// trouble is how an endpoint answers out of turn.
+type trouble struct {
+	agenttest.Answer
+
+	lies bool
+}
+
+// answer decides about a request: trouble goes before what the destination is like.
+func (d *destination) answer(in *agenttest.Incoming) *agenttest.Answer {
+	t := d.trouble.Load()
+	if t == nil {
+		if d.slow == 0 {
+			return nil
+		}
+		return &agenttest.Answer{Delay: d.slow}
+	}
+	if t.lies {
+		d.lied.Add(int64(in.Samples()))
+	}
+	return &t.Answer
 }

@@ -221,25 +221,3 @@ func (w *world) wire(e event, wire agenttest.Wire) error {
 	}
 	return err
 }
-
-// trouble is how an endpoint answers out of turn.
-type trouble struct {
-	agenttest.Answer
-
-	lies bool
-}
-
-// answer decides about a request: trouble goes before what the destination is like.
-func (d *destination) answer(in *agenttest.Incoming) *agenttest.Answer {
-	t := d.trouble.Load()
-	if t == nil {
-		if d.slow == 0 {
-			return nil
-		}
-		return &agenttest.Answer{Delay: d.slow}
-	}
-	if t.lies {
-		d.lied.Add(int64(in.Samples()))
-	}
-	return &t.Answer
-}

@@ -40,103 +40,108 @@ func good() facts {
 	}
 }
 
-// TestRules: each rule alone is broken by facts that are changed a little.
+// changes are small ones to the facts of a good run, each with the rule that it breaks.
+var changes = map[string]struct {
+	change func(*facts)
+	broken string // nothing: none
+}{
+	"nothing": {func(*facts) {}, ""},
+	"ended":   {func(f *facts) { f.exits[0].after = "" }, "no exit by itself"},
+	"code":    {func(f *facts) { f.exits[1].code = 1 }, "no exit by itself"},
+	"panic":   {func(f *facts) { f.log = []string{"panic: oh"} }, "no panic"},
+	"missing": {func(f *facts) { first(f).missing = 1 }, "every answered scrape is delivered or in a term"},
+	"missing, lied about": {func(f *facts) {
+		first(f).missing, first(f).lied, first(f).stored = 1, 7, 113
+	}, ""},
+	"missing, forgotten by a kill": {func(f *facts) {
+		first(f).missing, first(f).unsaved, first(f).stored = 1, 7, 113
+	}, ""},
+	"refused": {func(f *facts) {
+		d := first(f)
+		d.missing, d.refused, d.stored = 2, 5, 115
+		d.ledger.Delivered, d.ledger.Refused = 115, map[string]uint64{"other": 5}
+		f.spans = []span{during("refuse", 10, 12)}
+	}, ""},
+	"more missing than refused": {func(f *facts) {
+		d := first(f)
+		d.missing, d.refused, d.stored = 6, 5, 115
+		d.ledger.Delivered, d.ledger.Refused = 115, map[string]uint64{"other": 5}
+		f.spans = []span{during("refuse", 10, 12)}
+	}, "every answered scrape is delivered or in a term"},
+	"refused for nothing": {func(f *facts) {
+		d := first(f)
+		d.refused, d.stored = 5, 115
+		d.ledger.Delivered, d.ledger.Refused = 115, map[string]uint64{"other": 5}
+	}, "every term has a cause"},
+	"more refused than the endpoint did": {func(f *facts) {
+		d := first(f)
+		d.refused, d.stored = 4, 115
+		d.ledger.Delivered, d.ledger.Refused = 115, map[string]uint64{"other": 5}
+		f.spans = []span{during("refuse", 10, 12)}
+	}, "every term has a cause"},
+	"lost": {func(f *facts) {
+		d := first(f)
+		d.stored, d.ledger.Delivered, d.ledger.Lost = 110, 110, 10
+		f.spans = []span{during("refuse", 10, 12)}
+	}, "every term has a cause"},
+	"not counted": {func(f *facts) { f.targets[0].samples = 121 }, "what is appended is what was scraped"},
+	"rejected": {func(f *facts) {
+		f.targets[0].samples, first(f).ledger.Rejected = 121, map[string]uint64{"x": 1}
+		f.spans = []span{during("twice", 10, 12)}
+	}, ""},
+	"not delivered": {func(f *facts) { first(f).stored = 119 }, "what is delivered is stored"},
+	"uncertain": {func(f *facts) {
+		d := first(f)
+		d.refused, d.stored = 10, 116
+		d.ledger.Delivered, d.ledger.Uncertain = 110, map[string]uint64{"x": 10}
+		f.spans = []span{during("refuse", 10, 12)}
+	}, ""},
+	"more stored than counted": {func(f *facts) { first(f).stored = 121 }, "what is delivered is stored"},
+	"a term too much":          {func(f *facts) { first(f).ledger.Filtered = map[string]uint64{"x": 1} }, "the ledger adds up"},
+	"on disk":                  {func(f *facts) { first(f).ledger.OnDisk, first(f).ledger.Appended = 1, 121 }, "the ledger adds up"},
+	"no account":               {func(f *facts) { first(f).known = false }, "the ledger adds up"},
+	"not at a moment": {func(f *facts) {
+		f.looks[0].destinations = []seen{{Name: "cortex", Ledger: ledger.Terms{Appended: 2, Delivered: 1}}}
+	}, "the ledger adds up"},
+	"killed on a full disk": {func(f *facts) {
+		d := first(f)
+		d.stored, d.ledger.Delivered, d.ledger.Evicted = 118, 110, 10
+		f.spans = []span{during("fill", 10, 20), during("kill", 15, 30)}
+	}, ""},
+	"killed before it was full": {func(f *facts) {
+		d := first(f)
+		d.stored, d.ledger.Delivered, d.ledger.Evicted = 118, 110, 10
+		f.spans = []span{during("fill", 10, 20), during("kill", 5, 15)}
+	}, "what is delivered is stored"},
+	"too large": {func(f *facts) { f.looks[0].resident = 400 << 20 }, "the memory is held"},
+	"after much memory": {func(f *facts) {
+		f.spans = []span{during("endless", 90, 100)}
+		f.looks[0].goroutines, f.looks[0].resident, f.looks[1].resident = 100, 50<<20, 150<<20
+	}, ""},
+	"order":       {func(f *facts) { first(f).order = errors.New("behind a newer one") }, "in order"},
+	"value":       {func(f *facts) { first(f).wrong = []string{"7 for 8"} }, "no value changed"},
+	"budget":      {func(f *facts) { f.looks[0].disk = budget<<20 + 1 }, "the budget is held"},
+	"budget held": {func(f *facts) { f.looks[0].disk = budget << 20 }, ""},
+	"late": {func(f *facts) {
+		f.looks = append(f.looks, looked(160, 0))
+		f.looks[2].destinations = []seen{{Name: "cortex", OldestUnsent: new(at(90)), Ledger: ledger.Terms{Appended: 5, OnDisk: 5}}}
+	}, "caught up in time"},
+	"not late yet": {func(f *facts) {
+		f.looks[1].destinations = []seen{{Name: "cortex", OldestUnsent: new(at(90)), Ledger: ledger.Terms{Appended: 5, OnDisk: 5}}}
+	}, ""},
+	"goroutines": {func(f *facts) { f.looks[0].goroutines, f.looks[1].goroutines = 100, 1000 }, "goroutines and memory come back"},
+	"memory": {func(f *facts) {
+		f.looks[0].goroutines, f.looks[0].resident, f.looks[1].resident = 100, 50<<20, 150<<20
+	}, "goroutines and memory come back"},
+}
+
+func first(f *facts) *destinationFacts { return &f.destinations[0] }
+
+// TestRules: each rule is broken by facts that are changed a little, and no other rule is.
 func TestRules(t *testing.T) {
 	t.Parallel()
-	first := func(f *facts) *destinationFacts { return &f.destinations[0] }
-	for name, c := range map[string]struct {
-		change func(*facts)
-		broken string // rules, separated by commas
-	}{
-		"nothing": {func(*facts) {}, ""},
-		"ended":   {func(f *facts) { f.exits[0].after = "" }, "no exit by itself"},
-		"code":    {func(f *facts) { f.exits[1].code = 1 }, "no exit by itself"},
-		"panic":   {func(f *facts) { f.log = []string{"panic: oh"} }, "no panic"},
-		"missing": {func(f *facts) { first(f).missing = 1 }, "every answered scrape is delivered or in a term"},
-		"missing, lied about": {func(f *facts) {
-			first(f).missing, first(f).lied, first(f).stored = 1, 7, 113
-		}, ""},
-		"missing, forgotten by a kill": {func(f *facts) {
-			first(f).missing, first(f).unsaved, first(f).stored = 1, 7, 113
-		}, ""},
-		"refused": {func(f *facts) {
-			d := first(f)
-			d.missing, d.refused, d.stored = 2, 5, 115
-			d.ledger.Delivered, d.ledger.Refused = 115, map[string]uint64{"other": 5}
-			f.spans = []span{during("refuse", 10, 12)}
-		}, ""},
-		"more missing than refused": {func(f *facts) {
-			d := first(f)
-			d.missing, d.refused, d.stored = 6, 5, 115
-			d.ledger.Delivered, d.ledger.Refused = 115, map[string]uint64{"other": 5}
-			f.spans = []span{during("refuse", 10, 12)}
-		}, "every answered scrape is delivered or in a term"},
-		"refused for nothing": {func(f *facts) {
-			d := first(f)
-			d.refused, d.stored = 5, 115
-			d.ledger.Delivered, d.ledger.Refused = 115, map[string]uint64{"other": 5}
-		}, "every term has a cause"},
-		"more refused than the endpoint did": {func(f *facts) {
-			d := first(f)
-			d.refused, d.stored = 4, 115
-			d.ledger.Delivered, d.ledger.Refused = 115, map[string]uint64{"other": 5}
-			f.spans = []span{during("refuse", 10, 12)}
-		}, "every term has a cause"},
-		"lost": {func(f *facts) {
-			d := first(f)
-			d.stored, d.ledger.Delivered, d.ledger.Lost = 110, 110, 10
-			f.spans = []span{during("refuse", 10, 12)}
-		}, "every term has a cause"},
-		"not counted": {func(f *facts) { f.targets[0].samples = 121 }, "what is appended is what was scraped"},
-		"rejected": {func(f *facts) {
-			f.targets[0].samples, first(f).ledger.Rejected = 121, map[string]uint64{"x": 1}
-			f.spans = []span{during("twice", 10, 12)}
-		}, ""},
-		"not delivered": {func(f *facts) { first(f).stored = 119 }, "what is delivered is stored"},
-		"uncertain": {func(f *facts) {
-			d := first(f)
-			d.refused, d.stored = 10, 116
-			d.ledger.Delivered, d.ledger.Uncertain = 110, map[string]uint64{"x": 10}
-			f.spans = []span{during("refuse", 10, 12)}
-		}, ""},
-		"more stored than counted": {func(f *facts) { first(f).stored = 121 }, "what is delivered is stored"},
-		"a term too much":          {func(f *facts) { first(f).ledger.Filtered = map[string]uint64{"x": 1} }, "the ledger adds up"},
-		"on disk":                  {func(f *facts) { first(f).ledger.OnDisk, first(f).ledger.Appended = 1, 121 }, "the ledger adds up"},
-		"no account":               {func(f *facts) { first(f).known = false }, "the ledger adds up"},
-		"not at a moment": {func(f *facts) {
-			f.looks[0].destinations = []seen{{Name: "cortex", Ledger: ledger.Terms{Appended: 2, Delivered: 1}}}
-		}, "the ledger adds up"},
-		"killed on a full disk": {func(f *facts) {
-			d := first(f)
-			d.stored, d.ledger.Delivered, d.ledger.Evicted = 118, 110, 10
-			f.spans = []span{during("fill", 10, 20), during("kill", 15, 30)}
-		}, ""},
-		"killed before it was full": {func(f *facts) {
-			d := first(f)
-			d.stored, d.ledger.Delivered, d.ledger.Evicted = 118, 110, 10
-			f.spans = []span{during("fill", 10, 20), during("kill", 5, 15)}
-		}, "what is delivered is stored"},
-		"too large": {func(f *facts) { f.looks[0].resident = 400 << 20 }, "the memory is held"},
-		"after much memory": {func(f *facts) {
-			f.spans = []span{during("endless", 90, 100)}
-			f.looks[0].goroutines, f.looks[0].resident, f.looks[1].resident = 100, 50<<20, 150<<20
-		}, ""},
-		"order":       {func(f *facts) { first(f).order = errors.New("behind a newer one") }, "in order"},
-		"value":       {func(f *facts) { first(f).wrong = []string{"7 for 8"} }, "no value changed"},
-		"budget":      {func(f *facts) { f.looks[0].disk = budget<<20 + 1 }, "the budget is held"},
-		"budget held": {func(f *facts) { f.looks[0].disk = budget << 20 }, ""},
-		"late": {func(f *facts) {
-			f.looks = append(f.looks, looked(160, 0))
-			f.looks[2].destinations = []seen{{Name: "cortex", OldestUnsent: new(at(90)), Ledger: ledger.Terms{Appended: 5, OnDisk: 5}}}
-		}, "caught up in time"},
-		"not late yet": {func(f *facts) {
-			f.looks[1].destinations = []seen{{Name: "cortex", OldestUnsent: new(at(90)), Ledger: ledger.Terms{Appended: 5, OnDisk: 5}}}
-		}, ""},
-		"goroutines": {func(f *facts) { f.looks[0].goroutines, f.looks[1].goroutines = 100, 1000 }, "goroutines and memory come back"},
-		"memory": {func(f *facts) {
-			f.looks[0].goroutines, f.looks[0].resident, f.looks[1].resident = 100, 50<<20, 150<<20
-		}, "goroutines and memory come back"},
-	} {
+	seen := map[string]bool{}
+	for name, c := range changes {
 		f := good()
 		c.change(&f)
 		var broken []string
@@ -145,6 +150,13 @@ func TestRules(t *testing.T) {
 		}
 		if got := strings.Join(broken, ","); got != c.broken {
 			t.Errorf("%s: broken is %q instead of %q", name, got, c.broken)
+		}
+		seen[c.broken] = true
+	}
+	// Those of the verdict have a test of their own.
+	for _, r := range rules {
+		if !seen[r.name] && !strings.Contains(r.name, "the verdict") {
+			t.Errorf("nothing breaks %q", r.name)
 		}
 	}
 }

@@ -90,39 +90,18 @@ func newWorld(dir string, p program, s schedule) (w *world, err error) {
 		}
 	}
 	for _, row := range destinations {
-		d := &destination{destinationRow: row, dir: dir}
-		if d.endpoint, err = agenttest.NewEndpoint(row.options); err != nil {
+		d, err := newDestination(row, dir)
+		if err != nil {
 			return w, err
 		}
 		w.destinations = append(w.destinations, d)
-		d.endpoint.RespondIf(d.answer)
-		d.endpoint.SetToken(agenttest.DefaultTenant, d.token())
-		if err := d.writeToken(); err != nil {
-			return w, err
-		}
-		if ca := d.endpoint.CA(); ca != nil {
-			if err := os.WriteFile(filepath.Join(dir, row.name+".pem"), ca, 0o640); err != nil {
-				return w, err
-			}
-		}
 	}
 	address, err := freeAddress()
 	if err != nil {
 		return w, err
 	}
 	w.url = "http://" + address
-	w.agent = &process{path: p.path, log: filepath.Join(dir, "agent.log"), env: []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", memory)}, args: []string{
-		"--config.file=" + w.configFile(),
-		"--storage.agent.path=" + w.storage(),
-		fmt.Sprintf("--storage.backlog.max-bytes=%dMiB", budget),
-		"--storage.agent.wal-segment-size=256KiB",
-		"--storage.agent.wal-truncate-frequency=15s",
-		"--storage.sync-interval=" + syncInterval.String(),
-		"--delivery.min-stay=3s",
-		"--delivery.max-live-lag=10s",
-		"--clock.max-wait=3s",
-		"--web.listen-address=" + address,
-	}}
+	w.agent = w.newProcess(p.path, address)
 	if p.clock {
 		w.clock = clock(filepath.Join(dir, "clock"))
 		w.agent.env = append(w.agent.env, asCommand, settableClock+string(w.clock))
@@ -131,6 +110,25 @@ func newWorld(dir string, p program, s schedule) (w *world, err error) {
 		}
 	}
 	return w, w.writeConfig()
+}
+
+// newProcess is the agent with times that are short beside a run.
+func (w *world) newProcess(path, address string) *process {
+	return &process{
+		path: path, log: filepath.Join(w.dir, "agent.log"), env: []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", memory)},
+		args: []string{
+			"--config.file=" + w.configFile(),
+			"--storage.agent.path=" + w.storage(),
+			fmt.Sprintf("--storage.backlog.max-bytes=%dMiB", budget),
+			"--storage.agent.wal-segment-size=256KiB",
+			"--storage.agent.wal-truncate-frequency=15s",
+			"--storage.sync-interval=" + syncInterval.String(),
+			"--delivery.min-stay=3s",
+			"--delivery.max-live-lag=10s",
+			"--clock.max-wait=3s",
+			"--web.listen-address=" + address,
+		},
+	}
 }
 
 // program is the agent's.
