@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
@@ -77,6 +79,19 @@ type look struct {
 	resident     int64  // bytes
 	goroutines   int    // 0: not known
 	destinations []seen
+}
+
+// looksText is a line for each look, for people.
+func (f *facts) looksText() string {
+	var b strings.Builder
+	for _, l := range f.looks {
+		fmt.Fprintf(&b, "%s pid %d code %d, %d KiB on disk, %d MiB resident, %d goroutines,", l.to.Format(stamp), l.pid, l.code, l.disk>>10, l.resident>>20, l.goroutines)
+		for _, d := range l.destinations {
+			fmt.Fprintf(&b, " %s %s %d,", d.Name, d.State, d.Ledger.OnDisk)
+		}
+		fmt.Fprintf(&b, " %q\n", l.headline)
+	}
+	return b.String()
 }
 
 // seen is a destination as the API shows it.

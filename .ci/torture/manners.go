@@ -25,6 +25,8 @@ type manner struct {
 	costs []string
 	// needs says why it cannot be done here; nil: it can be everywhere.
 	needs func(*world) string
+	// unacknowledged: the endpoint stores samples, and the agent is not told.
+	unacknowledged bool
 	// harmless: all stays well with it. heavy: it takes much memory.
 	harmless, heavy bool
 }
@@ -68,7 +70,7 @@ func oneOf(name string, values ...string) func(*rand.Rand) []string {
 const told = 10 * time.Second
 
 var ofProcess = []manner{
-	{kind: "kill", weight: 4, lasts: seconds(0.1, 6), begin: func(w *world, _ event) error { return w.agent.kill() }, end: startAgent},
+	{kind: "kill", weight: 4, lasts: seconds(0.1, 6), unacknowledged: true, begin: func(w *world, _ event) error { return w.agent.kill() }, end: startAgent},
 	{kind: "term", weight: 3, lasts: seconds(0.1, 6), begin: func(w *world, _ event) error { return w.agent.stop() }, end: startAgent},
 	{kind: "stop", weight: 2, lasts: seconds(1, 40), begin: signalAgent(syscall.SIGSTOP), end: signalAgent(syscall.SIGCONT)},
 	{

@@ -24,7 +24,7 @@ var ofDestination = []manner{
 	},
 	{
 		// A request that is longer than remoteTimeout was given up by then, and stored.
-		kind: "late", weight: 2, lasts: seconds(2, 30), args: oneOf("ms", "500", "2000", "4900", "6000"),
+		kind: "late", weight: 2, lasts: seconds(2, 30), unacknowledged: true, args: oneOf("ms", "500", "2000", "4900", "6000"),
 		begin: func(w *world, e event) error {
 			return w.respond(e, agenttest.Answer{Linger: time.Duration(e.number("ms")) * time.Millisecond})
 		}, end: recoverEndpoint,
@@ -48,7 +48,7 @@ var ofDestination = []manner{
 	},
 	{
 		// What is asked was stored, and the answer does not tell.
-		kind: "cut-answer", weight: 3, lasts: seconds(1, 30),
+		kind: "cut-answer", weight: 3, lasts: seconds(1, 30), unacknowledged: true,
 		args: oneOf("bytes", "1", "20", "1200", "2000"),
 		begin: func(w *world, e event) error {
 			return w.wire(e, agenttest.Wire{Answer: int64(e.number("bytes"))})
@@ -56,7 +56,7 @@ var ofDestination = []manner{
 		end: func(w *world, e event) error { return w.wire(e, agenttest.Wire{}) },
 	},
 	{
-		kind: "swallow", weight: 3, lasts: seconds(1, 20), args: oneOf("by", "reset", "502", "409"),
+		kind: "swallow", weight: 3, lasts: seconds(1, 20), unacknowledged: true, args: oneOf("by", "reset", "502", "409"),
 		begin: func(w *world, e event) error {
 			return w.respond(e, agenttest.Answer{Store: true, Reset: e.arg("by") == "reset", Status: e.number("by")})
 		}, end: recoverEndpoint,

@@ -134,8 +134,9 @@ func deliveredBroken(f facts) (how []string) {
 	for _, d := range f.destinations {
 		unknown := terms(d.ledger)[uncertain]
 		// "After a kill on a full disk, what was sent and not noted may be evicted before it
-		// is sent again: it counts as evicted, although the endpoint may have it".
-		if f.killedFull() {
+		// is sent again: it counts as evicted, although the endpoint may have it"; and so may
+		// what was sent and not answered.
+		if f.unacknowledged(d.name) {
 			unknown += d.ledger.Evicted
 		}
 		if d.ledger.Delivered > d.stored+d.mistaken() || d.stored > d.ledger.Delivered+unknown {
@@ -146,12 +147,11 @@ func deliveredBroken(f facts) (how []string) {
 	return how
 }
 
-// killedFull reports whether the process was killed while there was nothing left on disk.
-func (f facts) killedFull() bool {
-	return slices.ContainsFunc(f.spans, func(kill span) bool {
-		return kill.kind == "kill" && slices.ContainsFunc(f.spans, func(s span) bool {
-			return (s.kind == "fill" || s.kind == "inodes") && s.overlaps(kill.from, kill.from.Add(time.Millisecond))
-		})
+// unacknowledged reports whether a destination may have stored what the agent was not told of.
+func (f facts) unacknowledged(destination string) bool {
+	return slices.ContainsFunc(f.spans, func(s span) bool {
+		m, _ := mannerOf(s.kind)
+		return m.unacknowledged && (s.on == "" || s.on == destination)
 	})
 }
 

@@ -103,15 +103,15 @@ var changes = map[string]struct {
 	"not at a moment": {func(f *facts) {
 		f.looks[0].destinations = []seen{{Name: "cortex", Ledger: ledger.Terms{Appended: 2, Delivered: 1}}}
 	}, "the ledger adds up"},
-	"killed on a full disk": {func(f *facts) {
+	"evicted, and stored before a kill": {func(f *facts) {
 		d := first(f)
 		d.stored, d.ledger.Delivered, d.ledger.Evicted = 118, 110, 10
 		f.spans = []span{during("fill", 10, 20), during("kill", 15, 30)}
 	}, ""},
-	"killed before it was full": {func(f *facts) {
+	"evicted, and stored for no reason": {func(f *facts) {
 		d := first(f)
 		d.stored, d.ledger.Delivered, d.ledger.Evicted = 118, 110, 10
-		f.spans = []span{during("fill", 10, 20), during("kill", 5, 15)}
+		f.spans = []span{during("fill", 10, 20), during("reset", 5, 15)}
 	}, "what is delivered is stored"},
 	"too large": {func(f *facts) { f.looks[0].resident = 400 << 20 }, "the memory is held"},
 	"after much memory": {func(f *facts) {
