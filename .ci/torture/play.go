@@ -233,7 +233,7 @@ func (r *run) finish() error {
 	r.facts.log = badLines(log)
 	file, err := ledger.Load(r.world.storage())
 	r.facts.gather(r.world, file)
-	return errors.Join(err, os.WriteFile(filepath.Join(r.world.dir, "looks"), []byte(r.facts.looksText()), 0o640))
+	return errors.Join(err, r.world.write("looks", r.facts.looksText()), r.world.writeRequests())
 }
 
 func (r *run) endedByItself() bool {

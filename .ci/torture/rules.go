@@ -224,7 +224,7 @@ func caughtUpBroken(f facts) (how []string) {
 		return []string{"nobody has looked"}
 	}
 	last := f.looks[len(f.looks)-1]
-	if last.to.Sub(f.ended) < settling {
+	if last.to.Sub(f.ended) < settling-told {
 		return nil // there was no need to wait for longer
 	}
 	for _, d := range last.destinations {

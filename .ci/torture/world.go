@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -174,6 +175,25 @@ func (w *world) writeConfig() error {
 		return err
 	}
 	return os.Rename(aside, w.configFile())
+}
+
+// write leaves a file for people.
+func (w *world) write(name, content string) error {
+	return os.WriteFile(filepath.Join(w.dir, name), []byte(content), 0o640)
+}
+
+// writeRequests leaves a line for each request that an endpoint has had.
+func (w *world) writeRequests() error {
+	for _, d := range w.destinations {
+		var b strings.Builder
+		for _, r := range d.endpoint.Snapshot().Requests {
+			fmt.Fprintf(&b, "%s %s status %d, %d samples, %d bytes\n", r.At.Format(stamp), r.Done.Sub(r.At).Round(time.Millisecond), r.Status, r.Samples, r.Bytes)
+		}
+		if err := w.write(d.name+".requests", b.String()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // close ends everything and leaves the directory.
