@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -48,13 +49,18 @@ func manners() []manner {
 }
 
 func mannerOf(kind string) (manner, bool) {
-	all := manners()
-	i := slices.IndexFunc(all, func(m manner) bool { return m.kind == kind })
-	if i < 0 {
-		return manner{}, false
-	}
-	return all[i], true
+	m, ok := byKind()[kind]
+	return m, ok
 }
+
+// byKind is asked for each look at each event.
+var byKind = sync.OnceValue(func() map[string]manner {
+	rows := map[string]manner{}
+	for _, m := range manners() {
+		rows[m.kind] = m
+	}
+	return rows
+})
 
 func seconds(from, to float64) [2]time.Duration {
 	return [2]time.Duration{time.Duration(from * float64(time.Second)), time.Duration(to * float64(time.Second))}
