@@ -138,7 +138,9 @@ func (r *run) events(ctx context.Context) error {
 		e := r.facts.schedule.events[s.event]
 		m, _ := mannerOf(e.kind)
 		if m.needs != nil && m.needs(r.world) != "" {
-			r.say("left out: %s: %s", e, m.needs(r.world))
+			if !s.ends {
+				r.say("left out: %s: %s", e, m.needs(r.world))
+			}
 			continue
 		}
 		now := time.Now()
