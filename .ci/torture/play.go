@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// wellWithin is what the first start may take until all is well.
+	// wellWithin is what the first start may take until all is well, which is more than calm.
 	wellWithin = time.Minute
 	// emptyWithin is what the rest may take to be delivered when nothing is scraped any more.
 	emptyWithin = time.Minute
@@ -55,10 +55,13 @@ func (r *run) play(ctx context.Context) error {
 		return err
 	}
 	r.facts.starts = append(r.facts.starts, time.Now())
-	if err := r.await(ctx, wellWithin, "all is well for the first time", func() bool {
-		return r.look(ctx).code == 0
-	}); err != nil {
-		return err
+	if err := r.await(ctx, wellWithin, "all is well for the first time", func() bool { return r.look(ctx).code == 0 }); err != nil {
+		if ctx.Err() != nil || r.endedByItself() {
+			return err
+		}
+		r.say("%s", err) // which breaks a rule
+		r.facts.ended = time.Now()
+		return r.drain(ctx)
 	}
 	looking, stop := context.WithCancel(ctx)
 	var lookers sync.WaitGroup
