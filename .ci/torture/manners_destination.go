@@ -58,7 +58,12 @@ var ofDestination = []manner{
 	{
 		kind: "swallow", weight: 3, lasts: seconds(1, 20), unacknowledged: true, args: oneOf("by", "reset", "502", "409"),
 		begin: func(w *world, e event) error {
-			return w.respond(e, agenttest.Answer{Store: true, Reset: e.arg("by") == "reset", Status: e.number("by")})
+			a := agenttest.Answer{Reset: e.arg("by") == "reset", Status: e.number("by")}
+			if a.Status == http.StatusConflict {
+				a = agenttest.EmptyRing() // any other 409 says that nothing is stored
+			}
+			a.Store = true
+			return w.respond(e, a)
 		}, end: recoverEndpoint,
 	},
 	{
