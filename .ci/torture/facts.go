@@ -46,7 +46,6 @@ type targetFacts struct {
 type destinationFacts struct {
 	name    string
 	stored  uint64
-	twice   uint64 // stored samples that came again
 	lied    uint64 // samples that it acknowledged and did not store
 	refused uint64 // samples in requests that it answered with 400 or 422
 	// unsaved are those of them that a kill may have made the agent forget.
@@ -96,17 +95,23 @@ func (f *facts) looksText() string {
 
 // seen is a destination as the API shows it.
 type seen struct {
-	Name         string       `json:"name"`
-	State        string       `json:"state"`
-	Counting     bool         `json:"counting"`
-	OldestUnsent *time.Time   `json:"oldestUnsent"`
-	LastError    string       `json:"lastError"`
-	Ledger       ledger.Terms `json:"ledger"`
+	Name      string       `json:"name"`
+	State     string       `json:"state"`
+	Counting  bool         `json:"counting"`
+	LastError string       `json:"lastError"`
+	Ledger    ledger.Terms `json:"ledger"`
 }
 
 // caughtUp reports whether nothing is to be sent but what was scraped just now.
-func (s seen) caughtUp(now time.Time) bool {
-	return !s.Counting && (s.Ledger.OnDisk == 0 || s.OldestUnsent != nil && now.Sub(*s.OldestUnsent) < told)
+func (s seen) caughtUp() bool { return !s.Counting && s.Ledger.OnDisk <= scrapedIn(told) }
+
+// scrapedIn is how many samples all targets show in a time at least.
+func scrapedIn(d time.Duration) uint64 {
+	samples := 0
+	for _, t := range targets {
+		samples += t.samples + reported
+	}
+	return uint64(samples) * uint64(d/scrapeInterval)
 }
 
 // gather asks targets and endpoints when all is over.
@@ -118,7 +123,7 @@ func (f *facts) gather(w *world, file ledger.File) {
 	for _, d := range w.destinations {
 		s := d.endpoint.Snapshot()
 		facts := destinationFacts{
-			name: d.name, stored: uint64(s.Accepted), twice: uint64(s.Duplicates), lied: uint64(d.lied.Load()),
+			name: d.name, stored: uint64(s.Accepted), lied: uint64(d.lied.Load()),
 			refused: uint64(s.Answers[400].Samples + s.Answers[422].Samples),
 			order:   s.CheckInOrder(), wrong: wrongValues(s.Series()),
 			unsaved: unsaved(s.Requests, f.spans),

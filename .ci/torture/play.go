@@ -192,7 +192,7 @@ func (r *run) settled() bool {
 		return false
 	}
 	for _, d := range last.destinations {
-		if !d.caughtUp(last.to) {
+		if !d.caughtUp() {
 			return false
 		}
 	}

@@ -228,7 +228,7 @@ func caughtUpBroken(f facts) (how []string) {
 		return nil // there was no need to wait for longer
 	}
 	for _, d := range last.destinations {
-		if !d.caughtUp(last.to) {
+		if !d.caughtUp() {
 			how = append(how, fmt.Sprintf("%s, %s after the last trouble: %s, %d on disk, last error %q", d.Name, last.to.Sub(f.ended).Round(time.Second), d.State, d.Ledger.OnDisk, d.LastError))
 		}
 	}

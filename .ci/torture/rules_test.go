@@ -124,10 +124,10 @@ var changes = map[string]struct {
 	"budget held": {func(f *facts) { f.looks[0].disk = budget << 20 }, ""},
 	"late": {func(f *facts) {
 		f.looks = append(f.looks, looked(160, 0))
-		f.looks[2].destinations = []seen{{Name: "cortex", OldestUnsent: new(at(90)), Ledger: ledger.Terms{Appended: 5, OnDisk: 5}}}
+		f.looks[2].destinations = []seen{{Name: "cortex", Ledger: ledger.Terms{Appended: 5000, OnDisk: 5000}}}
 	}, "caught up in time"},
 	"not late yet": {func(f *facts) {
-		f.looks[1].destinations = []seen{{Name: "cortex", OldestUnsent: new(at(90)), Ledger: ledger.Terms{Appended: 5, OnDisk: 5}}}
+		f.looks[1].destinations = []seen{{Name: "cortex", Ledger: ledger.Terms{Appended: 5000, OnDisk: 5000}}}
 	}, ""},
 	"goroutines": {func(f *facts) { f.looks[0].goroutines, f.looks[1].goroutines = 100, 1000 }, "goroutines and memory come back"},
 	"memory": {func(f *facts) {
