@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log/level"
@@ -41,6 +42,8 @@ type Agent struct {
 	unwritable bool         // and not be written, by the last run
 	unwritten  *ledger.File // the marks, where the last run could not write them
 	moved      bool         // the storage directory of the last run is not what has its name
+
+	flushing atomic.Bool // see Flushing
 
 	applyMtx sync.Mutex // serialises Apply with itself and with the start of a run
 
@@ -214,6 +217,15 @@ func (a *Agent) LastScrape(target *scrape.Target) uint64 {
 	return 0
 }
 
+// LastBody is how many bytes a target answered when it was scraped last, not compressed;
+// 0 when it did not answer, was not asked, or long ago.
+func (a *Agent) LastBody(target *scrape.Target) uint64 {
+	if r := a.current(); r != nil {
+		return r.delivery.LastBody(target)
+	}
+	return 0
+}
+
 // Gatherer gathers the metrics of the agent and of the current run.
 func (a *Agent) Gatherer() prometheus.Gatherer {
 	own := prometheus.NewRegistry()
@@ -277,6 +289,10 @@ func (a *Agent) Alive(within time.Duration) error {
 	}
 	return r.alive(within)
 }
+
+// Flushing reports whether a run that is being closed waits for nothing but the disk:
+// nothing is scraped or sent any more.
+func (a *Agent) Flushing() bool { return a.flushing.Load() }
 
 func (a *Agent) current() *run {
 	a.mtx.Lock()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/go-kit/log"
+	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/util/compression"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
@@ -78,6 +79,18 @@ type Features struct {
 	STSynthesis        bool // st-synthesis
 	OpenMetrics2       bool // openmetrics2
 	ZstdScrape         bool // zstd-scrape
+}
+
+// ScrapeOptions are the options of upstream's scrape manager that the features decide.
+func (f Features) ScrapeOptions() scrape.Options {
+	return scrape.Options{
+		AppendMetadata:          f.MetadataWALRecords,
+		ParseST:                 f.STStorage,
+		SynthesizeST:            f.STSynthesis,
+		EnableTypeAndUnitLabels: f.TypeAndUnitLabels,
+		EnableOpenMetrics2:      f.OpenMetrics2,
+		EnableZstdScrape:        f.ZstdScrape,
+	}
 }
 
 const (

@@ -20,7 +20,8 @@ type prepared struct {
 	scrapes   []*config.ScrapeConfig // those of scrape_config_files as well
 	scraping  *config.Config         // what upstream's scrape manager gets
 	discovery map[string]discovery.Configs
-	stopped   []StoppedJob // not in discovery
+	fixed     targetSets   // of the jobs that discover nothing
+	stopped   []StoppedJob // in neither of them
 	missing   []MissingLog
 	untraced  error // why tracing cannot be begun
 }
@@ -44,7 +45,7 @@ func (p *prepared) refuse() error {
 // scrape clients in the background and only logs when that fails: they are
 // built once here, so that it is known which jobs lack a certificate.
 func prepare(cfg *config.Config) (*prepared, error) {
-	p := &prepared{cfg: cfg, discovery: map[string]discovery.Configs{}, untraced: tryTracing(cfg)}
+	p := &prepared{cfg: cfg, untraced: tryTracing(cfg)}
 	var err error
 	if p.delivery, err = delivery.Prepare(cfg); err != nil {
 		return nil, err
@@ -55,13 +56,15 @@ func prepare(cfg *config.Config) (*prepared, error) {
 	if p.scrapes, err = cfg.GetScrapeConfigs(); err != nil {
 		return nil, fmt.Errorf("scrape configuration: %w", err)
 	}
+	discoveries := map[string]discovery.Configs{}
 	for _, s := range p.scrapes {
 		if err := tryClients(s); err != nil {
 			p.stopped = append(p.stopped, StoppedJob{s.JobName, err.Error()})
 			continue
 		}
-		p.discovery[s.JobName] = forDiscovery(s.ServiceDiscoveryConfigs)
+		discoveries[s.JobName] = forDiscovery(s.ServiceDiscoveryConfigs)
 	}
+	p.fixed, p.discovery = splitFixed(discoveries)
 	p.scraping = forScraping(cfg, p.scrapes)
 	p.missing = missingLogs(p.scrapes)
 	return p, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,6 @@ import (
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery"
-	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/scrape"
 	agentdb "github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/util/compression"
@@ -44,6 +44,9 @@ type run struct {
 	scrape          *scrape.Manager
 	discovery       *discovery.Manager
 	cancelDiscovery context.CancelFunc
+	fixed           *fixedTargets
+	discovers       chan struct{} // closed when there is something to discover
+	discover        func()        // closes it
 	targetLimit     *targetLimit
 	skips           *skips
 	pace            pace
@@ -170,6 +173,10 @@ func (r *run) gatherers() (prometheus.Gatherer, error) {
 	if err := reg.Register(r.stoppedGauge()); err != nil {
 		return nil, fmt.Errorf("cannot register the metric of stopped jobs: %w", err)
 	}
+	r.fixed = newFixedTargets()
+	if err := reg.Register(r.fixed.discovered); err != nil {
+		return nil, fmt.Errorf("cannot register the metric of targets: %w", err)
+	}
 	if err := reg.Register(r.skips); err != nil {
 		return nil, fmt.Errorf("cannot register the metrics of skipped targets: %w", err)
 	}
@@ -202,28 +209,24 @@ func walOptions(o Options, segmentSize int) *agentdb.Options {
 	return opts
 }
 
+// discoveryName is the label that upstream's metrics of the discovery of targets have.
+const discoveryName = "scrape"
+
 // openScraping builds the scrape and discovery managers.
 func (r *run) openScraping() error {
-	f := r.agent.opts.Features
 	appendable, err := r.delivery.Appendable(r.db, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot limit series: %w", err)
 	}
 	r.scrapeClient = scrapeClient(func() time.Duration { return time.Duration(r.longestAnswer.Load()) })
 	logger := slog.New(newScrapeLog(r.agent.slogger.Handler(), r.delivery.Dropping))
-	r.scrape, err = scrape.NewManager(&scrape.Options{
-		PassMetadataInContext:    true, // so that appends tell whose they are
-		AppendMetadata:           f.MetadataWALRecords,
-		ParseST:                  f.STStorage,
-		SynthesizeST:             f.STSynthesis,
-		EnableTypeAndUnitLabels:  f.TypeAndUnitLabels,
-		EnableOpenMetrics2:       f.OpenMetrics2,
-		EnableZstdScrape:         f.ZstdScrape,
-		DiscoveryReloadInterval:  model.Duration(r.agent.opts.DiscoveryReloadInterval),
-		DiscoveryReloadOnStartup: true, // else the first scrape waits for 5 s
-		FeatureRegistry:          r.agent.features,
-		HTTPClientOptions:        r.scrapeClient,
-	}, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
+	o := r.agent.opts.Features.ScrapeOptions()
+	o.PassMetadataInContext = true // so that appends tell whose they are
+	o.DiscoveryReloadInterval = model.Duration(r.agent.opts.DiscoveryReloadInterval)
+	o.DiscoveryReloadOnStartup = true // else the first scrape waits for 5 s
+	o.FeatureRegistry = r.agent.features
+	o.HTTPClientOptions = r.scrapeClient
+	r.scrape, err = scrape.NewManager(&o, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}
@@ -238,9 +241,11 @@ func (r *run) openScraping() error {
 	if err != nil {
 		return fmt.Errorf("cannot create the discovery manager: %w", err)
 	}
+	r.discovers = make(chan struct{})
+	r.discover = sync.OnceFunc(func() { close(r.discovers) })
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancelDiscovery = cancel
-	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics, discovery.Name("scrape"),
+	r.discovery = discovery.NewManager(ctx, r.agent.slogger.With("component", "discovery"), r.reg, sdMetrics, discovery.Name(discoveryName),
 		discovery.FeatureRegistry(r.agent.features), discovery.HTTPClientOptions(discoveryOptions(r.agent.opts.Limits.BodySize)...))
 	if r.discovery == nil {
 		cancel()
@@ -271,6 +276,11 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 		}
 	}, func(error) { cancel() })
 	g.Add(func() error {
+		select {
+		case <-r.discovers:
+		case <-ctx.Done():
+			return nil
+		}
 		if err := r.discovery.Run(); err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -281,9 +291,9 @@ func (r *run) addActors(ctx context.Context, g *oklog.Group) {
 	}
 	scrapeStopped := make(chan struct{})
 	g.Add(func() error {
-		// Ends when discovery has ended.
-		found := make(chan map[string][]*targetgroup.Group)
-		go r.targetLimit.pass(r.discovery.SyncCh(), found, scrapeStopped)
+		// Ends when discovery has ended, or when it is stopped.
+		found := make(chan targetSets)
+		go r.targetLimit.pass(r.discovery.SyncCh(), r.fixed.news, found, scrapeStopped)
 		err := r.scrape.Run(found)
 		<-scrapeStopped
 		return err
@@ -321,6 +331,9 @@ func (r *run) closeStorage() error {
 		r.cancelDiscovery()
 	}
 	if r.delivery != nil {
+		r.delivery.Stop()
+		r.agent.flushing.Store(true)
+		defer r.agent.flushing.Store(false)
 		errs = append(errs, r.delivery.Close())
 		r.agent.unwritten = r.delivery.Unwritten()
 		r.agent.moved = r.store.Vanished() != nil && r.store.Moved()
@@ -366,10 +379,22 @@ func (r *run) apply(p *prepared) error {
 	if err := r.scrape.ApplyConfig(p.scraping); err != nil {
 		return err
 	}
-	if err := r.discovery.ApplyConfig(p.discovery); err != nil {
+	if err := r.applyTargets(p); err != nil {
 		return err
 	}
 	r.setStopped(p.stopped)
 	r.setMissingLogs(p.missing)
+	return nil
+}
+
+// applyTargets says what is to be scraped.
+func (r *run) applyTargets(p *prepared) error {
+	if err := r.discovery.ApplyConfig(p.discovery); err != nil {
+		return err
+	}
+	r.fixed.set(p.fixed)
+	if len(p.discovery) > 0 {
+		r.discover()
+	}
 	return nil
 }

@@ -94,7 +94,7 @@ func (r *run) retryStopped() error {
 		r.setMissingLogs(p.missing)
 	}
 	if len(p.stopped) < len(stopped) {
-		if err := r.discovery.ApplyConfig(p.discovery); err != nil {
+		if err := r.applyTargets(p); err != nil {
 			return err
 		}
 		r.setStopped(p.stopped)

@@ -31,25 +31,29 @@ func newTargetLimit(logger log.Logger, reg prometheus.Registerer, skips *skips) 
 	return l, reg.Register(l.dropped)
 }
 
-// pass hands on what in brings until it or stop is closed, without what is too long
-// and what is skipped. What is skipped changes without discovery, too.
-func (l *targetLimit) pass(in <-chan map[string][]*targetgroup.Group, out chan<- map[string][]*targetgroup.Group, stop <-chan struct{}) {
+// pass hands on what discovery brings and what is fixed until the former or stop is
+// closed, without what is too long and what is skipped. What is skipped changes without
+// either, too.
+func (l *targetLimit) pass(discovered, fixedNews <-chan targetSets, out chan<- targetSets, stop <-chan struct{}) {
 	defer close(out)
 	before := 0
-	var found map[string][]*targetgroup.Group
+	var found, fixed targetSets
 	for {
 		select {
-		case news, ok := <-in:
+		case news, ok := <-discovered:
 			if !ok {
 				return
 			}
 			found = news
+		case fixed = <-fixedNews:
 		case <-l.skips.changed:
-			if found == nil {
+			if found == nil && fixed == nil {
 				continue
 			}
+		case <-stop:
+			return
 		}
-		kept, dropped := withoutLongLabels(found, maxTargetLabel)
+		kept, dropped := withoutLongLabels(both(found, fixed), maxTargetLabel)
 		l.dropped.Set(float64(dropped))
 		switch {
 		case dropped > 0 && before == 0:
@@ -69,8 +73,8 @@ func (l *targetLimit) pass(in <-chan map[string][]*targetgroup.Group, out chan<-
 // withoutLongLabels returns the groups without targets that have a label of more
 // than limit bytes, and how many these were. What it is given belongs to
 // discovery, and is not changed.
-func withoutLongLabels(found map[string][]*targetgroup.Group, limit int) (kept map[string][]*targetgroup.Group, dropped int) {
-	kept = make(map[string][]*targetgroup.Group, len(found))
+func withoutLongLabels(found targetSets, limit int) (kept targetSets, dropped int) {
+	kept = make(targetSets, len(found))
 	for job, groups := range found {
 		kept[job] = make([]*targetgroup.Group, len(groups))
 		for i, group := range groups {

@@ -194,7 +194,7 @@ func TestContainerFilesAgree(t *testing.T) {
 	if _, ok := compose.Volumes["backlog"]; !ok || agent.Hostname == "" || len(agent.Ports) != 1 || agent.Ports[0] != "127.0.0.1:"+port+":"+port {
 		t.Errorf("%+v", compose)
 	}
-	if grace, err := time.ParseDuration(agent.StopGracePeriod); err != nil || grace <= duration(t, "process.go", "stopDeadline") {
+	if grace, err := time.ParseDuration(agent.StopGracePeriod); err != nil || grace <= duration(t, "process.go", "flushDeadline") {
 		t.Errorf("killed after %s, while it still stops by itself (%v)", agent.StopGracePeriod, err)
 	}
 	if !strings.Contains(text, "install -m 400 -o 65532 tenant-api-token-default token") {

@@ -140,6 +140,7 @@ func TestTimes(t *testing.T) {
 		restart  = seconds(t, s, "RestartMaxDelaySec")
 
 		stopDeadline = duration(t, "process.go", "stopDeadline")
+		flush        = duration(t, "process.go", "flushDeadline")
 		extend       = duration(t, "systemd.go", "extendStart")
 		startTick    = duration(t, "systemd.go", "startTick")
 		statusTick   = duration(t, "systemd.go", "statusTick")
@@ -151,6 +152,7 @@ func TestTimes(t *testing.T) {
 		than   time.Duration
 	}{
 		{"systemd must not kill an agent that still stops by itself", stop, 2 * stopDeadline},
+		{"systemd must not kill an agent that waits for its disk", stop, flush},
 		{"a stop must not outlast the watchdog, which goes on meanwhile", watchdog, stop},
 		{"an extension must come before the last one has run out", extend, 5 * startTick},
 		{"the first extension must come before the start has timed out", start, extend},
@@ -165,8 +167,10 @@ func TestTimes(t *testing.T) {
 			t.Errorf("%s: %s is not longer than %s", c.must, c.longer, c.than)
 		}
 	}
-	if want := fmt.Sprintf("Stop, within %d seconds", int(stopDeadline.Seconds())); !strings.Contains(man(t), want) {
-		t.Errorf("the manual page does not say %q", want)
+	for _, want := range []string{fmt.Sprintf("Stop, within %d seconds", int(stopDeadline.Seconds())), fmt.Sprintf("slow to write gets %d seconds", int(flush.Seconds()))} {
+		if !strings.Contains(man(t), want) {
+			t.Errorf("the manual page does not say %q", want)
+		}
 	}
 	if want := fmt.Sprintf("after %s to %d seconds", s["Service.RestartSec"][0], int(restart.Seconds())); !strings.Contains(man(t), want) {
 		t.Errorf("the manual page does not say %q", want)

@@ -248,21 +248,27 @@ func (g *generation) explained() bool {
 	return n > 0 && g.series[n-1].upTo >= f-1
 }
 
-func (g *generation) bytes() (n int64) {
-	for _, s := range g.segments {
-		if s.linked {
-			n += s.size
+// bytes returns the size of its directory, and of what it has in wal/: a file with two
+// names is in both.
+func (g *generation) bytes() (linked, inWAL int64) {
+	add := func(size int64, isLinked, isInWAL bool) {
+		if isLinked {
+			linked += size
 		}
+		if isInWAL {
+			inWAL += size
+		}
+	}
+	for _, s := range g.segments {
+		add(s.size, s.linked, s.inWAL)
 	}
 	for _, c := range g.checkpoints {
-		if c.linked {
-			n += c.size
-		}
+		add(c.size, c.linked, c.inWAL)
 	}
 	for _, r := range g.series {
-		n += r.size
+		linked += r.size
 	}
-	return n
+	return linked, inWAL
 }
 
 func (g *generation) segmentPath(i int) string { return filepath.Join(g.dir, segmentName(i)) }

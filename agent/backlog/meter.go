@@ -82,7 +82,8 @@ func (m *meter) measure() error {
 	m.inv.mu.Lock()
 	segments, generations := 0, len(m.inv.generations)
 	for _, g := range m.inv.generations {
-		u.BacklogBytes += g.bytes()
+		linked, _ := g.bytes()
+		u.BacklogBytes += linked
 		segments += len(g.segments)
 	}
 	u.TotalBytes = u.BacklogBytes + stray
@@ -103,7 +104,10 @@ func (m *meter) measure() error {
 // what was begun since the last sweep, and what upstream is writing.
 func (m *meter) walBytes() (all, stray int64, err error) {
 	if !m.strays && !m.inv.numberOnly && m.listed.holds(m.inv.walDir) {
-		return m.knownWALBytes(), 0, nil
+		m.inv.mu.Lock()
+		defer m.inv.mu.Unlock()
+		_, all = m.inv.running().bytes()
+		return all, 0, nil
 	}
 	m.listed.begin(m.inv.walDir)
 	m.strays = true
@@ -134,24 +138,6 @@ func (m *meter) walBytes() (all, stray int64, err error) {
 		m.strays = true
 	}
 	return all, stray, nil
-}
-
-// knownWALBytes returns the size of what the inventory has of wal/.
-func (m *meter) knownWALBytes() (n int64) {
-	m.inv.mu.Lock()
-	defer m.inv.mu.Unlock()
-	g := m.inv.running()
-	for _, seg := range g.segments {
-		if seg.inWAL {
-			n += seg.size
-		}
-	}
-	for _, c := range g.checkpoints {
-		if c.inWAL {
-			n += c.size
-		}
-	}
-	return n
 }
 
 // full returns an error when there is so little space that appends would be refused

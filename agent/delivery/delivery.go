@@ -83,6 +83,8 @@ type Delivery struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 
+	ignoreBodies func() // ends what tells of the answers of targets
+
 	applyMtx sync.Mutex
 
 	mtx          sync.Mutex
@@ -120,6 +122,9 @@ func New(o Options) (*Delivery, error) {
 		d.marks.unwritten, d.marks.held = &o.Saved, o.Saved.Held
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.ignoreBodies = upstreamqueue.ObserveBodies(func(target *scrape.Target, bytes uint64) {
+		d.intake.sizes.noteBody(target, bytes, time.Now())
+	})
 	return d, nil
 }
 
@@ -201,7 +206,11 @@ func (d *Delivery) PressureChanged() <-chan struct{} { return d.memory.changed }
 
 // LastScrape is how many samples a target had when it was scraped last; 0 when it was
 // not, or long ago.
-func (d *Delivery) LastScrape(target *scrape.Target) uint64 { return d.intake.sizes.of(target) }
+func (d *Delivery) LastScrape(target *scrape.Target) uint64 { return d.intake.sizes.of(target).samples }
+
+// LastBody is how many bytes a target answered when it was scraped last, not compressed;
+// 0 when it did not answer, or long ago.
+func (d *Delivery) LastBody(target *scrape.Target) uint64 { return d.intake.sizes.of(target).bytes }
 
 // Failure receives the error of a commit that failed. The run (scrape, DB,
 // remote storage) must then be begun anew.
@@ -326,16 +335,22 @@ func (d *Delivery) Unwritten() *ledger.File {
 	return d.marks.unwritten
 }
 
-// Close stops all destinations at once, each with a moment for what is in flight,
-// and writes the marks. Samples that are appended all the same, by a scrape that
-// could not be ended, are not taken: nobody could count them.
-func (d *Delivery) Close() error {
+// Stop stops all destinations at once, each with a moment for what is in flight.
+// Samples that are appended all the same, by a scrape that could not be ended, are
+// not taken: nobody could count them.
+func (d *Delivery) Stop() {
 	d.applyMtx.Lock()
 	defer d.applyMtx.Unlock()
+	d.ignoreBodies()
 	d.intake.close()
 	d.cancel()
 	for _, t := range d.all() {
 		<-t.done
 	}
+}
+
+// Close stops what Stop stops, and writes the marks.
+func (d *Delivery) Close() error {
+	d.Stop()
 	return errors.Join(d.marks.saveAndRelease(true), d.queues.Close())
 }

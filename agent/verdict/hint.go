@@ -31,14 +31,15 @@ var hints = sync.OnceValue(func() []hint {
 		{regexp.MustCompile(`HTTP status 3\d\d`), "the agent follows no redirect, which would carry the token along: set the url to where it points"},
 		{regexp.MustCompile(`HTTP status (409|5\d\d)`), "the endpoint, or something in front of it, is down: samples are kept and sent again"},
 		{regexp.MustCompile(`no such host`), "check the spelling of the name in url; the name of a new tenant takes some minutes to appear"},
-		{regexp.MustCompile(`server misbehaving|lookup .*: i/o timeout`), "the name server of this host does not answer: see /etc/resolv.conf"},
+		{regexp.MustCompile(`network is unreachable|no route to host`), "this host has no way there: check its network, its firewall, and whether it needs a proxy (proxy_url)"},
+		// Whatever else a lookup says, a refused connection too, is about the name server.
+		{regexp.MustCompile(`server misbehaving|\blookup \S+( on \S+)?: `), "the name server of this host does not answer: see /etc/resolv.conf"},
 		{regexp.MustCompile(`connection refused`), "nothing listens there: check host and port of the url"},
 		{regexp.MustCompile(`unknown authority`), "the certificate is of a private authority: set tls_config.ca_file, or insecure_skip_verify for a test instance"},
 		{regexp.MustCompile(`certificate has expired`), "whoever runs the endpoint must renew its certificate, unless this host's clock is wrong"},
 		{regexp.MustCompile(`certificate is (valid for|not valid)|doesn't contain any IP SANs`), "another server answers under this name: check the url"},
 		{regexp.MustCompile(`gave HTTP response to HTTPS client`), "this port speaks http without TLS: check the port of the url, or write http://"},
 		{regexp.MustCompile(`remote error: tls`), "the server ended the handshake; if it asks for a certificate of the client, set tls_config.cert_file and key_file"},
-		{regexp.MustCompile(`network is unreachable|no route to host`), "this host has no way there: check its network, its firewall, and whether it needs a proxy (proxy_url)"},
 		{regexp.MustCompile(`deadline exceeded|timeout|no answer`), "a firewall swallows the packets, or the endpoint hangs: samples are kept and sent again"},
 		{regexp.MustCompile(`EOF|connection reset|broken pipe`), "the connection was cut before an answer came: samples are kept and sent again"},
 	}

@@ -247,23 +247,44 @@ func TestAcceptText(t *testing.T) {
 	}
 }
 
-// The page says how many samples each target has.
-func TestSamplesOfTargets(t *testing.T) {
-	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "a 1\nb 1\nc 1\n")
+// The page says how many samples and bytes each target has, as it was scraped last.
+func TestSizesOfTargets(t *testing.T) {
+	var gone atomic.Bool
+	body := "a 1\nb 1\n# " + strings.Repeat("x", 2545) + "\nc 1\n"
+	if len(body) != 2560 {
+		t.Fatal(len(body))
+	}
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if gone.Load() {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Encoding", "gzip") // what counts is what it is read as
+		z := gzip.NewWriter(w)
+		fmt.Fprint(z, body)
+		z.Close()
 	}))
 	defer target.Close()
 	o := Options{Agent: startAgent(t, fmt.Sprintf("scrape_configs: [{job_name: a, scrape_interval: 1s, scrape_timeout: 1s, static_configs: [{targets: [%q]}]}]", strings.TrimPrefix(target.URL, "http://")))}
 	s := serve(t, o)
 	page := "http://" + s.Addrs()[0].String() + "/"
-	// Beside them: up, scrape_duration_seconds and three scrape_samples_* or scrape_series_added.
-	cell := regexp.MustCompile(`data-name="samples"[^>]*>8<`)
-	eventually(t, "the row has them", func() bool {
-		_, body, _ := request{url: page}.do(t)
-		return cell.MatchString(body)
-	})
-	id := targetIDs(t, o, 1)["a"]
-	if _, body, _ := (request{url: page + "?target=" + id}).do(t); !strings.Contains(body, "<dt>Samples of the last scrape</dt><dd>8</dd>") {
-		t.Error("the target's own section has not")
+	shows := func(samples, bytes string) func() bool {
+		cells := regexp.MustCompile(`data-name="samples"[^>]*>` + samples + `</td>\s*<td class="number" data-name="bytes"[^>]*>` + bytes + `</td>`)
+		return func() bool {
+			_, body, _ := request{url: page}.do(t)
+			return cells.MatchString(body)
+		}
 	}
+	// Beside them: up, scrape_duration_seconds and three scrape_samples_* or scrape_series_added.
+	eventually(t, "the row has them", shows("8", "2.5 KiB"))
+	id := targetIDs(t, o, 1)["a"]
+	_, detail, _ := request{url: page + "?target=" + id}.do(t)
+	for _, want := range []string{"<dt>Samples of the last scrape</dt><dd>8</dd>", "<dt>Bytes of the last answer</dt><dd>2.5 KiB</dd>"} {
+		if !strings.Contains(detail, want) {
+			t.Errorf("the target's own section has no %s", want)
+		}
+	}
+	gone.Store(true)
+	eventually(t, "there was no answer", shows("8", "–")) // three samples have ended
 }

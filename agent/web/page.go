@@ -53,7 +53,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	v := s.view(time.Now(), s.opts.Agent.Status(), set, q)
 	if manager != nil {
 		v.Detail = explainTarget(set, q.Target, manager.ScrapePoolConfig)
-		v.countSamples(s.opts.Agent.LastScrape)
+		v.measureTargets(s.opts.Agent.LastScrape, s.opts.Agent.LastBody)
 		v.MayFetch = s.mayFetch(r)
 	}
 	s.render(w, r, v)

@@ -152,6 +152,7 @@ type targetRow struct {
 	Interval string
 	Timeout  string
 	Samples  uint64 // that the last scrape wrote, those that tell of it included
+	Bytes    int64  // of the last answer, not compressed
 	Error    string
 
 	target *scrape.Target
@@ -324,15 +325,16 @@ func row(c candidate) targetRow {
 	return r
 }
 
-// countSamples fills in what the rows' targets had when they were scraped last.
-func (v *pageView) countSamples(samples func(*scrape.Target) uint64) {
+// measureTargets fills in what the rows' targets had when they were scraped last.
+func (v *pageView) measureTargets(samples, body func(*scrape.Target) uint64) {
+	measure := func(r *targetRow) { r.Samples, r.Bytes = samples(r.target), int64(body(r.target)) }
 	for _, p := range v.Targets.Pools {
 		for i := range p.Rows {
-			p.Rows[i].Samples = samples(p.Rows[i].target)
+			measure(&p.Rows[i])
 		}
 	}
 	if v.Detail != nil && v.Detail.Row.target != nil {
-		v.Detail.Row.Samples = samples(v.Detail.Row.target)
+		measure(&v.Detail.Row)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log"
 
+	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/limits"
 	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/agent/redact"
@@ -30,6 +31,7 @@ func (c *cli) addCheckTargets(check *kingpin.CmdClause) {
 	file := c.configFileArg(clause)
 	given := &runFlags{}
 	given.registerLimits(clause)
+	given.registerFeatures(clause)
 	c.command(clause, func() error {
 		path := file.path(installRoot)
 		judge, err := judgeOf(path, given, installRoot)
@@ -42,20 +44,26 @@ func (c *cli) addCheckTargets(check *kingpin.CmdClause) {
 
 // judge is by what run would judge targets.
 type judge struct {
-	limits  limits.Limits // 0: from the memory
-	ratio   float64       // of the memory; 0: it is not looked at
-	memory  memlimit.Provider
-	service bool // with flags of the installed service
+	limits   limits.Limits // 0: from the memory
+	features agent.Features
+	ratio    float64 // of the memory; 0: it is not looked at
+	memory   memlimit.Provider
+	service  bool // with flags of the installed service
 }
 
 // judgeOf returns by what run would judge the targets of a file: by the flags that are
 // given and, where the file is that of the service that is installed below root, by
-// those of the service. Errors are a *usageError.
+// those of the service. What features change in the file's defaults is changed then.
+// Errors are a *usageError.
 func judgeOf(file string, given *runFlags, root string) (judge, error) {
 	if err := given.validateLimits(); err != nil {
 		return judge{}, err
 	}
-	j := judge{limits: given.limits(), ratio: defaultMemoryRatio, memory: ownMemory}
+	features, err := given.parseFeatures()
+	if err != nil {
+		return judge{}, err
+	}
+	j := judge{limits: given.limits(), features: features, ratio: defaultMemoryRatio, memory: ownMemory}
 	if !isService(file, root) {
 		return j, nil
 	}
@@ -63,7 +71,11 @@ func judgeOf(file string, given *runFlags, root string) (judge, error) {
 	if err != nil {
 		return judge{}, err
 	}
-	j.service = flags.limits() != (limits.Limits{})
+	j.service = flags.limits() != (limits.Limits{}) || len(flags.features) > 0
+	both := runFlags{features: slices.Concat(given.features, flags.features)}
+	if j.features, err = both.parseFeatures(); err != nil {
+		return judge{}, err
+	}
 	j.limits = j.limits.Or(flags.limits())
 	j.memory = memlimit.ApplyFallback(serviceMemory(root), ownMemory)
 	j.ratio = flags.memlimitRatio
@@ -93,6 +105,7 @@ func (c *cli) checkTargets(file string, by judge) error {
 	report, err := targetcheck.Run(context.Background(), cfg, targetcheck.Options{
 		DiscoveryTimeout: discoveryTimeout,
 		Limits:           by.limits,
+		Scrape:           by.features.ScrapeOptions(),
 		Progress:         func(done, total int, what string) { now.Store(fmt.Sprintf("%d of %d %s", done, total, what)) },
 	})
 	line.stop()
@@ -100,7 +113,7 @@ func (c *cli) checkTargets(file string, by judge) error {
 		return err
 	}
 	if by.service {
-		report.Warnings = append(report.Warnings, "judged by the limits of the installed service, in ARGS in "+serviceFlags)
+		report.Warnings = append(report.Warnings, "judged by the limits and features of the installed service, "+serviceSource)
 	}
 	if _, err := io.WriteString(c.stdout, formatTargets(report)); err != nil {
 		return err

@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
@@ -73,6 +75,7 @@ func TestJudgeOf(t *testing.T) {
 		given   runFlags
 		memory  string // memory.max of the service
 		want    limits.Limits
+		enabled agent.Features
 		ratio   float64
 		service bool
 		bytes   uint64
@@ -80,6 +83,9 @@ func TestJudgeOf(t *testing.T) {
 		"no service":        {args: "-", want: limits.Limits{}, ratio: 0.9},
 		"its own flags":     {args: "--limits.max-series=100 --limits.label-length=1KiB", want: limits.Limits{MaxSeries: 100, LabelLength: 1024}, ratio: 0.9, service: true},
 		"what is given":     {args: "--limits.max-series=100 --limits.labels=5", given: runFlags{maxSeries: 7}, want: limits.Limits{MaxSeries: 7, Labels: 5}, ratio: 0.9, service: true},
+		"its features":      {args: "--enable-feature=type-and-unit-labels,agent --enable-feature=zstd-scrape", enabled: agent.Features{TypeAndUnitLabels: true, ZstdScrape: true}, ratio: 0.9, service: true},
+		"more features":     {args: "--enable-feature=zstd-scrape", given: runFlags{features: []string{"openmetrics2"}}, enabled: agent.Features{OpenMetrics2: true, ZstdScrape: true}, ratio: 0.9, service: true},
+		"others' features":  {args: "--enable-feature=zstd-scrape", other: true, given: runFlags{features: []string{"openmetrics2"}}, enabled: agent.Features{OpenMetrics2: true}, ratio: 0.9},
 		"another file":      {args: "--limits.max-series=100", other: true, given: runFlags{labels: 9}, want: limits.Limits{Labels: 9}, ratio: 0.9},
 		"its memory":        {args: "--auto-gomemlimit.ratio=0.5", memory: "104857600\n", ratio: 0.5, bytes: 104857600},
 		"the whole host":    {memory: "max\n", ratio: 0.9},
@@ -103,7 +109,7 @@ func TestJudgeOf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if j.limits != tc.want || j.ratio != tc.ratio || j.service != tc.service {
+			if j.limits != tc.want || j.features != tc.enabled || j.ratio != tc.ratio || j.service != tc.service {
 				t.Errorf("got %+v", j)
 			}
 			own, errOwn := ownMemory()
@@ -124,13 +130,49 @@ func TestJudgeOfABrokenService(t *testing.T) {
 	for args, want := range map[string]string{
 		"--limits.max-serie=1": "the installed service cannot start: unknown long flag '--limits.max-serie'",
 		"--limits.labels=-1":   "the installed service cannot start: --limits.body-size, ",
+		"--enable-feature=x":   "the installed service cannot start: unknown feature \"x\"",
 		"--query.timeout=1m":   "the installed service cannot start: --query.timeout is not a flag of opstrace-agent",
 	} {
 		write(t, filepath.Join(root, serviceFlags), "ARGS="+args+"\n")
 		_, err := judgeOf(filepath.Join(root, serviceConfig), &runFlags{}, root)
-		if usage := (*usageError)(nil); !errors.As(err, &usage) || !strings.HasPrefix(usage.msg, want) || !strings.HasSuffix(usage.hint, "; its flags are in ARGS in /etc/default/opstrace-agent") {
+		if usage := (*usageError)(nil); !errors.As(err, &usage) || !strings.HasPrefix(usage.msg, want) || !strings.HasSuffix(usage.hint, "; its flags are in ARGS in /etc/default/opstrace-agent, and in ExecStart= of its unit") {
 			t.Errorf("%s: %v", args, err)
 		}
+	}
+}
+
+// TestFeaturesOfTargets: targets are asked, read and sent as the agent would with the
+// features that it is given.
+func TestFeaturesOfTargets(t *testing.T) {
+	t.Parallel()
+	var encoding atomic.Value
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		encoding.Store(r.Header.Get("Accept-Encoding"))
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		fmt.Fprint(w, "# TYPE a counter\na 1\n# TYPE b gauge\nb 2\n")
+	}))
+	defer target.Close()
+	file := write(t, filepath.Join(t.TempDir(), "c.yml"), fmt.Sprintf(`
+scrape_configs: [{job_name: a, static_configs: [{targets: [%q]}]}]
+remote_write: [{name: d, url: "http://127.0.0.1:1/", write_relabel_configs: [{source_labels: [__type__], regex: counter, action: drop}]}]
+`, target.Listener.Addr()))
+	for _, tc := range []struct{ flag, encoding, sent string }{
+		{"", "gzip", "to d: 7 samples, "},
+		{"--enable-feature=zstd-scrape,type-and-unit-labels,st-synthesis", "zstd,gzip", "to d: 6 samples, "},
+		{"--enable-feature=extra-scrape-metrics", "gzip", "to d: 10 samples, "},
+	} {
+		args := []string{"check", "targets", file}
+		if tc.flag != "" {
+			args = append(args, tc.flag)
+		}
+		stdout, stderr, code := runCommand(t, "", args...)
+		if code != 0 || stderr != "" || encoding.Load() != tc.encoding || !strings.Contains(stdout, tc.sent) || strings.Contains(stdout, "not taken") {
+			t.Errorf("%s: code %d, %q, asked for %q\n%s", tc.flag, code, stderr, encoding.Load(), stdout)
+		}
+	}
+	const unknown = "error: unknown feature \"zstd\"\nhint: "
+	if _, stderr, code := runCommand(t, "", "check", "targets", file, "--enable-feature=zstd"); code != exitUsage || !strings.HasPrefix(stderr, unknown) {
+		t.Errorf("code %d, %q", code, stderr)
 	}
 }
 

@@ -156,8 +156,7 @@ func (f *runFlags) registerProcess(cmd *kingpin.CmdClause) {
 		Default(fmt.Sprint(defaultMemoryRatio)).FloatVar(&f.memlimitRatio)
 	cmd.Flag("auto-gomemlimit.refresh-interval", "How often to look at that memory again. 0: only at start.").
 		Default("0s").SetValue(&f.memlimitRefresh)
-	cmd.Flag("enable-feature", "Experimental features of Prometheus, separated by commas: "+strings.Join(featureNames(), ", ")+".").
-		PlaceHolder("NAME").StringsVar(&f.features)
+	f.registerFeatures(cmd)
 	cmd.Flag("log.level", "Least severe level to log: "+strings.Join(logLevels, ", ")+". runtime.log_level in the configuration file wins, and can be reloaded.").
 		Default("info").EnumVar(&f.logLevel, logLevels...)
 	cmd.Flag("log.format", "Format of the log: "+strings.Join(logFormats, ", ")+".").
@@ -170,6 +169,11 @@ func (f *runFlags) registerProcess(cmd *kingpin.CmdClause) {
 		Hidden().Default("true").BoolVar(&scrape.AlignScrapeTimestamps)
 	cmd.Flag("scrape.timestamp-tolerance", "By how much timestamps may be aligned.").
 		Hidden().Default("2ms").DurationVar(&scrape.ScrapeTimestampTolerance)
+}
+
+func (f *runFlags) registerFeatures(cmd *kingpin.CmdClause) {
+	cmd.Flag("enable-feature", "Experimental features of Prometheus, separated by commas: "+strings.Join(featureNames(), ", ")+".").
+		PlaceHolder("NAME").StringsVar(&f.features)
 }
 
 // validate finds what kingpin cannot.

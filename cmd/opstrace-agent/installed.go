@@ -20,6 +20,8 @@ const (
 	serviceUser   = appName
 	serviceConfig = "/etc/opstrace-agent/opstrace-agent.yml"
 	serviceFlags  = "/etc/default/opstrace-agent"
+	// serviceSource is where the flags of the service are.
+	serviceSource = "in ARGS in " + serviceFlags + ", and in ExecStart= of its unit"
 )
 
 var serviceUnits = []string{"/usr/lib/systemd/system/opstrace-agent.service", "/lib/systemd/system/opstrace-agent.service", "/etc/systemd/system/opstrace-agent.service"}
@@ -68,11 +70,27 @@ var argsLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(
 // serviceArgs are the flags of the service, its unit's own included. Quotes inside
 // of them are not understood.
 func serviceArgs(root string) []string {
-	args := []string{"--config.file=" + filepath.Join(root, serviceConfig)}
+	line := execStart(root)
+	if len(line) == 0 { // as in the packaged unit
+		line = []string{appName, "--config.file=" + filepath.Join(root, serviceConfig), "$ARGS"}
+	}
+	var args []string
+	for _, word := range line[1:] {
+		if word == "$ARGS" || word == "${ARGS}" {
+			args = append(args, defaultArgs(root)...)
+			continue
+		}
+		args = append(args, word)
+	}
+	return args
+}
+
+// defaultArgs are the flags in ARGS.
+func defaultArgs(root string) (args []string) {
 	content, _ := os.ReadFile(filepath.Join(root, serviceFlags)) // it may be gone
 	if lines := argsLine().FindAllSubmatch(content, -1); lines != nil {
 		last := strings.TrimSpace(string(lines[len(lines)-1][1]))
-		args = append(args, strings.Fields(strings.Trim(last, `"'`))...)
+		args = strings.Fields(strings.Trim(last, `"'`))
 	}
 	return args
 }
@@ -94,14 +112,18 @@ func parseRunFlags(args []string) (*runFlags, error) {
 	return flags, nil
 }
 
-// serviceRunFlags are the flags of the service as run understands them.
+// serviceRunFlags are the flags of the service as run understands them. Its features
+// are tried, which has parseFeatures' effects.
 func serviceRunFlags(root string) (*runFlags, error) {
 	flags, err := parseRunFlags(serviceArgs(root))
 	if err == nil {
 		err = flags.validate()
 	}
+	if err == nil {
+		_, err = flags.parseFeatures()
+	}
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
-		return nil, &usageError{"the installed service cannot start: " + usage.msg, usage.hint + "; its flags are in ARGS in " + serviceFlags}
+		return nil, &usageError{"the installed service cannot start: " + usage.msg, usage.hint + "; its flags are " + serviceSource}
 	}
 	return flags, err
 }
@@ -120,7 +142,8 @@ func serviceMemory(root string) memlimit.Provider {
 
 // serviceFile is the file that the service reads: its flags may name another one,
 // and the last one counts.
-func serviceFile(root string) (file string) {
+func serviceFile(root string) string {
+	file := filepath.Join(root, appName+".yml") // the default, where services run
 	args := serviceArgs(root)
 	for i, arg := range args {
 		if value, ok := strings.CutPrefix(arg, "--config.file="); ok {

@@ -17,9 +17,14 @@ import (
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
-// stopDeadline is when a stop that hangs ends by force. Nothing is lost by it:
-// what has been committed is on disk, and the next start sends it.
-const stopDeadline = 5 * time.Second
+// When a stop that hangs ends by force. Nothing is lost by it: what has been committed
+// is on disk, and the next start sends it, some of it again.
+const (
+	stopDeadline = 5 * time.Second
+	// flushDeadline is for a stop that waits for the disk alone: flash storage in use may
+	// take many seconds for a sync, and ends it by itself.
+	flushDeadline = 15 * time.Second
+)
 
 // process is everything that runs, in one group: signals, reloads, the admin
 // face, messages to systemd, and the agent.
@@ -87,6 +92,12 @@ func (p *process) run(file *scrapeconfig.File) error {
 	})
 	p.add(&g, p.reloadLoop)
 	p.add(&g, p.systemd.loop)
+	if !chosenProcessors(p.flags.autoGOMAXPROCS) {
+		p.add(&g, func(ctx context.Context) error {
+			followLoad(ctx, p.logger)
+			return nil
+		})
+	}
 	p.add(&g, p.web.Run)
 	p.add(&g, func(ctx context.Context) error {
 		if err := p.agent.Run(ctx, file.Config); err != nil {
@@ -102,13 +113,27 @@ func (p *process) run(file *scrapeconfig.File) error {
 		return err
 	case <-stopping:
 	}
-	select {
-	case err := <-done:
-		return err
-	case sig := <-p.stop:
-		return fmt.Errorf("ended by a second signal (%s) before everything had stopped", sig)
-	case <-time.After(stopDeadline):
-		return fmt.Errorf("ended by force: not everything had stopped after %s", stopDeadline)
+	return p.awaitStop(done)
+}
+
+// awaitStop waits for what is being stopped, for as long as it may take.
+func (p *process) awaitStop(done <-chan error) error {
+	deadline := time.After(stopDeadline)
+	flushed := time.After(flushDeadline)
+	for {
+		select {
+		case err := <-done:
+			return err
+		case sig := <-p.stop:
+			return fmt.Errorf("ended by a second signal (%s) before everything had stopped", sig)
+		case <-deadline:
+			if !p.agent.Flushing() {
+				return fmt.Errorf("ended by force: not everything had stopped after %s", stopDeadline)
+			}
+			level.Info(p.logger).Log("msg", "Waiting for the disk to write what is left")
+		case <-flushed:
+			return fmt.Errorf("ended by force: the disk had not written everything after %s; what was delivered since the marks were saved last may be sent again", flushDeadline)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -59,7 +60,7 @@ func (c *cli) run(flags *runFlags) error {
 	for _, n := range flags.notices {
 		level.Warn(logger).Log("msg", "Flag ignored", "reason", n)
 	}
-	setDefaultLogLevel(flags.logLevel)
+	setDefaultRuntime(flags.logLevel)
 	setUserAgents()
 
 	file, err := scrapeconfig.ReadFile(wholePath(flags.configFile), logger)
@@ -185,9 +186,17 @@ func (c *cli) runFlagValues() map[string]string {
 	return values
 }
 
-// setDefaultLogLevel sets the level for a configuration file without
-// runtime.log_level, which upstream keeps in a package variable.
-func setDefaultLogLevel(lvl string) {
+// gcPercent is where neither the file has runtime.gogc nor the environment GOGC.
+// Upstream's 75 is for a server: a heap of an agent is small, and collecting it a little
+// more often costs less than the memory (packaging/doc/sizing.md).
+const gcPercent = 50
+
+// setDefaultRuntime sets what holds for a configuration file without
+// runtime.log_level or runtime.gogc, which upstream keeps in a package variable.
+func setDefaultRuntime(lvl string) {
+	if os.Getenv("GOGC") == "" {
+		config.DefaultRuntimeConfig.GoGC = gcPercent
+	}
 	config.DefaultRuntimeConfig.LogLevel = config.LogLevel(lvl)
 	config.DefaultConfig.Runtime = config.DefaultRuntimeConfig
 }

@@ -98,6 +98,13 @@
 //     batch. When the context has ended, no request is made any more. Held by
 //     TestContractHoldAfter.
 //
+// What can be seen of a scrape [scrape/scrape.go: newScrapeLoop, scrapeAndReport]:
+//
+//   - SpanOfAScrape. Every scrape runs in a span "scrape" of the process's tracer
+//     provider, whose context has the target if PassMetadataInContext is set. After the
+//     answer has been read, it gets the attribute bytes, their number: not compressed, 0
+//     if there was none, and -1 if there were too many. Held by TestContractScrape.
+//
 // How a queue ends, and how it goes on [storage/remote: write.go, storage.go,
 // queue_manager.go: Stop]:
 //

@@ -3,22 +3,18 @@ package upstreamqueue
 import (
 	"encoding/pem"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb/wlog"
@@ -258,25 +254,7 @@ func TestContractMetadata(t *testing.T) {
 		_, _ = io.WriteString(w, "# HELP up_total Help.\n# TYPE up_total counter\nup_total 1\n")
 	}))
 	defer target.Close()
-	m, err := scrape.NewManager(&scrape.Options{DiscoveryReloadOnStartup: true}, slog.New(slog.DiscardHandler), nil, nil, r.db, prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := config.Load("scrape_configs: [{job_name: test, scrape_interval: 100ms, scrape_timeout: 100ms}]", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.ApplyConfig(cfg); err != nil {
-		t.Fatal(err)
-	}
-	groups := make(chan map[string][]*targetgroup.Group)
-	ran := make(chan error, 1)
-	go func() { ran <- m.Run(groups) }()
-	defer func() { m.Stop(); <-ran }()
-	groups <- map[string][]*targetgroup.Group{"test": {{Source: "test", Targets: []model.LabelSet{{
-		model.AddressLabel: model.LabelValue(strings.TrimPrefix(target.URL, "http://")),
-	}}}}}
-	r.opts.ScrapeManager = manager{m}
+	r.opts.ScrapeManager = manager{r.scrape(target.URL, "")}
 	var w watch
 	u := r.start(e.entry(t, "one", func(c *config.RemoteWriteConfig) {
 		c.MetadataConfig.Send = true

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/scrape"
 	"github.com/prometheus/prometheus/storage/remote"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -80,17 +81,18 @@ func keyOf(cfg *config.RemoteWriteConfig) destinationKey {
 
 // tap is the process's tracer provider. It stands in front of the one that a
 // user's tracing configuration sets, passes every span on to it, and looks at
-// those of upstream's queues.
+// those of upstream's queues, and of scrapes.
 type tap struct {
 	trace.TracerProvider // the user's; changed under mtx
 
 	mtx       sync.Mutex
 	observers map[destinationKey]Observer
+	bodies    map[*BodyObserver]bool
 }
 
 var (
 	tapMtx sync.Mutex
-	theTap = &tap{TracerProvider: noop.NewTracerProvider(), observers: map[destinationKey]Observer{}}
+	theTap = &tap{TracerProvider: noop.NewTracerProvider(), observers: map[destinationKey]Observer{}, bodies: map[*BodyObserver]bool{}}
 
 	// untouched is what OpenTelemetry has before anybody sets a provider. It
 	// passes everything on to the one that is set: to put ours in front of it
@@ -172,6 +174,11 @@ func (t tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartO
 	case requestSpan:
 		ctx, unguard := guarded(ctx)
 		return ctx, &request{span, unguard}
+	case scrapeSpan:
+		if target, ok := scrape.TargetFromContext(ctx); ok {
+			span = &scraped{span, t.tap, target}
+		}
+		return ctx, span
 	case batchSpan:
 	default:
 		return ctx, span

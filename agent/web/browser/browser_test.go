@@ -218,6 +218,7 @@ func TestPage(t *testing.T) {
 		b.until(t, "rates", `[...document.querySelectorAll('.figures dd')].every((d) => d.textContent !== '–')`)
 		b.until(t, "curves from the left edge to the right one", `(() => { const p = document.querySelector('.curve.in polyline').points; return p[0].x === 0 && p[p.length - 1].x === 120; })()`)
 		b.until(t, "samples of a target", `/^[0-9]+$/.test(document.querySelector('[data-pool="fleet"] [data-name=samples]').textContent)`)
+		b.until(t, "bytes of a target", `/^[0-9.]+ [KM]?i?B$/.test(document.querySelector('[data-pool="fleet"] [data-name=bytes]').textContent)`)
 		b.until(t, "how long an outage is bridged", `document.querySelector('.storage [data-name=bridges]').textContent === 'not known yet'`)
 	})
 	t.Run("widths", func(t *testing.T) {

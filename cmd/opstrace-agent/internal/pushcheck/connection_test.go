@@ -30,6 +30,7 @@ type nameServer struct {
 	mu    sync.Mutex
 	known map[string]bool
 	rcode int // for the unknown
+	stop  func()
 }
 
 func newNameServer(t *testing.T) *nameServer {
@@ -48,11 +49,14 @@ func newNameServer(t *testing.T) *nameServer {
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return dialer.DialContext(ctx, "udp", conn.LocalAddr().String())
 	}}
-	t.Cleanup(func() {
-		net.DefaultResolver = before
+	n.stop = sync.OnceFunc(func() {
 		if err := server.Shutdown(); err != nil {
 			t.Error(err)
 		}
+	})
+	t.Cleanup(func() {
+		net.DefaultResolver = before
+		n.stop()
 	})
 	return n
 }
@@ -107,6 +111,13 @@ func TestDNS(t *testing.T) {
 	steps, good = run(t, destination(t, "http://push.example.org/"))
 	expect(t, steps, good, noToken,
 		"FAIL dns: dial tcp: lookup push.example.org on NAMESERVER: server misbehaving | the name server of this host does not answer: see /etc/resolv.conf")
+
+	names.stop() // nothing listens there any more
+	refused := " on NAMESERVER: read udp 127.0.0.1:PORT->127.0.0.1:PORT: read: connection refused | the name server of this host does not answer: see /etc/resolv.conf"
+	steps, good = run(t, destination(t, "http://push.example.org/"))
+	expect(t, steps, good, noToken, "FAIL dns: dial tcp: lookup push.example.org"+refused)
+	steps, good = run(t, destination(t, "http://push.example.org/", "proxy_url: http://proxy.example.org:3128"))
+	expect(t, steps, good, noToken, "ok proxy: through http://proxy.example.org:3128", "FAIL dns: proxyconnect tcp: dial tcp: lookup proxy.example.org"+refused)
 }
 
 func TestTCP(t *testing.T) {

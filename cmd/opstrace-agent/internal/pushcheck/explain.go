@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/redact"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
 
 // explain reports why no answer came.
@@ -31,7 +32,7 @@ func (c *check) explain(ctx context.Context, err error, conn *connection) bool {
 	}
 	switch conn.reached() {
 	case "":
-		return c.fail(StepToken, text, "the agent could not send a single request so")
+		return c.fail(StepToken, text, c.fileHint(err, "the agent could not send a single request so"))
 	case StepTCP:
 		step, hint := c.tcpHint(err, timeout)
 		return c.fail(step, text, hint)
@@ -51,10 +52,10 @@ func (c *check) explain(ctx context.Context, err error, conn *connection) bool {
 
 func (c *check) dnsHint(err *net.DNSError) string {
 	switch {
+	case !err.IsNotFound:
+		return verdict.HintFor(err.Error())
 	case c.proxy != "":
 		return "check the name in proxy_url"
-	case !err.IsNotFound:
-		return "the name server of this host does not answer: see /etc/resolv.conf"
 	case c.hostTenant() != "":
 		return fmt.Sprintf("the name of a new tenant takes some minutes to appear; if tenant %q is not new, check the spelling of cluster and tenant", c.hostTenant())
 	}

@@ -32,13 +32,13 @@ func (c *check) readToken() bool {
 	http := &c.rw.HTTPClientConfig
 	switch {
 	case http.Authorization != nil && http.Authorization.CredentialsFile != "":
-		return c.readFile(http.Authorization.CredentialsFile, true)
+		return c.readFile(c.credentialsFile(), true)
 	case http.Authorization != nil:
 		c.describeToken("", string(http.Authorization.Credentials))
 	case http.BasicAuth != nil && http.BasicAuth.PasswordFile != "":
-		return c.readFile(http.BasicAuth.PasswordFile, false)
+		return c.readFile(passwordFile(http.BasicAuth), false)
 	case http.OAuth2 != nil && http.OAuth2.ClientSecretFile != "":
-		return c.readFile(http.OAuth2.ClientSecretFile, false)
+		return c.readFile(clientSecretFile(http.OAuth2), false)
 	case http.BasicAuth == nil && http.OAuth2 == nil &&
 		c.rw.SigV4Config == nil && c.rw.AzureADConfig == nil && c.rw.GoogleIAMConfig == nil:
 		c.anonymous = true
@@ -47,7 +47,8 @@ func (c *check) readToken() bool {
 	return true
 }
 
-func (c *check) readFile(path string, bearer bool) bool {
+func (c *check) readFile(file namedFile, bearer bool) bool {
+	path := file.path
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
 		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("it is a directory")}
@@ -57,12 +58,12 @@ func (c *check) readFile(path string, bearer bool) bool {
 		content, err = regular.Read(path)
 	}
 	if err != nil {
-		return c.fail(StepToken, err.Error(), fileHint(err))
+		return c.fail(StepToken, err.Error(), file.hint(err))
 	}
 	secret := strings.TrimSpace(string(content))
 	switch {
 	case secret == "":
-		return c.fail(StepToken, path+" is empty", "write the token into it; it is read again for every request")
+		return c.fail(StepToken, path+" is empty", "write "+file.what+" into it; it is read again for every request")
 	case bearer && strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return c.fail(StepToken, path+" holds more than a token", "it must hold the token alone, on one line")
 	}
@@ -75,16 +76,6 @@ func (c *check) readFile(path string, bearer bool) bool {
 	}
 	c.describeToken(path, secret)
 	return true
-}
-
-func fileHint(err error) string {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "put the token there, or name the right file in token_file"
-	case errors.Is(err, fs.ErrPermission):
-		return "let the user that runs the agent read it, and run this check as that user, or, for the installed service, with sudo"
-	}
-	return "name a file that holds the token"
 }
 
 // describeToken tells what a token says of itself. Its signature is not

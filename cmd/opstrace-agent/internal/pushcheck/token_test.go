@@ -23,13 +23,13 @@ func TestUnreadableToken(t *testing.T) {
 		name, file, want string
 	}{
 		{"missing", filepath.Join(t.TempDir(), "missing"),
-			"FAIL token: stat missing: no such file or directory | put the token there, or name the right file in token_file"},
+			"FAIL token: stat missing: no such file or directory | put the token there, or name the right file in token_file or credentials_file"},
 		{"empty", writeFile(t, "\n \n", 0o600),
 			"FAIL token: token is empty | write the token into it; it is read again for every request"},
 		{"two lines", writeFile(t, "eyJhbGciOi\nJSUzI1NiJ9\n", 0o600),
 			"FAIL token: token holds more than a token | it must hold the token alone, on one line"},
 		{"folder", folder,
-			"FAIL token: read token: it is a directory | name a file that holds the token"},
+			"FAIL token: read token: it is a directory | name a file that holds the token in token_file or credentials_file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			steps, good := run(t, destination(t, e.URL(), "bearer_token_file: "+tc.file))
@@ -153,12 +153,46 @@ func TestWrongTenant(t *testing.T) {
 		"ok write: an empty write is accepted: HTTP 200 OK")
 }
 
+// TestMissingFiles: each file that is missing is told by what it has to hold and by the
+// setting that names it.
+func TestMissingFiles(t *testing.T) {
+	e := open(t, agenttest.Manners{})
+	const oauth2 = "oauth2: {client_id: me, token_url: 'https://127.0.0.1:1/', "
+	for _, tc := range []struct{ settings, what, key string }{
+		{"bearer_token_file: MISSING", "the token", "token_file or credentials_file"},
+		{"authorization: {credentials_file: MISSING}", "the token", "token_file or credentials_file"},
+		{"authorization: {type: Key, credentials_file: MISSING}", "the credentials", "authorization.credentials_file"},
+		{"basic_auth: {username: u, password_file: MISSING}", "the password", "basic_auth.password_file"},
+		{"basic_auth: {username_file: MISSING, password: p}", "the user's name", "basic_auth.username_file"},
+		{oauth2 + "client_secret_file: MISSING}", "the client's secret", "oauth2.client_secret_file"},
+		{oauth2 + "grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', client_certificate_key_file: MISSING}", "the client's key", "oauth2.client_certificate_key_file"},
+		{oauth2 + "client_secret: s, tls_config: {ca_file: MISSING}}", "the certificate of the authority", "oauth2.tls_config.ca_file"},
+		{"tls_config: {cert_file: MISSING, key_file: MISSING2}", "the client's certificate", "tls_config.cert_file"},
+		{"tls_config: {cert_file: THERE, key_file: MISSING}", "the client's key", "tls_config.key_file"},
+	} {
+		there := writeFile(t, "something", 0o600)
+		settings := strings.NewReplacer("MISSING", filepath.Join(t.TempDir(), "missing"), "THERE", there).Replace(tc.settings)
+		steps, good := run(t, destination(t, e.URL(), settings))
+		last := steps[len(steps)-1]
+		_, hint, _ := strings.Cut(last, " | ")
+		hint, _, _ = strings.Cut(hint, "; until then ")
+		if want := "put " + tc.what + " there, or name the right file in " + tc.key; good || hint != want || !strings.Contains(last, "missing: no such file or directory") {
+			t.Errorf("%s: %s", tc.settings, last)
+		}
+	}
+	steps, good := run(t, destination(t, e.URL(), "basic_auth: {username: u, password_file: "+writeFile(t, "", 0o600)+"}"))
+	expect(t, steps, good, "FAIL token: token is empty | write the password into it; it is read again for every request")
+	if s := e.Snapshot(); len(s.Requests) != 0 {
+		t.Errorf("%d requests were sent", len(s.Requests))
+	}
+}
+
 // TestRequestThatCannotBeSent has what the client reads only when it sends.
 func TestRequestThatCannotBeSent(t *testing.T) {
 	e := open(t, agenttest.Manners{})
 	steps, good := run(t, destination(t, e.URL(), "http_headers: {X-Token: {files: ["+filepath.Join(t.TempDir(), "missing")+"]}}"))
 	expect(t, steps, good, noToken,
-		"FAIL token: unable to read headers file missing: open missing: no such file or directory | the agent could not send a single request so")
+		"FAIL token: unable to read headers file missing: open missing: no such file or directory | put the header's value there, or name the right file in http_headers.X-Token.files")
 
 	steps, good = run(t, destination(t, e.URL(), "oauth2: {client_id: me, client_secret: secret, token_url: '"+e.URL()+"'}"))
 	expect(t, steps, good,
@@ -166,7 +200,7 @@ func TestRequestThatCannotBeSent(t *testing.T) {
 
 	steps, good = run(t, destination(t, e.URL(), "tls_config: {ca_file: "+filepath.Join(t.TempDir(), "missing")+"}"))
 	expect(t, steps, good, noToken,
-		"FAIL write: cannot use its certificates or credentials: unable to read CA cert: unable to read file missing: open missing: no such file or directory | the agent would refuse a reload with this configuration; at a start it waits for the file")
+		"FAIL write: cannot use its certificates or credentials: unable to read CA cert: unable to read file missing: open missing: no such file or directory | put the certificate of the authority there, or name the right file in tls_config.ca_file; until then the agent would refuse a reload with this configuration; at a start it waits for the file")
 }
 
 // TestSilentTokenEndpoint: the check ends although the token endpoint does not answer.

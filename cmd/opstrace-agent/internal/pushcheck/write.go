@@ -36,12 +36,16 @@ func (c *check) write(ctx context.Context) bool {
 	c.v2 = endpoint.V2
 	client, err := endpoint.Client()
 	if err != nil {
-		return c.fail(StepWrite, err.Error(), "the agent would refuse a reload with this configuration; at a start it waits for the file")
+		waits := "the agent would refuse a reload with this configuration; at a start it waits for the file"
+		if hint := c.fileHint(err, ""); hint != "" {
+			waits = hint + "; until then " + waits
+		}
+		return c.fail(StepWrite, err.Error(), waits)
 	}
 	if c.rw.HTTPClientConfig.OAuth2 != nil {
 		// The other would ask the token endpoint for as long as that likes.
 		if client, err = endpoint.PlainClient(ctx); err != nil {
-			return c.fail(StepToken, redact.Line(err.Error(), 300), "the server at token_url refuses client_id and client_secret, does not answer, or is not there")
+			return c.fail(StepToken, redact.Line(err.Error(), 300), c.fileHint(err, "the server at token_url refuses client_id and client_secret, does not answer, or is not there"))
 		}
 	}
 	defer client.CloseIdleConnections()

@@ -19,8 +19,8 @@ type batch struct {
 	encoder *remotewrite.Encoder
 }
 
-func newBatch(rw *config.RemoteWriteConfig) *batch {
-	return &batch{rw: rw, encoder: remotewrite.NewEncoder(false)}
+func newBatch(rw *config.RemoteWriteConfig, typeAndUnitLabels bool) *batch {
+	return &batch{rw: rw, encoder: remotewrite.NewEncoder(typeAndUnitLabels)}
 }
 
 // add puts a sample into the request, and its exemplars where the destination

@@ -27,6 +27,7 @@ const grace = 5 * time.Second
 type round struct {
 	cfg     *config.Config
 	limits  limits.Limits
+	options scrape.Options
 	jobs    map[string]*Job // by name
 	groups  map[string][]*targetgroup.Group
 	timeout time.Duration // the longest
@@ -41,6 +42,7 @@ func newRound(cfg *config.Config, o Options) *round {
 	return &round{
 		cfg:     cfg,
 		limits:  o.Limits,
+		options: o.Scrape,
 		jobs:    map[string]*Job{},
 		groups:  map[string][]*targetgroup.Group{},
 		done:    counter{what: "targets", progress: o.Progress},
@@ -66,13 +68,14 @@ func (r *round) scrape(ctx context.Context) error {
 	if r.done.total == 0 {
 		return nil
 	}
-	manager, err := scrape.NewManager(&scrape.Options{
-		PassMetadataInContext:    true, // the appenders learn their targets by it
-		DiscoveryReloadOnStartup: true,
-		// Scrapes are spread over the interval, up to a whole one late: this
-		// makes all of them begin at once.
-		InitialScrapeOffset: -maxInterval,
-	}, slog.New(slog.DiscardHandler), nil, nil, r, prometheus.NewRegistry())
+	o := r.options
+	o.SynthesizeST = false         // which leaves out what is scraped first
+	o.PassMetadataInContext = true // the appenders learn their targets by it
+	o.DiscoveryReloadOnStartup = true
+	// Scrapes are spread over the interval, up to a whole one late: this makes all of
+	// them begin at once.
+	o.InitialScrapeOffset = -maxInterval
+	manager, err := scrape.NewManager(&o, slog.New(slog.DiscardHandler), nil, nil, r, prometheus.NewRegistry())
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}

@@ -30,7 +30,7 @@ type tally struct {
 func newTally(r *round, t *scrape.Target) *tally {
 	a := &tally{round: r, target: t, builder: labels.NewBuilder(labels.EmptyLabels()), dropped: map[string]int{}}
 	for _, rw := range r.cfg.RemoteWriteConfigs {
-		a.batches = append(a.batches, newBatch(rw))
+		a.batches = append(a.batches, newBatch(rw, r.options.EnableTypeAndUnitLabels))
 	}
 	return a
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/limits"
 )
 
-// Options of a check. All fields must be set.
+// Options of a check. All fields but Scrape must be set.
 type Options struct {
 	// DiscoveryTimeout is how long a discovery may take to answer.
 	DiscoveryTimeout time.Duration
@@ -29,6 +29,9 @@ type Options struct {
 	Progress func(done, total int, what string)
 	// Limits are those that the agent is run with.
 	Limits limits.Limits
+	// Scrape is how the agent has upstream scrape. What takes more than one scrape is
+	// left out: a start timestamp is synthesised from the second on.
+	Scrape scrape.Options
 }
 
 // Report is what was found, in the order of the configuration.
