@@ -46,6 +46,7 @@ type targetFacts struct {
 type destinationFacts struct {
 	name    string
 	stored  uint64
+	twice   uint64 // samples that it had stored already when they came
 	lied    uint64 // samples that it acknowledged and did not store
 	refused uint64 // samples in requests that it answered with 400 or 422
 	// unsaved are those of them that a kill may have made the agent forget.
@@ -123,7 +124,7 @@ func (f *facts) gather(w *world, file ledger.File) {
 	for _, d := range w.destinations {
 		s := d.endpoint.Snapshot()
 		facts := destinationFacts{
-			name: d.name, stored: uint64(s.Accepted), lied: uint64(d.lied.Load()),
+			name: d.name, stored: uint64(s.Accepted), twice: uint64(s.Duplicates), lied: uint64(d.lied.Load()),
 			refused: uint64(s.Answers[400].Samples + s.Answers[422].Samples),
 			order:   s.CheckInOrder(), wrong: wrongValues(s.Series()),
 			unsaved: unsaved(s.Requests, f.spans),

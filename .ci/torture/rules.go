@@ -139,7 +139,11 @@ func deliveredBroken(f facts) (how []string) {
 		if f.unacknowledged(d.name) {
 			unknown += d.ledger.Evicted
 		}
-		if d.ledger.Delivered > d.stored+d.mistaken() || d.stored > d.ledger.Delivered+unknown {
+		acknowledged := d.stored + d.mistaken()
+		if f.clockSet() { // two samples of one time are stored once if they are the same
+			acknowledged += d.twice
+		}
+		if d.ledger.Delivered > acknowledged || d.stored > d.ledger.Delivered+unknown {
 			how = append(how, fmt.Sprintf("%s: %d delivered and %d of which nobody knows, the endpoint has stored %d, lied about %d and refused %d before a kill",
 				d.name, d.ledger.Delivered, unknown, d.stored, d.lied, d.unsaved))
 		}

@@ -103,6 +103,11 @@ var changes = map[string]struct {
 	"not at a moment": {func(f *facts) {
 		f.looks[0].destinations = []seen{{Name: "cortex", Ledger: ledger.Terms{Appended: 2, Delivered: 1}}}
 	}, "the ledger adds up"},
+	"twice at a time": {func(f *facts) {
+		first(f).stored, first(f).twice = 117, 5
+		f.spans = []span{during("clock-back", 10, 20)}
+	}, ""},
+	"twice": {func(f *facts) { first(f).stored, first(f).twice = 117, 5 }, "what is delivered is stored"},
 	"evicted, and stored before a kill": {func(f *facts) {
 		d := first(f)
 		d.stored, d.ledger.Delivered, d.ledger.Evicted = 118, 110, 10
