@@ -75,7 +75,7 @@ func (d destinationFacts) mistaken() uint64 { return d.lied + d.unsaved }
 func (d destinationFacts) unaccounted() int {
 	t := terms(d.ledger)
 	// filtered is not among them: it has series that are looked for nowhere.
-	accounted := t[refused] + t[uncertain] + t[evicted] + t[lost] + t[notAppended] + t[rejected] + d.mistaken()
+	accounted := t[refused] + t[uncertain] + t[evicted] + t[lost] + t[notAppended] + t[rejected] + d.ledger.OnDisk + d.mistaken()
 	return max(0, d.missing-int(accounted))
 }
 
