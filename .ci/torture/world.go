@@ -63,7 +63,7 @@ var targets = []targetRow{
 const memory = 192
 
 // budget is what the agent may take on disk, in MiB.
-const budget = 32
+const budget = 4
 
 // newWorld makes everything but starts no agent. Close it.
 func newWorld(dir string, p program, s schedule) (w *world, err error) {
@@ -121,7 +121,7 @@ func (w *world) newProcess(path, address string) *process {
 			"--config.file=" + w.configFile(),
 			"--storage.agent.path=" + w.storage(),
 			fmt.Sprintf("--storage.backlog.max-bytes=%dMiB", budget),
-			"--storage.agent.wal-segment-size=256KiB",
+			"--storage.agent.wal-segment-size=32KiB",
 			"--storage.agent.wal-truncate-frequency=15s",
 			"--storage.sync-interval=" + syncInterval.String(),
 			"--delivery.min-stay=3s",
