@@ -23,6 +23,22 @@ var ofDestination = []manner{
 		begin: func(w *world, e event) error { return w.respond(e, statusAnswer(e)) }, end: recoverEndpoint,
 	},
 	{
+		// What comes behind a batch that is refused must not overtake it.
+		kind: "once", weight: 6, args: func(r *rand.Rand) []string {
+			return append(statusArgs(r), fmt.Sprintf("times=%d", 1+r.IntN(3)))
+		},
+		begin: func(w *world, e event) error {
+			d, err := w.destination(e)
+			if err != nil {
+				return err
+			}
+			for range e.number("times") {
+				d.endpoint.RespondNext(statusAnswer(e))
+			}
+			return nil
+		},
+	},
+	{
 		// A request that is longer than remoteTimeout was given up by then, and stored.
 		kind: "late", weight: 2, lasts: seconds(2, 30), unacknowledged: true, args: oneOf("ms", "500", "2000", "4900", "6000"),
 		begin: func(w *world, e event) error {
