@@ -118,9 +118,19 @@ func (p *process) end(signal syscall.Signal) error {
 	return nil
 }
 
+// deaf is how long a process may take to ask for its signals: one that comes before ends
+// it. systemd sends none until it is told that the service is ready.
+const deaf = time.Second
+
 // signal sends one that does not end the process; nothing happens while it is meant not
 // to run.
 func (p *process) signal(s syscall.Signal) error {
+	p.mu.Lock()
+	started := p.started
+	p.mu.Unlock()
+	if s == syscall.SIGHUP {
+		time.Sleep(time.Until(started.Add(deaf)))
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {
