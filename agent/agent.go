@@ -43,7 +43,7 @@ type Agent struct {
 	unwritten  *ledger.File // the marks, where the last run could not write them
 	moved      bool         // the storage directory of the last run is not what has its name
 
-	flushing atomic.Bool // see Flushing
+	running atomic.Bool // Run has not returned
 
 	applyMtx sync.Mutex // serialises Apply with itself and with the start of a run
 
@@ -82,6 +82,8 @@ const anewDelay = 2 * time.Second
 //
 // It sets the limits that cfg does not set.
 func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
+	a.running.Store(true)
+	defer a.running.Store(false)
 	a.limit(cfg)
 	if err := a.prepareFirst(cfg); err != nil {
 		return err
@@ -290,9 +292,15 @@ func (a *Agent) Alive(within time.Duration) error {
 	return r.alive(within)
 }
 
-// Flushing reports whether a run that is being closed waits for nothing but the disk:
-// nothing is scraped or sent any more.
-func (a *Agent) Flushing() bool { return a.flushing.Load() }
+// AwaitsDisk reports whether what the end of Run waits for after some seconds is the disk.
+// All else has its deadlines, but for a reload that waits for a file.
+func (a *Agent) AwaitsDisk() bool {
+	if !a.running.Load() || !a.applyMtx.TryLock() {
+		return false
+	}
+	a.applyMtx.Unlock()
+	return true
+}
 
 func (a *Agent) current() *run {
 	a.mtx.Lock()

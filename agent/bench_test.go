@@ -94,10 +94,15 @@ func benchRig(b *testing.B) *rig {
 	return r
 }
 
-// BenchmarkDrain drains five million samples of 5,000 series to an endpoint on
+// BenchmarkDrain drains five million samples of so many series to an endpoint on
 // the same machine.
 func BenchmarkDrain(b *testing.B) {
-	const series, scrapes = 5000, 1000
+	for _, series := range []int{5000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(series), func(b *testing.B) { drain(b, series, 5_000_000/series) })
+	}
+}
+
+func drain(b *testing.B, series, scrapes int) {
 	for b.Loop() {
 		b.StopTimer()
 		r := benchRig(b)
@@ -119,12 +124,19 @@ func BenchmarkDrain(b *testing.B) {
 		peak := 0.0
 		r.eventually("the backlog to be drained", func() error {
 			peak = max(peak, r.residentNow())
-			if n := r.endpoint.Snapshot().Accepted - before; n < series*scrapes {
+			if n := r.endpoint.Snapshot().Accepted - before; n < int64(series*scrapes) {
 				return fmt.Errorf("%d of %d", n, series*scrapes)
 			}
 			return nil
 		})
-		b.ReportMetric(series*scrapes/time.Since(begun).Seconds(), "samples/s")
+		b.ReportMetric(float64(series*scrapes)/time.Since(begun).Seconds(), "samples/s")
+		var bytes, samples int
+		for _, request := range r.endpoint.Snapshot().Requests {
+			if request.At.After(begun) {
+				bytes, samples = bytes+request.Bytes, samples+request.Samples
+			}
+		}
+		b.ReportMetric(float64(bytes)/float64(samples), "B/sample")
 		b.ReportMetric(live, "MiB-live")
 		b.ReportMetric(peak-live, "MiB-above-live")
 		b.StopTimer()

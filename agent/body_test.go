@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent"
@@ -58,7 +59,7 @@ func TestBodySize(t *testing.T) {
 	names := map[string][]string{}
 	for _, s := range r.endpoint.Snapshot().Series(labels.MustNewMatcher(labels.MatchEqual, "instance", addr)) {
 		job := s.Labels.Get("job")
-		names[job] = append(names[job], s.Labels.Get(labels.MetricName))
+		names[job] = append(names[job], s.Labels.Get(model.MetricNameLabel))
 	}
 	for job, want := range map[string][]string{"plain": plain, "extra": extra} {
 		if got := slices.Sorted(slices.Values(names[job])); !slices.Equal(got, want) {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"maps"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
@@ -13,13 +15,19 @@ type targetSets = map[string][]*targetgroup.Group
 // the configuration, and not by upstream's discovery manager: that looks nine times a
 // second for something new as long as it runs, a third of what an agent takes at rest.
 type fixedTargets struct {
-	news       chan targetSets // the latest, if nobody has taken them yet
+	news       chan fixedSets // the latest, if nobody has taken them yet
 	discovered *prometheus.GaugeVec
+}
+
+// fixedSets are all that there are; more, that discovery is to bring others.
+type fixedSets struct {
+	targetSets
+	more bool
 }
 
 func newFixedTargets() *fixedTargets {
 	return &fixedTargets{
-		news: make(chan targetSets, 1),
+		news: make(chan fixedSets, 1),
 		// The name, help and labels of the discovery manager's own, which is gathered
 		// with it: dashboards for Prometheus add them up.
 		discovered: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -31,14 +39,14 @@ func newFixedTargets() *fixedTargets {
 }
 
 // set replaces all. Calls are serialised.
-func (f *fixedTargets) set(sets targetSets) {
+func (f *fixedTargets) set(sets fixedSets) {
 	select {
 	case <-f.news:
 	default:
 	}
 	f.news <- sets
 	f.discovered.Reset()
-	for job, groups := range sets {
+	for job, groups := range sets.targetSets {
 		n := 0
 		for _, group := range groups {
 			n += len(group.Targets)
@@ -76,11 +84,7 @@ func fixedGroups(configs discovery.Configs) (groups []*targetgroup.Group, fixed 
 // ago.
 func both(found, fixed targetSets) targetSets {
 	all := make(targetSets, len(found)+len(fixed))
-	for job, groups := range found {
-		all[job] = groups
-	}
-	for job, groups := range fixed {
-		all[job] = groups
-	}
+	maps.Copy(all, found)
+	maps.Copy(all, fixed)
 	return all
 }

@@ -2,8 +2,11 @@ package agent
 
 import (
 	"reflect"
+	"runtime"
 	"testing"
 
+	"github.com/go-kit/log"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/discovery/file"
@@ -39,9 +42,43 @@ func TestSplitFixed(t *testing.T) {
 func TestFixedTargetsLatest(t *testing.T) {
 	t.Parallel()
 	f := newFixedTargets()
-	f.set(targetSets{"old": nil})
-	f.set(targetSets{"new": nil})
-	if got := <-f.news; !reflect.DeepEqual(got, targetSets{"new": nil}) {
+	f.set(fixedSets{targetSets{"old": nil}, true})
+	f.set(fixedSets{targetSets{"new": nil}, false})
+	if got := <-f.news; !reflect.DeepEqual(got, fixedSets{targetSets{"new": nil}, false}) {
 		t.Errorf("got %v", got)
 	}
+}
+
+// TestFirstSets: at a start, upstream takes up the first sets that it is given at once,
+// and others 5 s later. So the first are of both kinds, where there are both.
+func TestFirstSets(t *testing.T) {
+	t.Parallel()
+	l, err := newTargetLimit(log.NewNopLogger(), prometheus.NewRegistry(), newSkips(log.NewNopLogger()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFixedTargets()
+	discovered, out, stop := make(chan targetSets), make(chan targetSets), make(chan struct{})
+	go l.pass(discovered, f.news, out, stop)
+	f.set(fixedSets{targetSets{"fixed": {}}, true})
+	for len(f.news) > 0 { // it is taken before the other
+		runtime.Gosched()
+	}
+	discovered <- targetSets{"found": {}}
+	if got := <-out; len(got) != 2 {
+		t.Errorf("the first sets are %v", got)
+	}
+	close(stop)
+	if _, more := <-out; more {
+		t.Error("it goes on after the stop")
+	}
+
+	// What discovery does not bring is not waited for, and nothing is not handed on.
+	out, stop = make(chan targetSets), make(chan struct{})
+	go l.pass(discovered, f.news, out, stop)
+	f.set(fixedSets{targetSets{"fixed": {}}, true})
+	if got := <-out; len(got) != 1 {
+		t.Errorf("the first sets are %v", got)
+	}
+	close(stop)
 }

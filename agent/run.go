@@ -331,9 +331,6 @@ func (r *run) closeStorage() error {
 		r.cancelDiscovery()
 	}
 	if r.delivery != nil {
-		r.delivery.Stop()
-		r.agent.flushing.Store(true)
-		defer r.agent.flushing.Store(false)
 		errs = append(errs, r.delivery.Close())
 		r.agent.unwritten = r.delivery.Unwritten()
 		r.agent.moved = r.store.Vanished() != nil && r.store.Moved()
@@ -392,7 +389,7 @@ func (r *run) applyTargets(p *prepared) error {
 	if err := r.discovery.ApplyConfig(p.discovery); err != nil {
 		return err
 	}
-	r.fixed.set(p.fixed)
+	r.fixed.set(fixedSets{p.fixed, len(p.discovery) > 0})
 	if len(p.discovery) > 0 {
 		r.discover()
 	}

@@ -10,6 +10,10 @@ import (
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 )
 
+// firstDiscovery is how long fixed targets wait at a start for the first that are
+// discovered.
+const firstDiscovery = time.Second
+
 // maxTargetLabel is how long a name or value of a discovered label may be, in
 // bytes. Annotations of a pod have up to 256 KiB.
 const maxTargetLabel = 1 << 20
@@ -34,10 +38,11 @@ func newTargetLimit(logger log.Logger, reg prometheus.Registerer, skips *skips) 
 // pass hands on what discovery brings and what is fixed until the former or stop is
 // closed, without what is too long and what is skipped. What is skipped changes without
 // either, too.
-func (l *targetLimit) pass(discovered, fixedNews <-chan targetSets, out chan<- targetSets, stop <-chan struct{}) {
+func (l *targetLimit) pass(discovered <-chan targetSets, fixedNews <-chan fixedSets, out chan<- targetSets, stop <-chan struct{}) {
 	defer close(out)
 	before := 0
 	var found, fixed targetSets
+	var first <-chan time.Time
 	for {
 		select {
 		case news, ok := <-discovered:
@@ -45,7 +50,17 @@ func (l *targetLimit) pass(discovered, fixedNews <-chan targetSets, out chan<- t
 				return
 			}
 			found = news
-		case fixed = <-fixedNews:
+		case news := <-fixedNews:
+			fixed = news.targetSets
+			if found == nil && news.more {
+				// Upstream takes up the first sets at once, and others every 5 s.
+				first = time.After(firstDiscovery)
+				continue
+			}
+		case <-first:
+			if found != nil || len(fixed) == 0 {
+				continue
+			}
 		case <-l.skips.changed:
 			if found == nil && fixed == nil {
 				continue

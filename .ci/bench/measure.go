@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -196,6 +198,13 @@ func (t *trial) restart(ctx context.Context) error {
 		return err
 	}
 	t.set(backlogDisk, mebi(size))
+	whole := t.dir + ".whole"
+	if len(t.marks) > 0 {
+		// With its hard links: a segment that is there twice is another directory.
+		if out, err := exec.CommandContext(ctx, "cp", "-a", t.dir, whole).CombinedOutput(); err != nil {
+			return fmt.Errorf("the directory cannot be copied: %w: %s", err, out)
+		}
+	}
 	started := time.Now()
 	t.sink.setMark(started)
 	if err := t.sink.up(); err != nil {
@@ -208,7 +217,39 @@ func (t *trial) restart(ctx context.Context) error {
 	if first := t.sink.readOld().any; !first.IsZero() {
 		t.set(firstAcknowledged, first.Sub(started).Seconds())
 	}
-	return err
+	if err != nil || len(t.marks) == 0 {
+		return err
+	}
+	return t.restartWithoutMarks(ctx, whole)
+}
+
+// restartWithoutMarks starts the program with a directory that has a backlog, but not
+// the files that say what of it was delivered.
+func (t *trial) restartWithoutMarks(ctx context.Context, dir string) error {
+	if _, err := t.process.stop(ctx); err != nil {
+		return fmt.Errorf("the stop after catching up: %w", err)
+	}
+	t.dir = dir
+	for _, name := range t.marks {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	started := time.Now()
+	t.sink.setMark(started)
+	if err := t.start(ctx); err != nil {
+		return err
+	}
+	for t.sink.readOld().any.IsZero() {
+		if time.Since(started) > longestPause {
+			return errors.New("nothing was acknowledged without the marks")
+		}
+		if err := t.process.sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	t.set(firstWithoutMarks, t.sink.readOld().any.Sub(started).Seconds())
+	return nil
 }
 
 // fill waits until the disk has the backlog, or as long as it may take.
@@ -227,7 +268,14 @@ func (t *trial) fill(ctx context.Context) error {
 
 // catchUp waits until no old sample comes any more.
 func (t *trial) catchUp(ctx context.Context, since time.Time) error {
-	for last := since; time.Since(last) < caughtUpAfter(t.scenario); {
+	for last := since; ; {
+		silence := caughtUpAfter(t.scenario)
+		if t.lost(since) > 0 {
+			silence = longestPause
+		}
+		if time.Since(last) >= silence {
+			break
+		}
 		if err := t.process.sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}

@@ -29,6 +29,8 @@ type peer struct {
 	args func(dir, config, listen, url string) []string
 	// Whether the sink is in the configuration, and not in an argument.
 	remoteWrite bool
+	// Files in its directory that say what was delivered; none: it cannot lose them.
+	marks []string
 }
 
 // findPeers returns the programs named, built where they have to be, and what keeps the
@@ -68,7 +70,8 @@ func agentPeer(binary string) (peer, error) {
 	}
 	return peer{
 		name: agent, binary: binary, what: "opstrace-agent of this tree", ready: "/-/ready", remoteWrite: true,
-		args: prometheusArgs,
+		marks: []string{"delivery.json", "delivery.json.spare"},
+		args:  prometheusArgs,
 	}, nil
 }
 

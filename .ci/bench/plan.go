@@ -102,8 +102,12 @@ func (p plan) duration(n int) (all time.Duration) {
 	return all * time.Duration(p.rounds*n)
 }
 
-// caughtUpAfter is how long no old sample may come until all are taken to be there:
-// longer than senders wait between two attempts.
+// longestPause is how long no old sample may come while some are missing: longer than
+// senders wait between two attempts after a long outage.
+const longestPause = time.Minute
+
+// caughtUpAfter is how long no old sample may come until all are taken to be there,
+// where some of each scrape are.
 func caughtUpAfter(s scenario) time.Duration { return max(2*s.interval, 10*time.Second) }
 
 // inTurn is the order of a round: every other one is the other way round, so that

@@ -23,6 +23,7 @@ const (
 	deadStop          measurand = "stop with a dead endpoint, s"
 	backlogDisk       measurand = "disk use at the start, MiB"
 	firstAcknowledged measurand = "start to first acknowledged sample, s"
+	firstWithoutMarks measurand = "the same without the marks, s"
 	caughtUp          measurand = "caught up after, s"
 	oldSamples        measurand = "samples caught up on"
 	catchUpRate       measurand = "catch-up, samples/s"
@@ -47,7 +48,7 @@ const (
 var measurands = []measurand{
 	availableFall, roomFall, freeFall, cachedRise, anonRise, slabRise, group,
 	rss, anon, file, cpu, cpuSample, switches, wireSample, diskSample, disk, outageRSS, outageGrowth,
-	deadStop, backlogDisk, firstAcknowledged, caughtUp, oldSamples, catchUpRate, catchUpWire,
+	deadStop, backlogDisk, firstAcknowledged, firstWithoutMarks, caughtUp, oldSamples, catchUpRate, catchUpWire,
 	pressedGroup, pressedRSS, pressedAnon, pressedFile, lostScrapes,
 }
 
@@ -62,7 +63,7 @@ type goal struct {
 	outage    time.Duration // that it is meant for, at least; in a shorter one timers decide
 }
 
-// goals are those of the issue that this program can measure.
+// goals are what the agent is to reach beside its peers.
 var goals = []goal{
 	{scenario: tiny, measurand: rss, relative: true, bound: 0.42},
 	{scenario: small, measurand: rss, relative: true, bound: 0.58},
@@ -82,6 +83,7 @@ var goals = []goal{
 	{scenario: backlogs, measurand: catchUpRate, atLeast: true, bound: 500_000},
 	{scenario: backlogs, measurand: catchUpWire, bound: 8},
 	{scenario: backlogs, measurand: firstAcknowledged, bound: 3}, // two seconds and an interval
+	{scenario: backlogs, measurand: firstWithoutMarks, bound: 3},
 	{scenario: backlogs, measurand: lostScrapes, bound: 0},
 	{scenario: guest128, measurand: availableFall, relative: true, to: vmagent, bound: 1},
 	{scenario: guest128, measurand: lostScrapes, bound: 0},

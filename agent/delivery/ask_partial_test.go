@@ -85,6 +85,125 @@ func TestNewerRefusedForWhatItIs(t *testing.T) {
 	}
 }
 
+// TestWhereItEnds: after a kill, what may have been sent is sent again, and the endpoint
+// has the first of it. Where that ends is found out by some requests, not by one for each
+// sample: the endpoint may be far away.
+func TestWhereItEnds(t *testing.T) {
+	t.Parallel()
+	for _, rollsBack := range []bool{false, true} {
+		for _, c := range []struct{ series, stored, left int }{
+			{500, 11, 3}, // five scrapes in a request
+			{500, 12, 3},
+			{500, 13, 3},
+			{100, 60, 10},
+			{4000, 4, 0}, // two requests for a scrape
+			{4000, 3, 2},
+		} {
+			t.Run(fmt.Sprintf("%d×%d and %d, rolls back %t", c.series, c.stored, c.left, rollsBack), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, agenttest.Manners{AllOrNothing: rollsBack})
+				r.options.SaveInterval = time.Hour
+				r.open()
+				r.awaitState("one", Live)
+				r.scrapes(c.stored, c.series)
+				r.awaitSettled("one")
+				r.one().Respond(agenttest.Answer{Status: 503})
+				r.scrapes(c.left, c.series)
+				asked := len(r.one().Snapshot().Requests)
+				r.crash()
+				r.pass()
+				r.one().Recover()
+				r.open()
+				l := r.awaitSettled("one")
+				if l.Delivered != l.Appended || int(l.Delivered) != c.series*(c.stored+c.left) {
+					t.Errorf("%+v", l)
+				}
+				whole := 0
+				for _, s := range r.one().Snapshot().Series() {
+					if s.Count == c.stored+c.left {
+						whole++
+					}
+				}
+				if whole != c.series {
+					t.Errorf("%d of %d series are whole", whole, c.series)
+				}
+				if n := len(r.one().Snapshot().Requests) - asked; n > 400 {
+					t.Errorf("%d requests", n)
+				}
+			})
+		}
+	}
+}
+
+// TestForeignSeriesAfterAKill: that somebody else writes ahead of us in the series that a
+// scrape ends with is no proof that the scrape is there, however few series it has.
+func TestForeignSeriesAfterAKill(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		n    int
+		save time.Duration
+	}{{2, 0}, {3, 0}, {7, 0}, {20, 0}, {100, 0}, {2, time.Hour}, {3, time.Hour}, {7, time.Hour}, {20, time.Hour}, {100, time.Hour}} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			t.Parallel()
+			n := c.n
+			r := newRig(t, agenttest.Manners{AllOrNothing: true})
+			r.options.SaveInterval = c.save // how much is sent again
+			r.open()
+			r.awaitState("one", Live)
+			r.scrapes(3, n)
+			r.awaitSettled("one")
+			r.one().Respond(agenttest.Answer{Status: 503})
+			r.scrapes(1, n)
+			r.crash()
+			r.pass()
+			r.one().Recover()
+			post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(n-1)), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+			r.open()
+			l := r.awaitSettled("one")
+			whole := 0
+			for _, s := range r.one().Snapshot().Series() {
+				if s.Count == 4 {
+					whole++
+				}
+			}
+			// The last has three of ours and the foreign one.
+			if whole != n || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended || l.Delivered < l.Appended-1 {
+				t.Errorf("%d of %d series are whole: %+v", whole, n, l)
+			}
+		})
+	}
+}
+
+func TestSplitOrder(t *testing.T) {
+	t.Parallel()
+	items := grouped([]int64{1, 3}, []int64{1, 2, 3}, []int64{-9}) // a, b, and c, dated back
+	for i, order := range []uint32{0, 4, 1, 3, 5, 2} {
+		items[i].Order = order
+	}
+	if at, want := splitOrder(items), []string{"a1", "b1", "c-9", "a3", "b2", "b3"}; at != 3 || !slices.Equal(spell(items), want) {
+		t.Errorf("cut at %d: %v, expected %v", at, spell(items), want)
+	}
+	if last := lastInOrder(items[:3]); last.T != -9 {
+		t.Errorf("the last is of %d", last.T)
+	}
+	if last := lastInOrder(items[3:]); last.T != 3 || last.Order != 5 {
+		t.Errorf("the last is of %d, in place %d", last.T, last.Order)
+	}
+}
+
+func TestSingleFrom(t *testing.T) {
+	t.Parallel()
+	items := grouped([]int64{3}, []int64{1, 2}, []int64{2}, []int64{9}, []int64{2}) // a3 b1 b2 c2 d9 e2
+	for at, want := range map[int]int{0: 0, 1: 3, 2: 3, 3: 3, 4: 5, 5: 5, 6: 6} {
+		if got := singleFrom(items, at, 3); got != want {
+			t.Errorf("from %d on it is %d, expected %d", at, got, want)
+		}
+	}
+	if got := singleFrom(items, 0, 1); got != len(items) {
+		t.Errorf("it is %d, where all are newer", got)
+	}
+}
+
 func TestOtherRun(t *testing.T) {
 	t.Parallel()
 	items := grouped([]int64{1, 3}, []int64{1, 2, 3, 4}, []int64{2, 4}, []int64{4, 9}, []int64{1, 4})

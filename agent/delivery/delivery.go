@@ -335,10 +335,10 @@ func (d *Delivery) Unwritten() *ledger.File {
 	return d.marks.unwritten
 }
 
-// Stop stops all destinations at once, each with a moment for what is in flight.
-// Samples that are appended all the same, by a scrape that could not be ended, are
-// not taken: nobody could count them.
-func (d *Delivery) Stop() {
+// Close stops all destinations at once, each with a moment for what is in flight,
+// and writes the marks. Samples that are appended all the same, by a scrape that
+// could not be ended, are not taken: nobody could count them.
+func (d *Delivery) Close() error {
 	d.applyMtx.Lock()
 	defer d.applyMtx.Unlock()
 	d.ignoreBodies()
@@ -347,10 +347,5 @@ func (d *Delivery) Stop() {
 	for _, t := range d.all() {
 		<-t.done
 	}
-}
-
-// Close stops what Stop stops, and writes the marks.
-func (d *Delivery) Close() error {
-	d.Stop()
 	return errors.Join(d.marks.saveAndRelease(true), d.queues.Close())
 }

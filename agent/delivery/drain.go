@@ -167,6 +167,9 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 	if b.begun.IsZero() {
 		b.begun = time.Now()
 	}
+	for i := range s.Items {
+		s.Items[i].Order = uint32(len(b.items) + i)
+	}
 	b.items = append(b.items, s.Items...)
 	b.size.Add(s.Items)
 	b.end = rec.End
@@ -186,14 +189,19 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 // have been evicted meanwhile, and counted so.
 func (d *drain) hold(rec *backlog.Record) bool {
 	s := d.cursor.selection
-	var oldest int64
+	var newest int64
 	for i, it := range s.Items {
-		if i == 0 || it.T < oldest {
-			oldest = it.T
+		if i == 0 || it.T > newest {
+			newest = it.T
 		}
 	}
-	return d.account.Hold(rec.Pos, rec.End, s.Samples(), oldest)
+	return d.account.Hold(rec.Pos, rec.End, s.Samples(), scrapedAt(newest))
 }
+
+// scrapedAt returns when a record was scraped whose newest sample has a time, in
+// milliseconds. Its oldest one would tell how far back its target dates samples, which is
+// no time that they have waited; a scrape's own samples have the time of the scrape.
+func scrapedAt(newest int64) int64 { return min(newest, time.Now().UnixMilli()) }
 
 // full reports whether the batch has no room for more items.
 func (d *drain) full(more int) bool {
@@ -242,18 +250,17 @@ func (d *drain) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	last := lastOf(items, time.Now().UnixMilli())
-	items = remotewrite.Group(items)
-	s := d.newSearch(items)
-	for rest := items; len(rest) > 0; {
-		n := min(len(rest), d.most())
-		if err := d.deliver(calm, part{items: rest[:n], before: b.resent, last: last}, s, &b.outcome); err != nil {
+	for rest := remotewrite.Group(items); len(rest) > 0; {
+		one := part{items: rest[:min(len(rest), d.most())], before: b.resent}
+		one.last = lastOf(one.items, time.Now().UnixMilli())
+		rest = rest[len(one.items):]
+		s := d.newSearch(one.items, one.before)
+		if err := d.deliver(calm, one, s, &b.outcome); err != nil {
 			return err
 		}
-		rest = rest[n:]
+		d.learnBudget(s)
+		d.learnUnwanted(s)
 	}
-	d.learnBudget(s)
-	d.learnUnwanted(s)
 	d.settle(b.end, b.outcome)
 	b.size.Reset()
 	d.batch = batch{items: reuse(b.items), size: b.size}

@@ -229,7 +229,7 @@ func (f *follower) reopen(at backlog.Position) {
 // expect writes down what the queue sends of one record, and sends the rest.
 func (f *follower) expect(ctx context.Context, rec *backlog.Record, s share, late []remotewrite.Item) error {
 	o := f.outline
-	if !f.t.account.Hold(rec.Pos, rec.End, o.Samples(), s.oldest) {
+	if !f.t.account.Hold(rec.Pos, rec.End, o.Samples(), scrapedAt(s.newest)) {
 		return f.leave(unreadable, fmt.Errorf("%s was evicted before it was read", rec.End))
 	}
 	e := entry{left: s.queued, again: s.both, unsure: s.both, end: rec.End, at: time.Now()}

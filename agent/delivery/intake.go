@@ -208,14 +208,17 @@ func (a *appender) Commit() error {
 		a.count()
 		return nil
 	}
-	if err := guarded(a.AppenderV2.Commit); err != nil {
-		a.in.broken.Store(true)
-		a.in.failed(err)
-		return err
-	}
+	err := guarded(a.AppenderV2.Commit)
+	// Also where it failed: some of it may be on disk, and be written there by the end of
+	// the run, too. What is not when the generation has been read counts as lost; it
+	// would be in no term otherwise.
 	a.in.book.Append(a.n, a.in.generation)
 	a.count()
-	return nil
+	if err != nil {
+		a.in.broken.Store(true)
+		a.in.failed(err)
+	}
+	return err
 }
 
 // count enters what the scrape had besides the samples that were appended.

@@ -126,7 +126,9 @@ func TestAfterFailedCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.scrape(3, r.next())
-	if l := r.awaitSettled("one"); l.Appended != 3 || l.NotAppended != 4 {
+	r.close()
+	r.open()
+	if l := r.awaitSettled("one"); l.Appended != 4 || l.NotAppended != 4 || l.Delivered != 3 || l.Lost != 1 {
 		t.Errorf("%+v", l)
 	}
 }

@@ -84,7 +84,9 @@ func TestMachine(t *testing.T) {
 		{name: "behind: too old, but one was taken", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, outOfWindow: true, oneAsked: true}, do: split, to: Behind},
 		{name: "behind: many in vain", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, vain: true}, do: askOne, to: Behind},
 		{name: "behind: many in vain, and one", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, vain: true, oneAsked: true}, do: giveUp, to: Behind},
-		{name: "behind: many in vain, but all are there", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, vain: true, there: true, before: true}, do: split, to: Behind},
+		{name: "behind: many in vain, but all are there", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, vain: true, there: true, before: true, asked: true}, do: split, to: Behind},
+		{name: "behind: some are there, rolls back", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, there: true, before: true}, do: askPartial, to: Behind},
+		{name: "behind: out of order, rolls back", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, there: true}, do: split, to: Behind},
 
 		{name: "handed over", in: HandingOver, e: event{kind: handedOver}, do: goLive, to: Live},
 		{name: "a segment was cut", in: HandingOver, e: event{kind: segmentCut}, do: carryOn, to: Behind, left: true},

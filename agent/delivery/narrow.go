@@ -68,8 +68,8 @@ func (d *sender) narrow(ctx context.Context, p *part, e event, known bool, s *se
 func (d *sender) refusedAlone(p *part, head remotewrite.Item, others uint64, r *remotewrite.Refusal, s *search, o *ledger.Outcome) {
 	d.failed(remotewrite.Kind(r.Status), r.Error())
 	s.reason = remotewrite.Reason(r.Status, r.Error())
-	s.refuse(o, 1)
 	s.name(head.Series, r)
+	s.refuse(o, 1)
 	if remotewrite.AboutSeries(r.Body) || remotewrite.OutOfWindow(r.Body) && !p.before {
 		s.refuse(o, others)
 		return

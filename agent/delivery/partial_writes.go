@@ -28,7 +28,7 @@ const (
 func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.Outcome) (there bool, err error) {
 	s.asked = true
 	if p.before {
-		return d.askInOrder(ctx, p)
+		return d.askInOrder(ctx, p, s, o)
 	}
 	pairs := spread(olderOfPairs(p.items, len(p.items)), mostTried)
 	older, unclear := 0, false
@@ -132,10 +132,13 @@ func newerOf(items []remotewrite.Item, i int) int {
 // well, because requests come in order; how the endpoint treats partial writes is
 // not told by it. That somebody else writes ahead of us in its series would look
 // the same: so another series has to agree.
-func (d *sender) askInOrder(ctx context.Context, p *part) (there bool, err error) {
+func (d *sender) askInOrder(ctx context.Context, p *part, s *search, o *ledger.Outcome) (there bool, err error) {
 	from, to := runUpTo(p.items, p.last)
-	if to-from < 2 {
+	switch to - from {
+	case 0:
 		return false, nil
+	case 1:
+		return d.askSingles(ctx, p, from, s, o)
 	}
 	agreed := 0
 	var tried []*remotewrite.Series
@@ -153,7 +156,64 @@ func (d *sender) askInOrder(ctx context.Context, p *part) (there bool, err error
 	if agreed == 0 {
 		d.inconclusive++
 	}
-	return agreed == 2 || agreed == 1 && from == to, nil
+	if agreed == 1 && from == to {
+		return d.askAnother(ctx, p, tried[0], s, o)
+	}
+	return agreed == 2, nil
+}
+
+// askSingles is askInOrder where the last sample of the batch, at at, is the only one of
+// its series: a batch has one scrape, or a part of it. It sends it by itself, which
+// overtakes none. That it is refused tells that newer ones are there, and so it is.
+// That it is taken tells nothing: an endpoint takes the newest that it has once more.
+func (d *sender) askSingles(ctx context.Context, p *part, at int, s *search, o *ledger.Outcome) (there bool, err error) {
+	r, err := d.sendOf(ctx, p, at, at+1, s, o)
+	if err != nil || r == nil {
+		return false, err
+	}
+	if !remotewrite.AlreadyThere(r.Body) {
+		return false, nil
+	}
+	return d.askAnother(ctx, p, p.items[at].Series, s, o)
+}
+
+// askAnother looks for a second witness that what a part has is there: the only sample of
+// another series, from all over the part, because series that somebody else writes often
+// come together. Without one, the first is not believed.
+func (d *sender) askAnother(ctx context.Context, p *part, first *remotewrite.Series, s *search, o *ledger.Outcome) (there bool, err error) {
+	if oneSeries(p.items) {
+		return true, nil
+	}
+	for k := 1; k < mostTried; k++ {
+		at := singleFrom(p.items, len(p.items)*k/mostTried, p.last.T)
+		if at == len(p.items) {
+			return false, nil
+		}
+		if p.items[at].Series == first {
+			continue
+		}
+		r, err := d.sendOf(ctx, p, at, at+1, s, o)
+		if err != nil || r == nil {
+			return false, err
+		}
+		if remotewrite.AlreadyThere(r.Body) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// singleFrom returns the first index not below at of a sample, not newer than a time,
+// that is the only one of its series in grouped items; their number if there is none.
+func singleFrom(items []remotewrite.Item, at int, newest int64) int {
+	for ; at < len(items); at++ {
+		series := items[at].Series
+		alone := (at == 0 || items[at-1].Series != series) && (at+1 == len(items) || items[at+1].Series != series)
+		if alone && items[at].Kind != remotewrite.Exemplar && items[at].T <= newest {
+			return at
+		}
+	}
+	return at
 }
 
 // nextRun returns the run to be asked about after some were: of another part of the

@@ -124,6 +124,9 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			if oneSeries(p.items) && !e.there && !e.outOfWindow {
 				return true, d.oneByOne(ctx, *p, s, o)
 			}
+			if e.there && p.before && len(p.items) >= inOrderAtLeast {
+				return true, d.halvesInOrder(ctx, *p, s, o)
+			}
 			return true, d.halves(ctx, *p, e.outOfWindow, s, o)
 		default:
 			p.before = p.before || remotewrite.MayHaveStored(r.Status, r.Error())
@@ -144,6 +147,25 @@ func (d *sender) halves(ctx context.Context, p part, byTime bool, s *search, o *
 	}
 	for _, half := range [][]remotewrite.Item{p.items[:at], p.items[at:]} {
 		if err := d.deliver(ctx, part{items: half, before: p.before, last: p.last}, s, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inOrderAtLeast is how many samples there must be for a question about their order to be
+// worth more than the samples themselves, and its witnesses to be far from each other.
+const inOrderAtLeast = 32
+
+// halvesInOrder sends the two halves of a part of which the endpoint has the first samples
+// already, in the order in which they were sent: that of the WAL. How much of each is
+// there is asked anew, so that the place where it ends takes some requests to find, and
+// not one for each sample.
+func (d *sender) halvesInOrder(ctx context.Context, p part, s *search, o *ledger.Outcome) error {
+	at := splitOrder(p.items)
+	for _, half := range [][]remotewrite.Item{p.items[:at], p.items[at:]} {
+		s.asked = s.overtaken || d.inconclusive >= mostInconclusive
+		if err := d.deliver(ctx, part{items: half, before: p.before, last: lastInOrder(half)}, s, o); err != nil {
 			return err
 		}
 	}
@@ -214,8 +236,8 @@ func (d *sender) askEmpty(ctx context.Context) bool {
 	return r == nil || r.Class() == remotewrite.Final || errors.Is(r, remotewrite.ErrNothingWritten)
 }
 
-func (d *sender) newSearch(items []remotewrite.Item) *search {
-	s := &search{budget: d.budget, asked: d.inconclusive >= mostInconclusive}
+func (d *sender) newSearch(items []remotewrite.Item, before bool) *search {
+	s := &search{before: before, budget: d.budget, asked: d.inconclusive >= mostInconclusive}
 	if anyOvertaken(items, d.overtaken) {
 		d.mtx.Lock()
 		unknown := d.machine.partial == partialUnknown

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -190,6 +192,37 @@ func TestBudget(t *testing.T) {
 	if d.budget != mostInVain {
 		t.Errorf("after a part that was taken it is %d", d.budget)
 	}
+}
+
+// TestRefusedAfterAKill: what is sent again after a kill may be stored. That an endpoint
+// refuses it then, for no reason that a series would give, does not tell; what it never
+// got before is refused.
+func TestRefusedAfterAKill(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.options.SaveInterval = time.Hour
+	r.options.MinStay = time.Hour
+	r.open()
+	r.awaitState("one", Live)
+	r.scrapes(3, 20)
+	r.awaitSettled("one")
+	r.crash()
+	r.pass()
+	r.one().Respond(agenttest.Answer{Status: 400, Body: "received an invalid write request"})
+	r.open()
+	if l := r.awaitSettled("one"); ledger.Total(l.Refused) != 0 || ledger.Total(l.Uncertain) != 60 {
+		t.Errorf("sent again: %+v", l)
+	}
+	r.goBehind("one")
+	r.scrapes(2, 20)
+	r.one().Respond(agenttest.Answer{Status: 400, Body: "received an invalid write request"})
+	// The one that took it behind, too: 401 says that it was not stored.
+	r.eventually("new ones to be refused", func() error {
+		if l := r.status("one").Ledger; ledger.Total(l.Refused) != 41 || ledger.Total(l.Uncertain) != 60 {
+			return fmt.Errorf("%+v", l)
+		}
+		return nil
+	})
 }
 
 // TestAskOneOvertakesNone: after a kill, a sample out of the window leads to the

@@ -27,6 +27,8 @@ type search struct {
 	// unsure: a refusal of a part does not tell whether it was stored with the
 	// whole, or is older than what came before a step of the clock.
 	unsure bool
+	// before: an earlier request with all of it may have been stored.
+	before bool
 	reason string
 	// series: parts were refused for what a series is. unwanted are those that
 	// were found to be the reason.
@@ -44,9 +46,11 @@ func (s *search) took() { s.taken, s.refusals, s.budget = true, 0, mostInVain }
 // hopeless reports whether nothing more of the batch is worth a request.
 func (s *search) hopeless() bool { return s.oneAsked && !s.taken }
 
-// refuse counts samples that are given up.
+// refuse counts samples that are given up. What an endpoint says of others than these
+// does not tell whether they were stored by an earlier request; what it says of a series
+// was so then, too.
 func (s *search) refuse(o *ledger.Outcome, n uint64) {
-	if s.unsure {
+	if s.unsure || s.before && !s.series {
 		o.Doubt(s.reason, n)
 		return
 	}
@@ -67,7 +71,7 @@ type part struct {
 	items []remotewrite.Item
 	// before: an earlier request with these items may have been stored.
 	before bool
-	// last is the sample of the batch that came last, stamped ahead ones aside.
+	// last is the newest sample of the request, stamped ahead ones aside.
 	last remotewrite.Item
 }
 
@@ -123,17 +127,45 @@ func splitTime(items []remotewrite.Item) int {
 		return 0
 	}
 	middle := first + (last-first)/2
-	newer := make([]remotewrite.Item, 0, len(items)/2)
-	older := items[:0]
+	return partition(items, func(it *remotewrite.Item) bool { return it.T <= middle })
+}
+
+// splitOrder moves the half of grouped items that comes first in the order of the WAL to
+// the front, each half still grouped, and returns where the other begins. There are two
+// items at least.
+func splitOrder(items []remotewrite.Item) int {
+	first, last := items[0].Order, items[0].Order
 	for _, it := range items {
-		if it.T > middle {
-			newer = append(newer, it)
+		first, last = min(first, it.Order), max(last, it.Order)
+	}
+	middle := first + (last-first)/2
+	return partition(items, func(it *remotewrite.Item) bool { return it.Order <= middle })
+}
+
+// partition moves the items that are to be in front there, keeps the order otherwise, and
+// returns how many they are.
+func partition(items []remotewrite.Item, front func(it *remotewrite.Item) bool) int {
+	behind := make([]remotewrite.Item, 0, len(items)/2)
+	kept := items[:0]
+	for i := range items {
+		if front(&items[i]) {
+			kept = append(kept, items[i])
 		} else {
-			older = append(older, it)
+			behind = append(behind, items[i])
 		}
 	}
-	copy(items[len(older):], newer)
-	return len(older)
+	copy(items[len(kept):], behind)
+	return len(kept)
+}
+
+// lastInOrder returns the sample that comes last in the order of the WAL.
+func lastInOrder(items []remotewrite.Item) (last remotewrite.Item) {
+	for _, it := range items {
+		if it.Kind != remotewrite.Exemplar && (last.Series == nil || it.Order > last.Order) {
+			last = it
+		}
+	}
+	return last
 }
 
 // typicalSeries returns the bounds of a run of samples of one series in grouped
@@ -179,9 +211,9 @@ func runUpTo(items []remotewrite.Item, last remotewrite.Item) (from, to int) {
 	return from, to
 }
 
-// lastOf returns the sample that came last of items in the order of the WAL, of
-// those that are not stamped ahead of now, in milliseconds: with a batch of one
-// time, it is what an endpoint was sent last.
+// lastOf returns the newest of grouped items, and the last of several, of those that are
+// not stamped ahead of now, in milliseconds: with items of one time, it is what an
+// endpoint was sent last of them.
 func lastOf(items []remotewrite.Item, now int64) (last remotewrite.Item) {
 	for _, it := range items {
 		if it.Kind != remotewrite.Exemplar && it.T <= now && (last.Series == nil || it.T >= last.T) {

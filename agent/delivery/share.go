@@ -7,7 +7,7 @@ type share struct {
 	queued int   // items that the queue sends
 	late   int   // samples that the follower sends
 	both   int   // of late: perhaps sent by the queue as well
-	oldest int64 // milliseconds; of the samples
+	newest int64 // milliseconds; of the samples
 }
 
 // shareOut shares out the record that was read last, where the queue sends nothing up to
@@ -15,8 +15,8 @@ type share struct {
 func shareOut(o *selection.Outline, notSentUpTo, sentIfAfter int64) share {
 	s := share{queued: o.Exemplars}
 	for i, t := range o.Times {
-		if i == 0 || t < s.oldest {
-			s.oldest = t
+		if i == 0 || t > s.newest {
+			s.newest = t
 		}
 		if t > notSentUpTo {
 			s.queued++

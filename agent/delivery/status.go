@@ -35,7 +35,7 @@ type Status struct {
 	// Counting: what an earlier run appended and did not note is still being
 	// counted, so that BacklogSamples and Ledger.Appended are too low.
 	Counting bool `json:"counting,omitempty"`
-	// OldestUnsent is the timestamp of the oldest sample that may not have been
+	// OldestUnsent is when the oldest sample was scraped that may not have been
 	// acknowledged.
 	OldestUnsent *time.Time `json:"oldestUnsent,omitempty"`
 	// CatchUpRate is in samples a second; 0 unless behind.

@@ -74,8 +74,8 @@ var transitions = []transition{
 		return f.partial == partialStored && (f.there && f.before || !f.there && !f.outOfWindow)
 	}, do: narrow},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "stores partial writes", when: func(f facts) bool { return f.partial == partialStored }, do: doubt},
-	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "not known whether partial writes are stored", when: func(f facts) bool {
-		return f.partial == partialUnknown && !f.asked
+	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "not known whether partial writes are stored, or how much is there already", when: func(f facts) bool {
+		return !f.asked && (f.partial == partialUnknown || f.there && f.before)
 	}, do: askPartial},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "out of the endpoint's window, or many refused in vain", when: func(f facts) bool {
 		return (f.outOfWindow || f.vain) && !f.oneAsked && !(f.there && f.before)

@@ -195,7 +195,7 @@ func (c *collector) losses(d Destination) {
 			"The disk budget is used up: %s for %s given up in the last %s", samples(n, r.Appended), d.title, lately)
 	}
 	if n := r.Lost; n > 0 {
-		c.add(LostSamples, Bad, d.Name, "a power cut, or the disk: see the log", "Lost from disk: %s for %s in the last %s", samples(n, r.Appended), d.title, lately)
+		c.add(LostSamples, Bad, d.Name, "a power cut, a disk that filled up at that moment, or a broken one: see the log", "Lost from disk: %s for %s in the last %s", samples(n, r.Appended), d.title, lately)
 	}
 	if n := r.NotAppended; n > 0 {
 		c.add(NotAppended, Bad, d.Name, "", "Not written, because the disk was full or could not be written: %s for %s in the last %s", samples(n, r.Appended), d.title, lately)

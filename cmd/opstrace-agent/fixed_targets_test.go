@@ -28,7 +28,7 @@ func TestNothingToDiscover(t *testing.T) {
 	fixed := fmt.Sprintf("static_configs: [{targets: [%q]}]", targets.Addr())
 	found := fmt.Sprintf("file_sd_configs: [{files: [%s]}]", list)
 	config := func(a, b string) string {
-		return fmt.Sprintf("global: {scrape_interval: 200ms, scrape_timeout: 200ms}\nremote_write: [{name: x, url: \"http://127.0.0.1:1/\"}]\nscrape_configs:\n"+
+		return fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nremote_write: [{name: x, url: \"http://127.0.0.1:1/\"}]\nscrape_configs:\n"+
 			"- {job_name: a, metrics_path: /t/a/metrics, %s}\n- {job_name: b, metrics_path: /t/b/metrics, %s}\n", a, b)
 	}
 	file := write(t, filepath.Join(dir, "c.yml"), config(fixed, fixed))

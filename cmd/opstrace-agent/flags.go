@@ -148,7 +148,7 @@ func (f *runFlags) registerWeb(cmd *kingpin.CmdClause) {
 const defaultMemoryRatio = 0.9
 
 func (f *runFlags) registerProcess(cmd *kingpin.CmdClause) {
-	cmd.Flag("auto-gomaxprocs", "Use as many CPUs as the container's quota allows.").
+	cmd.Flag("auto-gomaxprocs", "Use one CPU while there is little to compute, and as many as the container's quota allows otherwise. GOMAXPROCS in the environment wins.").
 		Default("true").BoolVar(&f.autoGOMAXPROCS)
 	cmd.Flag("auto-gomemlimit", "Set GOMEMLIMIT from the container's or the host's memory.").
 		Default("true").BoolVar(&f.autoGOMEMLIMIT)

@@ -127,7 +127,7 @@ func (p *process) awaitStop(done <-chan error) error {
 		case sig := <-p.stop:
 			return fmt.Errorf("ended by a second signal (%s) before everything had stopped", sig)
 		case <-deadline:
-			if !p.agent.Flushing() {
+			if !p.agent.AwaitsDisk() {
 				return fmt.Errorf("ended by force: not everything had stopped after %s", stopDeadline)
 			}
 			level.Info(p.logger).Log("msg", "Waiting for the disk to write what is left")

@@ -68,6 +68,8 @@ func TestStopOnASlowDisk(t *testing.T) {
 		_ = unix.IoctlSetInt(int(disk.Fd()), thaw, 0)
 		disk.Close()
 	})
+	scraped := len(target.Answered())
+	r.eventually("a scrape waits for the disk, too", func() bool { return len(target.Answered()) > scraped })
 	r.signal(syscall.SIGTERM)
 	r.eventually("it waits for the disk", func() bool { return strings.Contains(r.log.String(), "Waiting for the disk") })
 	if err := unix.IoctlSetInt(int(disk.Fd()), thaw, 0); err != nil {

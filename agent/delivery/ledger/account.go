@@ -28,12 +28,12 @@ type Account struct {
 }
 
 // Hold counts the n samples of a record as taken into memory. from and end are
-// the record's bounds, oldest is the time of its oldest sample in milliseconds.
+// the record's bounds, at is when it was scraped, in milliseconds.
 // It returns false when the record has been evicted while it was being read: it
 // is in the ledger already, and must be skipped.
 //
 // Records come in the order of the WAL, each once, but for what Forget gave back.
-func (a *Account) Hold(from, end backlog.Position, n uint64, oldest int64) bool {
+func (a *Account) Hold(from, end backlog.Position, n uint64, at int64) bool {
 	a.book.mtx.Lock()
 	defer a.book.mtx.Unlock()
 	// from may be where the record before ended, in a segment that is gone.
@@ -41,7 +41,7 @@ func (a *Account) Hold(from, end backlog.Position, n uint64, oldest int64) bool 
 		return false
 	}
 	*a.unread.covering(end.Generation) -= int64(n)
-	a.held.add(end, n, oldest)
+	a.held.add(end, n, at)
 	a.read = later(a.read, end)
 	return true
 }
@@ -78,8 +78,8 @@ func (a *Account) Terms() Terms {
 	return a.now()
 }
 
-// OldestHeld returns the time of the oldest sample that is held and not settled,
-// in milliseconds; 0 when nothing is held. Of a stretch of up to 1,000 samples it
+// OldestHeld returns when the oldest that is held and not settled was scraped, in
+// milliseconds; 0 when nothing is held. Of a stretch of up to 1,000 samples it
 // is the oldest until all of them are settled.
 func (a *Account) OldestHeld() int64 {
 	a.book.mtx.Lock()

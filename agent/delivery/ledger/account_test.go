@@ -191,6 +191,22 @@ func TestOldestHeld(t *testing.T) {
 	check(0)
 }
 
+// TestOldestHeldMoves: with few samples in a record and always some on their way, what
+// was settled long ago is not said to wait.
+func TestOldestHeldMoves(t *testing.T) {
+	t.Parallel()
+	_, a := newAccount()
+	for i := int64(1); i <= 100; i++ {
+		a.Hold(pos(5, 1, 10*(i-1)), pos(5, 1, 10*i), 10, i)
+		if i > 5 {
+			a.Settle(pos(5, 1, 10*(i-5)), Outcome{Delivered: 10})
+		}
+		if got := a.OldestHeld(); i > 20 && got < i-10 {
+			t.Fatalf("of %d to %d, the oldest is of %d", i-4, i, got)
+		}
+	}
+}
+
 func TestSent(t *testing.T) {
 	t.Parallel()
 	b, a := newAccount()

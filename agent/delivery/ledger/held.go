@@ -7,7 +7,7 @@ import (
 )
 
 // stretchSamples bounds how many samples of several records share an entry. It
-// is how far off the oldest sample's time may be.
+// is how far off the oldest time may be.
 const stretchSamples = 1000
 
 // held is what has been read and not settled, in the order of the WAL.
@@ -22,17 +22,20 @@ type stretch struct {
 	segment backlog.Position // offset 0
 	samples uint64
 	oldest  int64 // milliseconds
+	// begun: some of it has been settled, and which time is the oldest is not known. It
+	// takes no more, or it would never end while something is always on its way.
+	begun bool
 }
 
-// add appends a record that ends at end.
+// add appends a record of n samples that ends at end and was scraped at oldest.
 func (h *held) add(end backlog.Position, n uint64, oldest int64) {
 	if n == 0 {
 		return
 	}
 	h.samples += n
-	s := stretch{beginOfSegment(end), n, oldest}
+	s := stretch{segment: beginOfSegment(end), samples: n, oldest: oldest}
 	if i := len(h.stretches) - 1; i >= 0 {
-		if last := &h.stretches[i]; last.segment == s.segment && last.samples+n <= stretchSamples {
+		if last := &h.stretches[i]; !last.begun && last.segment == s.segment && last.samples+n <= stretchSamples {
 			last.samples += n
 			last.oldest = min(last.oldest, oldest)
 			return
@@ -48,7 +51,7 @@ func (h *held) settle(n uint64) (missing uint64) {
 	for n > 0 && done < len(h.stretches) {
 		s := &h.stretches[done]
 		m := min(n, s.samples)
-		s.samples -= m
+		s.samples, s.begun = s.samples-m, true
 		h.samples -= m
 		n -= m
 		if s.samples == 0 {
@@ -69,8 +72,8 @@ func (h *held) before(p backlog.Position) (n uint64) {
 	return n
 }
 
-// oldest returns the time of the oldest sample, 0 when there is none. Times need
-// not ascend: targets may set their own.
+// oldest returns when the oldest was scraped, 0 when there is none. Times need
+// not ascend: the clock may be set.
 func (h *held) oldest() int64 {
 	if len(h.stretches) == 0 {
 		return 0

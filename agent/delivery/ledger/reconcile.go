@@ -8,7 +8,7 @@ import (
 
 // Crossed says that everything of the generations below one has been read and
 // settled. What remains there was appended and is not on disk: it is lost. When
-// more was found on disk than had been counted (a failed commit, a count that was
+// more was found on disk than had been counted (a crash, a count that was
 // not finished), that was appended as well.
 func (a *Account) Crossed(generation int) {
 	a.book.mtx.Lock()

@@ -19,8 +19,8 @@ type Terms struct {
 	Uncertain map[string]uint64 `json:"uncertain"`
 	// Evicted from disk, unsent, to keep the budget.
 	Evicted uint64 `json:"evicted"`
-	// Lost: appended, and not found on disk when it was read: a power cut, a
-	// damaged or a removed file. Known when a generation has been read to its
+	// Lost: appended, and not found on disk when it was read: a power cut, a commit
+	// that failed, a damaged or a removed file. Known when a generation has been read to its
 	// end, until then they are in OnDisk.
 	Lost uint64 `json:"lost"`
 	// NotAppended: refused before the WAL because the disk was full. Not part

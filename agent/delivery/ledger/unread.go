@@ -13,7 +13,7 @@ type tally []count
 // count is of the samples of generation last, and of the ones before it that no
 // earlier entry covers: of old generations, delivery.json knows the sum only.
 //
-// It may be negative: what a failed commit left on disk is read and was never
+// It may be negative: what a run that crashed left on disk is read and was never
 // counted as appended, and a reader may be faster than the count of a commit.
 type count struct {
 	last int

@@ -26,7 +26,9 @@ const (
 
 // Item is one thing that a destination gets: upstream's queue counts it as one.
 type Item struct {
-	Kind   ItemKind
+	Kind ItemKind
+	// Order ascends in the order of the WAL, within a batch.
+	Order  uint32
 	Series *Series
 	// ST is the start timestamp, 0 when there is none, and T the timestamp, both
 	// in milliseconds.
