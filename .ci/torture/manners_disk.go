@@ -1,8 +1,10 @@
 package main
 
 // full are the terms that a disk costs on which there is nothing left: what is there
-// makes room, and what comes is refused.
-var full = []string{notAppended, evicted, uncertain}
+// makes room, what comes is refused, and of the scrapes whose commit fails a part may be
+// there ("a disk that fills up in one go costs the scrapes of that moment",
+// troubleshooting.md).
+var full = []string{notAppended, lost, evicted, uncertain}
 
 var ofDisk = []manner{
 	{

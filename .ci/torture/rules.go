@@ -183,8 +183,9 @@ func causesBroken(f facts) (how []string) {
 
 func orderBroken(f facts) (how []string) {
 	for _, d := range f.destinations {
-		// What was given up is asked for no more, or sent again behind what came after it.
-		if givenUp := terms(d.ledger)[uncertain] + terms(d.ledger)[refused] + d.unsaved; d.order != nil && givenUp == 0 && !f.clockSet() {
+		// What was given up is asked for no more, or sent again behind what came after it; and
+		// a queue that starts anew sends once more what is dated ahead, which a liar does not have.
+		if givenUp := terms(d.ledger)[uncertain] + terms(d.ledger)[refused] + d.mistaken(); d.order != nil && givenUp == 0 && !f.clockSet() {
 			how = append(how, d.name+": "+d.order.Error())
 		}
 	}

@@ -84,6 +84,11 @@ var changes = map[string]struct {
 		d.stored, d.ledger.Delivered, d.ledger.Lost = 110, 110, 10
 		f.spans = []span{during("refuse", 10, 12)}
 	}, "every term has a cause"},
+	"lost to a full disk": {func(f *facts) {
+		d := first(f)
+		d.stored, d.ledger.Delivered, d.ledger.Lost = 110, 110, 10
+		f.spans = []span{during("inodes", 10, 12)}
+	}, ""},
 	"not counted": {func(f *facts) { f.targets[0].samples = 121 }, "what is appended is what was scraped"},
 	"rejected": {func(f *facts) {
 		f.targets[0].samples, first(f).ledger.Rejected = 121, map[string]uint64{"x": 1}
@@ -123,7 +128,10 @@ var changes = map[string]struct {
 		f.spans = []span{during("endless", 90, 100)}
 		f.looks[0].goroutines, f.looks[0].resident, f.looks[1].resident = 100, 50<<20, 150<<20
 	}, ""},
-	"order":       {func(f *facts) { first(f).order = errors.New("behind a newer one") }, "in order"},
+	"order": {func(f *facts) { first(f).order = errors.New("behind a newer one") }, "in order"},
+	"order, of what was lied about": {func(f *facts) {
+		first(f).order, first(f).lied, first(f).stored = errors.New("behind a newer one"), 7, 113
+	}, ""},
 	"value":       {func(f *facts) { first(f).wrong = []string{"7 for 8"} }, "no value changed"},
 	"budget":      {func(f *facts) { f.looks[0].disk = budget<<20 + 1 }, "the budget is held"},
 	"budget held": {func(f *facts) { f.looks[0].disk = budget << 20 }, ""},
