@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
@@ -51,8 +53,8 @@ type destinationFacts struct {
 	refused uint64 // samples in requests that it answered with 400 or 422
 	// unsaved are those of them that a kill may have made the agent forget.
 	unsaved uint64
-	// missing are scrapes that were answered and are not stored, for each metric of each
-	// target: a sample at least for each.
+	// missing are samples of scrapes that were answered and are not stored, at least: what
+	// upstream adds to a scrape is not among them, nor what the odd target shows.
 	missing  int
 	examples []string // of what is missing
 	order    error    // samples that came behind newer ones
@@ -78,6 +80,7 @@ type look struct {
 	disk         int64  // bytes in wal/ and backlog/, by inode
 	resident     int64  // bytes
 	goroutines   int    // 0: not known
+	sockets      int    // that the process has open
 	destinations []seen
 }
 
@@ -85,7 +88,8 @@ type look struct {
 func (f *facts) looksText() string {
 	var b strings.Builder
 	for _, l := range f.looks {
-		fmt.Fprintf(&b, "%s pid %d code %d, %d KiB on disk, %d MiB resident, %d goroutines,", l.to.Format(stamp), l.pid, l.code, l.disk>>10, l.resident>>20, l.goroutines)
+		fmt.Fprintf(&b, "%s pid %d code %d, %d KiB on disk, %d MiB resident, %d goroutines, %d sockets,",
+			l.to.Format(stamp), l.pid, l.code, l.disk>>10, l.resident>>20, l.goroutines, l.sockets)
 		for _, d := range l.destinations {
 			fmt.Fprintf(&b, " %s %s %d,", d.Name, d.State, d.Ledger.OnDisk)
 		}
@@ -137,6 +141,10 @@ func (f *facts) gather(w *world, file ledger.File) {
 					facts.compare(s.Scrapes(t.Target, metric, time.Time{}), metric, !f.clockSet())
 				}
 			}
+			facts.missing += missingOnce(t.options.Churn, t.Answered(), s.Series(
+				labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, churn),
+				labels.MustNewMatcher(labels.MatchEqual, "target", t.name),
+			))
 		}
 		f.destinations = append(f.destinations, facts)
 	}
@@ -153,7 +161,7 @@ func takes(d *destination, metric string) bool {
 // the time, in which order.
 func (f *destinationFacts) compare(s agenttest.Scrapes, metric string, ordered bool) {
 	const most = 5
-	f.missing += len(s.Missing)
+	f.missing += s.MissingSamples
 	for _, ordinal := range s.Missing[:min(most, len(s.Missing))] {
 		f.examples = append(f.examples, example(metric, s.Target, ordinal))
 	}

@@ -32,7 +32,7 @@ func (w *world) look(ctx context.Context) look {
 		l.code, l.headline = w.askStatus(ctx)
 		l.destinations, _ = w.askDelivery(ctx)
 		l.goroutines = w.askGoroutines(ctx)
-		l.resident = residentOf(l.pid)
+		l.resident, l.sockets = residentOf(l.pid), socketsOf(l.pid)
 	}
 	l.to = time.Now()
 	// What was done meanwhile may show or not.
@@ -104,6 +104,18 @@ func residentOf(pid int) int64 {
 		return pages * int64(os.Getpagesize())
 	}
 	return 0
+}
+
+// socketsOf is how many sockets a process has open, 0 where that is not known.
+func socketsOf(pid int) (sockets int) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	open, _ := os.ReadDir(dir)
+	for _, fd := range open {
+		if to, _ := os.Readlink(filepath.Join(dir, fd.Name())); strings.HasPrefix(to, "socket:") {
+			sockets++
+		}
+	}
+	return sockets
 }
 
 // bytesIn sums up files below directories. One that has several names counts once.

@@ -242,15 +242,15 @@ func caughtUpBroken(f facts) (how []string) {
 
 // levelsBroken compares the end with when the agent was well for the first time.
 func levelsBroken(f facts) (how []string) {
-	// That it may be more: a destination that is behind has connections of its own.
-	const goroutines, resident, heavy = 100, 64 << 20, 128 << 20
+	// That it may be more: a destination that is behind has goroutines of its own.
+	const goroutines, resident, heavy = 40, 64 << 20, 128 << 20
 	i := slices.IndexFunc(f.looks, func(l look) bool { return l.code == 0 && l.goroutines > 0 })
 	if i < 0 {
 		return nil // which breaks another rule
 	}
 	first, last := f.looks[i], f.looks[len(f.looks)-1]
-	if last.goroutines > first.goroutines+goroutines {
-		how = append(how, fmt.Sprintf("%d goroutines at the end, %d at first", last.goroutines, first.goroutines))
+	if last.beside() > first.beside()+goroutines {
+		how = append(how, fmt.Sprintf("%d goroutines at the end with %d sockets, %d with %d at first", last.goroutines, last.sockets, first.goroutines, first.sockets))
 	}
 	more := int64(resident)
 	// What a body took goes back to the system by and by.
@@ -265,3 +265,7 @@ func levelsBroken(f facts) (how []string) {
 	}
 	return how
 }
+
+// beside are the goroutines of a process that need not belong to a connection: one has two,
+// and one that nobody uses stays open for 5 minutes behind a queue that has ended.
+func (l look) beside() int { return l.goroutines - 2*l.sockets }

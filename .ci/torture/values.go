@@ -61,3 +61,20 @@ func wrongValue(s agenttest.Series, sample agenttest.Sample) string {
 	}
 	return ""
 }
+
+// missingOnce are samples of series that only one scrape shows, so many of each scrape, of
+// scrapes that were answered, and are not stored.
+func missingOnce(ofEach int, answered []agenttest.Scrape, stored []agenttest.Series) (missing int) {
+	there := map[int64]int{}
+	for _, series := range stored {
+		for _, sample := range series.Samples {
+			if !math.IsNaN(sample.V) { // which marks its end
+				there[int64(sample.V)]++
+			}
+		}
+	}
+	for _, scrape := range answered {
+		missing += max(0, ofEach-there[scrape.Ordinal])
+	}
+	return missing
+}

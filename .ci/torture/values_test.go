@@ -39,3 +39,31 @@ func TestWrongValue(t *testing.T) {
 		}
 	}
 }
+
+func TestMissingOnce(t *testing.T) {
+	t.Parallel()
+	stale := math.Float64frombits(value.StaleNaN)
+	of := func(values ...float64) (s agenttest.Series) {
+		for _, v := range values {
+			s.Samples = append(s.Samples, agenttest.Sample{V: v})
+		}
+		return s
+	}
+	answered := []agenttest.Scrape{{Ordinal: 1}, {Ordinal: 3}}
+	for name, c := range map[string]struct {
+		stored []agenttest.Series
+		want   int
+	}{
+		"all":            {[]agenttest.Series{of(1), of(1+gaugeStep, stale), of(2), of(3, stale), of(3 + gaugeStep)}, 0},
+		"one is missing": {[]agenttest.Series{of(1), of(1 + gaugeStep), of(3)}, 1},
+		"only its end":   {[]agenttest.Series{of(1), of(1 + gaugeStep), of(3), of(stale)}, 1},
+		"nothing":        {nil, 4},
+	} {
+		if got := missingOnce(2, answered, c.stored); got != c.want {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+	if got := missingOnce(0, answered, nil); got != 0 {
+		t.Errorf("%d of a target without any", got)
+	}
+}

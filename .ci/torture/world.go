@@ -48,7 +48,7 @@ const reported = 5
 // oddSeries of the target that gives trouble.
 const oddSeries = 20
 
-const gauges, histograms, floatHistograms = "agenttest_gauge", "agenttest_histogram", "agenttest_float_histogram"
+const gauges, churn, histograms, floatHistograms = "agenttest_gauge", "agenttest_churn", "agenttest_histogram", "agenttest_float_histogram"
 
 var targets = []targetRow{
 	{"plain", agenttest.TargetOptions{Series: 50}, []string{agenttest.ScrapesMetric, gauges}, 51},
