@@ -132,7 +132,8 @@ func sumBroken(f facts) (how []string) {
 // (ledger.Terms), and of what is uncertain nobody knows whether it is.
 func deliveredBroken(f facts) (how []string) {
 	for _, d := range f.destinations {
-		unknown := terms(d.ledger)[uncertain]
+		// What is on disk still breaks another rule; a part of it may have been taken.
+		unknown := terms(d.ledger)[uncertain] + d.ledger.OnDisk
 		// "After a kill on a full disk, what was sent and not noted may be evicted before it
 		// is sent again: it counts as evicted, although the endpoint may have it"; and so may
 		// what was sent and not answered.

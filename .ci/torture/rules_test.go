@@ -104,7 +104,10 @@ var changes = map[string]struct {
 	"more stored than counted": {func(f *facts) { first(f).stored = 121 }, "what is delivered is stored"},
 	"a term too much":          {func(f *facts) { first(f).ledger.Filtered = map[string]uint64{"x": 1} }, "the ledger adds up"},
 	"on disk":                  {func(f *facts) { first(f).ledger.OnDisk, first(f).ledger.Appended = 1, 121 }, "the ledger adds up"},
-	"no account":               {func(f *facts) { first(f).known = false }, "the ledger adds up"},
+	"on disk, and stored": {func(f *facts) {
+		first(f).ledger.OnDisk, first(f).ledger.Delivered = 20, 100
+	}, "the ledger adds up"},
+	"no account": {func(f *facts) { first(f).known = false }, "the ledger adds up"},
 	"not at a moment": {func(f *facts) {
 		f.looks[0].destinations = []seen{{Name: "cortex", Ledger: ledger.Terms{Appended: 2, Delivered: 1}}}
 	}, "the ledger adds up"},
