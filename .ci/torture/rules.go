@@ -244,7 +244,7 @@ func caughtUpBroken(f facts) (how []string) {
 // levelsBroken compares the end with when the agent was well for the first time.
 func levelsBroken(f facts) (how []string) {
 	// That it may be more: a destination that is behind has goroutines of its own.
-	const goroutines, resident, heavy = 40, 64 << 20, 128 << 20
+	const goroutines, resident, heavy = 20, 64 << 20, 128 << 20
 	i := slices.IndexFunc(f.looks, func(l look) bool { return l.code == 0 && l.goroutines > 0 })
 	if i < 0 {
 		return nil // which breaks another rule
