@@ -240,6 +240,14 @@ func (f *follower) expect(ctx context.Context, rec *backlog.Record, s share, lat
 	}
 	if len(late) > 0 {
 		f.t.account.MaySent(rec.End)
+		f.mtx.Lock()
+		ahead := s.queued > 0 || !f.expected.empty()
+		f.mtx.Unlock()
+		if ahead { // of what the queue sends
+			if err := f.t.leaveOrder(ctx, rec.End); err != nil {
+				return err
+			}
+		}
 	}
 	if err := f.late.send(ctx, late, &e.outcome); err != nil {
 		return f.refused(ctx, err)

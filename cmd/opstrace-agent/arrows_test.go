@@ -86,6 +86,9 @@ var arrows = map[string][]string{
 	"packaging/sbom":     nil,
 	".ci/demo":           {"agent/delivery/ledger", "agent/number", "agent/redact"},
 
+	// It judges the binary from outside: what it knows of the agent is what the agent writes.
+	".ci/torture": {"agent/agenttest", "agent/delivery/ledger"},
+
 	// It measures binaries, ours as the others'.
 	".ci/bench": {"agent/agenttest"},
 }
@@ -93,7 +96,7 @@ var arrows = map[string][]string{
 // Which files may use what belongs to the process, by a pattern of their names.
 var (
 	nowhere  = regexp.MustCompile(`^$`)
-	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|sbom)|\.ci/(?:bench|demo))/main\.go$`)
+	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|sbom)|\.ci/(?:bench|demo|torture))/main\.go$`)
 	commands = regexp.MustCompile(`^(cmd|packaging|\.ci)/`)
 )
 
