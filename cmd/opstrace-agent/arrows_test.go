@@ -78,8 +78,9 @@ var arrows = map[string][]string{
 
 	// A fake that used the code under test would agree with its mistakes; and it
 	// is for tests, the sandbox and the benchmark only.
-	"agent/agenttest":      nil,
-	"cmd/opstrace-sandbox": {"agent/agenttest"},
+	"agent/agenttest":         nil,
+	"agent/agenttest/cutdisk": nil,
+	"cmd/opstrace-sandbox":    {"agent/agenttest"},
 
 	"packaging":          nil,
 	"packaging/licenses": nil,
