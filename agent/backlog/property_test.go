@@ -161,8 +161,11 @@ func everySampleOnce(t *testing.T, rnd *rand.Rand, steps int) (evicted int) {
 		counts, err := r.s.Count(m.c.pos, r.s.End())
 		require.NoError(t, err)
 		before := m.c.counts
+		whole := m.c.pos.Compare(m.evicted) >= 0 // else it may read what is unlinked, and not counted
 		m.drain(r.model)
-		require.Equal(t, counts, m.c.counts.Sub(before))
+		if whole {
+			require.Equal(t, counts, m.c.counts.Sub(before))
+		}
 		require.Equal(t, len(r.model), m.before)
 		require.Zero(t, m.c.unknown, "samples of unknown series")
 		for _, k := range m.c.kinds() {
