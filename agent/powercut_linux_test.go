@@ -24,15 +24,24 @@ import (
 // powerCuts names how many images each file system is tried with.
 const powerCuts = "OPSTRACE_AGENT_POWER_CUTS"
 
-// disks are the file systems, and how one of them is made good again after a cut, as a
-// boot does it.
-var disks = map[string]struct {
-	program string
+// disk is a file system.
+type disk struct {
+	kind    string // for mount
+	size    int64
+	program string // that makes it
 	args    []string
-	mend    []string // program and arguments; the file behind them
-}{
-	"ext4":                   {"mkfs.ext4", []string{"-q", "-F", "-m", "0"}, nil},
-	"ext4 without a journal": {"mkfs.ext4", []string{"-q", "-F", "-m", "0", "-O", "^has_journal"}, []string{"fsck.ext4", "-fy"}},
+	// mend is how it is made good again after a cut, as a boot does it: program and
+	// arguments; the file behind them.
+	mend []string
+	// noLinks: it has no hard links, so that what is truncated is gone.
+	noLinks bool
+}
+
+var disks = map[string]disk{
+	"ext4":                   {kind: "ext4", size: 24 << 20, program: "mkfs.ext4", args: []string{"-q", "-F", "-m", "0"}},
+	"ext4 without a journal": {kind: "ext4", size: 24 << 20, program: "mkfs.ext4", args: []string{"-q", "-F", "-m", "0", "-O", "^has_journal"}, mend: []string{"fsck.ext4", "-fy"}},
+	"f2fs":                   {kind: "f2fs", size: 64 << 20, program: "mkfs.f2fs", args: []string{"-q", "-f"}},
+	"vfat":                   {kind: "vfat", size: 24 << 20, program: "mkfs.vfat", mend: []string{"fsck.vfat", "-a"}, noLinks: true},
 }
 
 // TestPowerCuts has an agent work on a disk that remembers its writes, through an
@@ -47,11 +56,11 @@ func TestPowerCuts(t *testing.T) {
 			if os.Geteuid() != 0 {
 				t.Skip("only root mounts file systems")
 			}
-			image, err := cutdisk.Format(24<<20, disk.program, disk.args...)
+			image, err := cutdisk.Format(disk.size, disk.program, disk.args...)
 			if err != nil {
 				t.Skip("cannot make a file system: ", err)
 			}
-			p := &powerCut{rig: newRig(t, agenttest.Manners{}), mend: disk.mend, image: filepath.Join(t.TempDir(), "image")}
+			p := &powerCut{rig: newRig(t, agenttest.Manners{}), fs: disk, image: filepath.Join(t.TempDir(), "image")}
 			p.record(image)
 			images := 4
 			if s := os.Getenv(powerCuts); s != "" {
@@ -74,7 +83,7 @@ func TestPowerCuts(t *testing.T) {
 type powerCut struct {
 	*rig
 
-	mend    []string
+	fs      disk
 	image   string // the file that a disk is made of again
 	disk    *cutdisk.Disk
 	target  *agenttest.Target
@@ -98,13 +107,18 @@ func (p *powerCut) record(image []byte) {
 			p.t.Error(err)
 		}
 	})
-	unmount := p.mount(disk.Device)
+	unmount, err := p.mount(disk.Device)
+	if err != nil {
+		p.t.Skip(err)
+	}
 	defer unmount()
 
 	p.interval = 100 * time.Millisecond
 	p.options.SyncInterval = cutSyncInterval
 	p.options.SegmentSize = 32 << 10
-	p.options.TruncateInterval = 1500 * time.Millisecond
+	if !p.fs.noLinks {
+		p.options.TruncateInterval = 1500 * time.Millisecond
+	}
 	p.options.MinFreeBytes = 1
 	p.target = p.targets.Add("plain", agenttest.TargetOptions{Series: 60, Churn: 5})
 	p.start()
@@ -132,21 +146,21 @@ func (p *powerCut) record(image []byte) {
 }
 
 // mount puts a device where the agent keeps its data.
-func (p *powerCut) mount(device string) (unmount func()) {
+func (p *powerCut) mount(device string) (unmount func(), err error) {
 	p.t.Helper()
 	mountpoint := filepath.Join(p.dir, "mnt")
 	if err := os.MkdirAll(mountpoint, 0o750); err != nil {
 		p.t.Fatal(err)
 	}
-	if out, err := exec.Command("mount", "-t", "ext4", device, mountpoint).CombinedOutput(); err != nil {
-		p.t.Fatalf("cannot mount: %v: %s", err, out)
+	if out, err := exec.Command("mount", "-t", p.fs.kind, device, mountpoint).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("cannot mount: %w: %s", err, out)
 	}
 	p.options.StoragePath = filepath.Join(mountpoint, "data")
 	return func() {
 		if err := syscall.Unmount(mountpoint, 0); err != nil {
 			p.t.Fatal(err)
 		}
-	}
+	}, nil
 }
 
 // cut is the n-th of so many cuts, and what comes after it.
@@ -169,8 +183,8 @@ func (p *powerCut) cut(n, of int) {
 	if err := os.WriteFile(p.image, image, 0o600); err != nil {
 		p.t.Fatal(err)
 	}
-	if len(p.mend) > 0 {
-		out, err := exec.Command(p.mend[0], append(p.mend[1:], p.image)...).CombinedOutput()
+	if len(p.fs.mend) > 0 {
+		out, err := exec.Command(p.fs.mend[0], append(p.fs.mend[1:], p.image)...).CombinedOutput()
 		if exit := (&exec.ExitError{}); err != nil && (!errors.As(err, &exit) || exit.ExitCode() > 2) {
 			p.t.Fatalf("%s: cannot mend the file system: %v: %s", what, err, out)
 		}
@@ -179,7 +193,10 @@ func (p *powerCut) cut(n, of int) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	unmount := p.mount(device)
+	unmount, err := p.mount(device)
+	if err != nil {
+		p.t.Fatal(what, ": ", err)
+	}
 	defer func() {
 		unmount()
 		if err := cutdisk.Detach(device); err != nil {
