@@ -251,7 +251,7 @@ func (d *drain) flush(ctx context.Context) error {
 		return err
 	}
 	for rest := remotewrite.Group(items); len(rest) > 0; {
-		one := part{items: rest[:min(len(rest), d.most())], before: b.resent}
+		one := part{items: rest[:cutPoint(rest, d.most())], before: b.resent}
 		one.last = lastOf(one.items, time.Now().UnixMilli())
 		rest = rest[len(one.items):]
 		s := d.newSearch(one.items, one.before)

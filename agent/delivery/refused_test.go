@@ -35,6 +35,28 @@ func spell(items []remotewrite.Item) (out []string) {
 	return out
 }
 
+// TestCutPoint: a request that is full does not part a sample from its exemplars.
+func TestCutPoint(t *testing.T) {
+	t.Parallel()
+	a, b := &remotewrite.Series{}, &remotewrite.Series{}
+	sample := func(s *remotewrite.Series) remotewrite.Item { return remotewrite.Item{Series: s} }
+	ex := func(s *remotewrite.Series) remotewrite.Item {
+		return remotewrite.Item{Series: s, Kind: remotewrite.Exemplar}
+	}
+	items := []remotewrite.Item{sample(a), sample(a), ex(a), ex(a), sample(b), ex(b)}
+	for most, want := range map[int]int{1: 1, 2: 1, 3: 1, 4: 4, 5: 4, 6: 6, 100: 6} {
+		if got := cutPoint(items, most); got != want {
+			t.Errorf("%d of %d items are cut at %d, not %d", most, len(items), got, want)
+		}
+	}
+	if got := cutPoint([]remotewrite.Item{sample(a), ex(a), ex(a)}, 2); got != 2 {
+		t.Errorf("more exemplars than a request has room for are cut at %d", got)
+	}
+	if got := cutPoint([]remotewrite.Item{ex(a), ex(b)}, 1); got != 1 {
+		t.Errorf("exemplars of two series are cut at %d", got)
+	}
+}
+
 func TestSplitPoint(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

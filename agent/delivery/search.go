@@ -115,6 +115,19 @@ func splitPoint(items []remotewrite.Item) int {
 	return middle
 }
 
+// cutPoint returns where to cut grouped items so that at most so many come first: not
+// between a series' last sample and its exemplars, which receivers of 2.0 refuse alone,
+// unless there are too many of these for any request.
+func cutPoint(items []remotewrite.Item, most int) int {
+	most = min(len(items), most)
+	for at := most; at > 0; at-- {
+		if at == len(items) || items[at].Kind != remotewrite.Exemplar || items[at].Series != items[at-1].Series {
+			return at
+		}
+	}
+	return most
+}
+
 // splitTime moves the older half of the time that items span to the front, each
 // half still grouped, and returns where the newer begins; 0 when all are of one
 // time.
