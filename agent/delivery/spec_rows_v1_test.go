@@ -107,25 +107,25 @@ var rowsProtocol1 = []specRow{
 var rowsLabels1 = []specRow{
 	{version: "1.0", section: "Labels", level: "MUST", words: "all labels with each sample", check: complete, bad: func(s *sent) { s.posts[1].series[0].labels = s.posts[1].series[0].labels[:2] }},
 	{version: "1.0", section: "Labels", level: "SHOULD", words: "there is a `__name__`", note: "as scraped and relabelled", check: named, bad: func(s *sent) { s.posts[1].series[0].labels = s.posts[1].series[0].labels[1:] }},
-	{version: "1.0", section: "Labels", level: "MUST NOT", words: "no name of a label twice", check: unrepeated, bad: repeatLabel},
-	{version: "1.0", section: "Labels", level: "MUST", words: "labels are sorted by name", check: sorted, bad: unsortLabels},
-	{version: "1.0", section: "Labels", level: "MUST NOT", words: "no empty names or values", check: nonEmpty, bad: func(s *sent) { s.posts[1].series[0].labels[1].value = "" }},
-	{version: "1.0", section: "Labels", level: "MUST", words: "names of metrics are of letters, digits, `_` and `:`", deviates: whyNames, check: metricNames, bad: dottedMetric, test: namesTest("1.0", metricNames)},
-	{version: "1.0", section: "Labels", level: "MUST", words: "names of labels are of letters, digits and `_`", deviates: whyNames, check: labelNames, bad: dottedLabel, test: namesTest("1.0", labelNames)},
+	{version: "1.0", section: "Labels", level: "MUST NOT", words: "no name of a label twice", check: unrepeated, bad: repeatLabel, test: scrapedTest("1.0", unrepeated)},
+	{version: "1.0", section: "Labels", level: "MUST", words: "labels are sorted by name", check: sorted, bad: unsortLabels, test: scrapedTest("1.0", sorted)},
+	{version: "1.0", section: "Labels", level: "MUST NOT", words: "no empty names or values", check: nonEmpty, bad: func(s *sent) { s.posts[1].series[0].labels[1].value = "" }, test: scrapedTest("1.0", nonEmpty)},
+	{version: "1.0", section: "Labels", level: "MUST", words: "names of metrics are of letters, digits, `_` and `:`", deviates: whyNames, check: metricNames, bad: dottedMetric, test: utf8Test("1.0", metricNames)},
+	{version: "1.0", section: "Labels", level: "MUST", words: "names of labels are of letters, digits and `_`", deviates: "the same", check: labelNames, bad: dottedLabel, test: utf8Test("1.0", labelNames)},
 	{version: "1.0", section: "Labels", level: "SHOULD NOT", words: "no other labels that begin with `__`", note: "but for `__type__` and `__unit__`, with the feature `type-and-unit-labels`", check: unreserved, bad: reservedLabel, test: namesTest("1.0", unreserved)},
 	{version: "1.0", section: "Labels", level: "MUST NOT", words: "the words of a refusal are not interpreted", deviates: whyWords, test: of("1.0", "final", interpreted)},
 	{version: "1.0", section: "Labels", level: "SHOULD", words: "they are logged as they are", note: "the first kilobyte, once for each episode", test: of("1.0", "final", logged)},
 }
 
 var rowsSending1 = []specRow{
-	{version: "1.0", section: "Ordering", level: "MUST", words: "the samples of a series go in the order of their times", check: ascending, bad: swapTimes},
+	{version: "1.0", section: "Ordering", level: "MUST", words: "the samples of a series go in the order of their times", check: ascending, bad: swapTimes, test: scrapedTest("1.0", ascending)},
 	{version: "1.0", section: "Retries & Backoff", level: "MUST", words: "5xx: sent again", note: "as it was, with `Retry-Attempt`, and before anything newer", test: of("1.0", "5xx", retried)},
 	{version: "1.0", section: "Retries & Backoff", level: "MUST", words: "with a backoff", note: "`min_backoff`, doubling to `max_backoff` (at most 2 s) while live, to six times that, with jitter, while behind", test: of("1.0", "5xx", backsOff)},
 	{version: "1.0", section: "Retries & Backoff", level: "MUST NOT", words: "2xx: not sent again", test: all(of("1.0", "2xx", once), of("1.0", "2xx", allDelivered))},
 	{version: "1.0", section: "Retries & Backoff", level: "MUST NOT", words: "400 and 422: not sent again", deviates: whyParts, test: ofPath("1.0", "final", once, partsAgain)},
 	{version: "1.0", section: "Retries & Backoff", level: "MUST NOT", words: "other 4xx but 429: not sent again", deviates: whyHeld, test: all(of("1.0", "held", heldInTheEnd), ofPath("1.0", "given up", givenUpLive, givenUp))},
 	{version: "1.0", section: "Retries & Backoff", level: "MAY", words: "429: sent again", test: of("1.0", "seconds", retried)},
-	{version: "1.0", section: "Stale Markers", level: "MUST", words: "a stale marker for a series that ends", check: staleSent, bad: func(s *sent) { s.posts[1].series[0].samples[0].bits++ }},
+	{version: "1.0", section: "Stale Markers", level: "MUST", words: "a stale marker for a series that ends", check: staleSent, bad: func(s *sent) { s.posts[1].series[0].samples[0].bits++ }, test: all(sentIn("1.0", "rich", staleSent, nil), of("1.0", "scraped", staleWhereVanished))},
 	{version: "1.0", section: "Stale Markers", level: "MUST", words: "it is the NaN 0x7ff0000000000002, which is nothing else", check: staleOnly, bad: func(s *sent) { s.posts[0].series[0].samples[0].bits = staleBits }},
 	{version: "1.0", section: "Out of Scope, Sharding", level: "MUST", words: "requests at the same time keep the order of each series", note: "there is one request at a time", check: oneAtATime, bad: func(s *sent) { s.posts[1].alongside = 1 }},
 }

@@ -73,6 +73,16 @@ func namesTest(version string, c check) func(world, string) error {
 	return all(sentIn(version, "rich", c, nil), sentIn(version, "names", broken(c), nil))
 }
 
+// utf8Test: names of UTF-8 are sent, but for those of a job with legacy names.
+func utf8Test(version string, c check) func(world, string) error {
+	return all(namesTest(version, c), sentIn(version, "scraped", broken(c), nil), of(version, "scraped", legacyNames))
+}
+
+// scrapedTest: a check of the exposition, and of what was really scraped.
+func scrapedTest(version string, c check) func(world, string) error {
+	return all(sentIn(version, "rich", c, nil), sentIn(version, "scraped", c, nil))
+}
+
 func afterSeconds(version string) func(world, string) error {
 	return of(version, "seconds", waited(time.Second))
 }

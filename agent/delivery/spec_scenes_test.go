@@ -22,7 +22,7 @@ type seen map[string]map[string]answered
 var scenes = map[string]func(t *testing.T, version string) map[string]answered{
 	"rich": sceneRich, "names": sceneNames, "5xx": scene5xx, "seconds": sceneSeconds, "date": sceneDate,
 	"2xx": scene2xx, "page": scenePage, "final": sceneFinal, "held": sceneHeld, "given up": sceneGivenUp,
-	"nothing written": sceneNothingWritten, "many exemplars": sceneManyExemplars,
+	"nothing written": sceneNothingWritten, "many exemplars": sceneManyExemplars, "scraped": sceneScraped,
 }
 
 // sceneRich: everything that a target can show, and for "plain" and "drained plain",
