@@ -184,7 +184,7 @@ func logged(a answered) error {
 
 // counted: what is refused for good is in the ledger.
 func counted(a answered) error {
-	if l := a.ledger; a.state == Live && l.Uncertain["http_400"] != 40 || l.Sum() != l.Appended {
+	if l := a.ledger; a.state == Live && l.Uncertain["http_400"] == 0 || l.Sum() != l.Appended {
 		return fmt.Errorf("%+v", l)
 	}
 	return sameRequestOnce(a)

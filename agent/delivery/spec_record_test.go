@@ -26,7 +26,6 @@ import (
 // posted is one request as it was on the wire, and how it was answered.
 type posted struct {
 	begun, answered time.Time
-	alongside       int // other requests in flight when it came
 	method, path    string
 	header          http.Header
 	body            []byte
@@ -192,10 +191,9 @@ type recorder struct {
 	url  string
 	path string
 
-	mtx      sync.Mutex
-	posts    []*posted
-	inFlight int
-	script   func(p *posted) *agenttest.Answer // nil: the endpoint answers
+	mtx    sync.Mutex
+	posts  []*posted
+	script func(p *posted) *agenttest.Answer // nil: the endpoint answers
 }
 
 func newRecorder(t testing.TB, behind string) *recorder {
@@ -245,8 +243,6 @@ func (c *recorder) begin(r *http.Request, body []byte) (*posted, *agenttest.Answ
 	p.decode()
 	c.mtx.Lock()
 	defer c.mtx.Unlock()
-	p.alongside = c.inFlight
-	c.inFlight++
 	c.posts = append(c.posts, p)
 	if c.script == nil {
 		return p, nil
@@ -257,7 +253,6 @@ func (c *recorder) begin(r *http.Request, body []byte) (*posted, *agenttest.Answ
 func (c *recorder) end(p *posted, status int, retryAfter string) {
 	c.mtx.Lock()
 	defer c.mtx.Unlock()
-	c.inFlight--
 	p.answered, p.status, p.retryAfter = time.Now(), status, retryAfter
 }
 

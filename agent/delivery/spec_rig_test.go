@@ -67,6 +67,7 @@ func newSpecRig(t *testing.T, version string, more ...string) *specRig {
 	delete(s.endpoints, "one")
 	s.urls = map[string]string{}
 	s.options.MinStay = time.Hour
+	s.options.MaxLiveLag, s.timeout = time.Hour, "5m" // however slow this host is
 	s.log = log.NewLogfmtLogger(&s.words)
 	s.upstreamLog = slog.NewTextHandler(&s.words, nil)
 	for _, name := range append(slices.Clone(specPaths), more...) {

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,7 +55,7 @@ func pageTest(version string) func(world, string) error {
 
 // retriedPage: what is answered with a page is sent again.
 func retriedPage(a answered) error {
-	if len(a.posts) != 2 || len(sentAgain(a.posts)) != 1 {
+	if len(a.posts) < 2 || !bytes.Equal(a.posts[0].body, a.posts[1].body) {
 		return fmt.Errorf("there are %d requests", len(a.posts))
 	}
 	return allDelivered(a)

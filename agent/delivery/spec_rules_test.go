@@ -255,12 +255,23 @@ var (
 		}
 		return nil
 	}
-	oneAtATime = eachPost(func(_ *sent, p *posted) error {
-		if p.alongside > 0 {
-			return fmt.Errorf("there were %d others in flight", p.alongside)
+	// disjoint: requests at the same time have no series in common.
+	disjoint check = func(s *sent) error {
+		for i, p := range s.posts {
+			for j, q := range s.posts[:i] {
+				if !q.answered.After(p.begun) {
+					continue
+				}
+				for k := range p.series {
+					key := p.series[k].key()
+					if slices.ContainsFunc(q.series, func(w wireSeries) bool { return w.key() == key }) {
+						return fmt.Errorf("requests %d and %d were there at the same time, with %s", j+1, i+1, key)
+					}
+				}
+			}
 		}
 		return nil
-	})
+	}
 )
 
 // Stale markers.

@@ -63,7 +63,9 @@ func wellSent(version string) *sent {
 		h.Set("Content-Type", "application/x-protobuf")
 		h.Set("User-Agent", "Prometheus/3.16.0")
 		h.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
-		p := &posted{method: http.MethodPost, path: "/push", status: 204, header: h, begun: time.Now()}
+		p := &posted{method: http.MethodPost, path: "/push", status: 204, header: h}
+		p.begun = time.Unix(n, 0)
+		p.answered = p.begun
 		if version == "2.0" {
 			h.Set("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
 			h.Set("X-Prometheus-Remote-Write-Version", "2.0.0")
