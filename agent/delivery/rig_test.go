@@ -283,7 +283,13 @@ func (r *rig) goBehind(name string) {
 	r.t.Helper()
 	r.endpoints[name].Respond(agenttest.Answer{Status: 401, Body: "bad authentication token"})
 	r.scrapes(1, 1)
-	r.awaitState(name, Behind)
+	r.eventually(name+" to go behind", func() error {
+		r.delivery.Notify() // as every scrape does; a watcher may have missed the last
+		if s := r.status(name); s.State != Behind {
+			return fmt.Errorf("it is %q, last error %q", s.State, s.LastError)
+		}
+		return nil
+	})
 }
 
 // pass waits until all that was appended so far lies in the past.
