@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net"
+	"net/url"
 	"time"
 
 	config_util "github.com/prometheus/common/config"
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/file"
 	"github.com/prometheus/prometheus/discovery/http"
 
+	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/agent/regular"
 	"github.com/opstrace/opstrace-agent/agent/switching"
 )
@@ -48,6 +50,9 @@ func forScraping(cfg *config.Config, jobs []*config.ScrapeConfig) *config.Config
 	for _, job := range jobs {
 		ours := *job
 		ours.HTTPClientConfig = regular.Refs(job.HTTPClientConfig)
+		if redirectsLeak(job.HTTPClientConfig, job.Params) {
+			ours.HTTPClientConfig.FollowRedirects = false
+		}
 		own.ScrapeConfigs = append(own.ScrapeConfigs, &ours)
 	}
 	return &own
@@ -63,6 +68,9 @@ func forDiscovery(configs discovery.Configs) discovery.Configs {
 		case *http.SDConfig:
 			ours := *theirs
 			ours.HTTPClientConfig = regular.Refs(theirs.HTTPClientConfig)
+			if u, err := url.Parse(theirs.URL); err != nil || redirectsLeak(theirs.HTTPClientConfig, u.Query()) {
+				ours.HTTPClientConfig.FollowRedirects = false
+			}
 			c = &ours
 		case *file.SDConfig:
 			c = fileDiscovery{theirs}
@@ -70,4 +78,24 @@ func forDiscovery(configs discovery.Configs) discovery.Configs {
 		own = append(own, c)
 	}
 	return own
+}
+
+// redirectsLeak reports whether a client with these settings, whose requests have these
+// parameters, takes a secret to wherever it is redirected: upstream takes passwords and
+// tokens off for another host, but neither a header of any other name nor the parameters,
+// which Go's client puts into the Referer.
+func redirectsLeak(c config_util.HTTPClientConfig, params url.Values) bool {
+	if c.HTTPHeaders != nil {
+		for _, h := range c.HTTPHeaders.Headers {
+			if len(h.Secrets)+len(h.Files) > 0 {
+				return true
+			}
+		}
+	}
+	for name := range params {
+		if redact.Secret(name) {
+			return true
+		}
+	}
+	return false
 }
