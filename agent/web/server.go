@@ -204,7 +204,7 @@ func (s *Server) routes() http.Handler {
 	// A page of another site must not be able to make a browser on this host
 	// send a POST.
 	h = http.NewCrossOriginProtection().Handler(h)
-	return securityHeaders(h)
+	return securityHeaders(s.ownNames(h))
 }
 
 // contentSecurityPolicy allows the page its own files and nothing else: no
