@@ -150,7 +150,7 @@ func (c *cli) writeConfig(flags *initFlags, text []byte) error {
 	}
 	perm := fs.FileMode(0o644) // root writes it, and the service's user has to read it
 	if info, err := os.Stat(flags.from); err == nil {
-		perm = info.Mode().Perm() // there may be passwords in it
+		perm &= info.Mode().Perm() // there may be passwords in it
 	}
 	f, err := os.OpenFile(flags.output, mode, perm)
 	if errors.Is(err, fs.ErrExist) {
@@ -159,6 +159,27 @@ func (c *cli) writeConfig(flags *initFlags, text []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(text)
+	err = c.narrow(f, perm)
+	if err == nil {
+		_, err = f.Write(text)
+	}
 	return errors.Join(err, f.Close())
+}
+
+// narrow takes away from the mode of a file that was there already what perm does not
+// have, before anything is in it: who may not read the source must not read the copy.
+func (c *cli) narrow(f *os.File, perm fs.FileMode) error {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	was := info.Mode().Perm()
+	if was&^perm&0o077 == 0 {
+		return nil
+	}
+	if err := f.Chmod(was & perm); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stderr, "note: %s has mode %04o now instead of %04o, because more is not allowed to read what it was made of: see that the service's user can read it\n", f.Name(), was&perm, was)
+	return nil
 }
