@@ -81,10 +81,11 @@ var arrows = map[string][]string{
 	"agent/agenttest":      nil,
 	"cmd/opstrace-sandbox": {"agent/agenttest"},
 
-	"packaging":          nil,
-	"packaging/licenses": nil,
-	"packaging/sbom":     nil,
-	".ci/demo":           {"agent/delivery/ledger", "agent/number", "agent/redact"},
+	"packaging":            nil,
+	"packaging/licenses":   nil,
+	"packaging/provenance": nil,
+	"packaging/sbom":       nil,
+	".ci/demo":             {"agent/delivery/ledger", "agent/number", "agent/redact"},
 
 	// It measures binaries, ours as the others'.
 	".ci/bench": {"agent/agenttest"},
