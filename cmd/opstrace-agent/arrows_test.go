@@ -94,7 +94,7 @@ var arrows = map[string][]string{
 // Which files may use what belongs to the process, by a pattern of their names.
 var (
 	nowhere  = regexp.MustCompile(`^$`)
-	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|sbom)|\.ci/(?:bench|demo))/main\.go$`)
+	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|provenance|sbom)|\.ci/(?:bench|demo))/main\.go$`)
 	commands = regexp.MustCompile(`^(cmd|packaging|\.ci)/`)
 )
 
