@@ -11,6 +11,14 @@ LEAN_STANDINS := $(patsubst %/go.mod,./%/...,$(wildcard packaging/lean/*/go.mod)
 # Where make lint keeps the tools it builds.
 OPSTRACE_AGENT_TOOLS ?= $(HOME)/.cache/opstrace-agent-tools
 DEMO_FOR ?=
+# How make torture goes about it: how long, from which seed (nothing: another one each time)
+# or by which schedule, and how long it may look for a shorter one that fails as well.
+TORTURE_FOR        ?= 2m
+TORTURE_SEED       ?=
+TORTURE_SCHEDULE   ?=
+TORTURE_SHRINK_FOR ?= 10m
+# 1: steps of the clock as well. Only the test binary of cmd/opstrace-agent has one that can be set.
+TORTURE_CLOCK      ?=
 # Where make bench-peers and bench-quick write their table and picture.
 BENCH_DIR ?= $(BIN)/bench-peers
 
@@ -65,13 +73,21 @@ demo-programs:
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/opstrace-sandbox ./cmd/opstrace-sandbox
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/demo ./.ci/demo
 
+.PHONY: torture
+torture: build ## trouble without end for the binary, judged from outside; TORTURE_FOR=30m TORTURE_SEED=1, or TORTURE_SCHEDULE=FILE
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/torture ./.ci/torture
+ifdef TORTURE_CLOCK
+	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/opstrace-agent-clock ./cmd/opstrace-agent
+endif
+	$(BIN)/torture $(if $(TORTURE_CLOCK),-clock -agent=$(BIN)/opstrace-agent-clock,-agent=$(BIN)/opstrace-agent) -for=$(TORTURE_FOR) -shrink-for=$(TORTURE_SHRINK_FOR) $(if $(TORTURE_SEED),-seed=$(TORTURE_SEED)) $(if $(TORTURE_SCHEDULE),-schedule=$(TORTURE_SCHEDULE))
+
 .PHONY: test
 test: vet ## go vet and all tests
-	$(GO) test -timeout=20m -p=$$(($$(nproc) + 1)) -parallel=6 ./... ./.ci/demo ./.ci/bench
+	$(GO) test -timeout=20m -p=$$(($$(nproc) + 1)) -parallel=6 ./... ./.ci/demo ./.ci/bench ./.ci/torture
 
 .PHONY: test-race
 test-race: ## all tests under the race detector, which needs a C compiler
-	CGO_ENABLED=1 $(GO) test -race -timeout=30m ./... ./.ci/demo ./.ci/bench
+	CGO_ENABLED=1 $(GO) test -race -timeout=30m ./... ./.ci/demo ./.ci/bench ./.ci/torture
 
 # FUZZ_FOR is how long each fuzz test runs.
 .PHONY: fuzz
@@ -91,7 +107,7 @@ test-browser: ## the status page in a headless Chromium; CHROMIUM names one that
 
 .PHONY: vet
 vet:
-	$(GO) vet ./... ./.ci/demo ./.ci/bench
+	$(GO) vet ./... ./.ci/demo ./.ci/bench ./.ci/torture
 	GOWORK="$(LEAN_WORK)" $(GO) vet -tags=$(LEAN_TAGS) ./scrapeconfig $(LEAN_STANDINS)
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(find . -name '*.go' -not -path './bin/*' -not -path './dist/*')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted" >&2; exit 1; fi
@@ -127,7 +143,7 @@ lint: vet audit staticcheck golangci-lint ## go vet, audit, staticcheck and gola
 
 .PHONY: staticcheck
 staticcheck: $(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION)
-	$< ./... ./.ci/demo ./.ci/bench
+	$< ./... ./.ci/demo ./.ci/bench ./.ci/torture
 	$< -tags=$(TAGS),browser ./agent/web/browser
 	GOWORK="$(LEAN_WORK)" $< -tags=$(LEAN_TAGS) ./scrapeconfig $(LEAN_STANDINS)
 

@@ -43,7 +43,7 @@ type Agent struct {
 	unwritten  *ledger.File // the marks, where the last run could not write them
 	moved      bool         // the storage directory of the last run is not what has its name
 
-	running atomic.Bool // Run has not returned
+	usesDisk atomic.Bool // a run is being opened, goes on, or is being closed
 
 	applyMtx sync.Mutex // serialises Apply with itself and with the start of a run
 
@@ -82,8 +82,6 @@ const anewDelay = 2 * time.Second
 //
 // It sets the limits that cfg does not set.
 func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
-	a.running.Store(true)
-	defer a.running.Store(false)
 	a.limit(cfg)
 	if err := a.prepareFirst(cfg); err != nil {
 		return err
@@ -98,6 +96,7 @@ func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
 	for {
 		begun := time.Now()
 		err := a.runOnce(ctx)
+		a.tracing.stop(a.opts.Logger) // not before: the marks must not wait for a collector
 		switch {
 		case errors.Is(err, errWritableAgain) && ctx.Err() != nil:
 			return nil
@@ -251,6 +250,7 @@ func (a *Agent) Status() Status {
 func (a *Agent) state() (s Status, targets map[string][]*scrape.Target) {
 	a.mtx.Lock()
 	s = Status{Ready: a.ready, Started: a.started, Waiting: a.waiting, Clock: a.clock.last(), Destinations: []delivery.Status{}}
+	s.noJobs = a.cfg != nil && len(a.cfg.ScrapeConfigs) == 0 && len(a.cfg.ScrapeConfigFiles) == 0
 	r := a.run
 	a.mtx.Unlock()
 	if r == nil {
@@ -293,9 +293,10 @@ func (a *Agent) Alive(within time.Duration) error {
 }
 
 // AwaitsDisk reports whether what the end of Run waits for after some seconds is the disk.
-// All else has its deadlines, but for a reload that waits for a file.
+// All else has its deadlines, but for a reload that waits for a file. Traces are sent when
+// the storage is closed.
 func (a *Agent) AwaitsDisk() bool {
-	if !a.running.Load() || !a.applyMtx.TryLock() {
+	if !a.usesDisk.Load() || !a.applyMtx.TryLock() {
 		return false
 	}
 	a.applyMtx.Unlock()

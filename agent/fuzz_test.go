@@ -69,7 +69,7 @@ func FuzzExposition(f *testing.F) {
 	f.Cleanup(server.Close)
 	r := newRig(f, agenttest.Manners{})
 	good := r.targets.Add("good", agenttest.TargetOptions{Series: 3})
-	r.jobs = fmt.Sprintf("  - job_name: any\n    scrape_interval: 10ms\n    scrape_timeout: 10ms\n    static_configs: [{targets: [%q]}]\n", server.Listener.Addr())
+	r.jobs = fmt.Sprintf("  - job_name: any\n    scrape_interval: 50ms\n    scrape_timeout: 50ms\n    static_configs: [{targets: [%q]}]\n", server.Listener.Addr())
 	a, _ := r.inProcess(agent.Options{MaxClockWait: -1})
 	f.Cleanup(func() { r.awaitStored(r.endpoint, "", good) })
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {

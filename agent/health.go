@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ func (r *run) storageStatus(series uint64) StorageStatus {
 		MinFreeBytes: u.MinFreeBytes,
 		Refusing:     r.store.Refusing(),
 		Unwritable:   words(r.store.Unwritable()),
+		Denied:       errors.Is(r.store.Unwritable(), fs.ErrPermission),
 		ActiveSeries: series,
 	}
 }

@@ -101,10 +101,11 @@ func (j *judge) facts(now time.Time, s *Status, targets map[string][]*scrape.Tar
 		Stalled: j.stalled, UncleanEnd: j.unclean, Reload: j.reload,
 		Storage: verdict.Storage{
 			Bytes: s.Storage.Bytes, MaxBytes: s.Storage.MaxBytes, Growth: j.growth(now, s.Storage.Bytes),
-			Refusing: s.Storage.Refusing, Unwritable: s.Storage.Unwritable,
+			Refusing: s.Storage.Refusing, Unwritable: s.Storage.Unwritable, Denied: s.Storage.Denied,
 		},
 		Targets: countTargets(targets),
 	}
+	f.Targets.NoJobs = s.noJobs
 	if s.Clock != nil && s.Clock.Recent {
 		f.ClockStep = time.Duration(s.Clock.LastStepSeconds * float64(time.Second))
 	}
@@ -170,7 +171,11 @@ func (j *judge) note(now time.Time, s Status) {
 	for _, key := range slices.Sorted(maps.Keys(told)) {
 		if _, known := before[key]; !known {
 			p := told[key]
-			level.Warn(j.logger).Log("msg", "Problem", "kind", p.Kind, "about", p.About, "problem", p.Text, "hint", p.Hint)
+			keyvals := []any{"msg", "Problem", "kind", p.Kind, "about", p.About, "problem", p.Text}
+			if p.Hint != "" {
+				keyvals = append(keyvals, "hint", p.Hint)
+			}
+			level.Warn(j.logger).Log(keyvals...)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(before)) {

@@ -151,6 +151,8 @@ type Status struct {
 	// MissingLogs are files that failed scrapes are not logged to, until they can be
 	// opened.
 	MissingLogs []MissingLog `json:"missingLogs,omitempty"`
+
+	noJobs bool // the configuration has no scrape job
 }
 
 // StorageStatus is what is on disk, in bytes.
@@ -166,6 +168,8 @@ type StorageStatus struct {
 	// until it can.
 	Refusing bool `json:"refusing"`
 	// Unwritable says why nothing at all can be written; empty when something can.
-	Unwritable   string `json:"unwritable,omitempty"`
+	Unwritable string `json:"unwritable,omitempty"`
+	// Denied: because the agent's user may not.
+	Denied       bool   `json:"denied,omitempty"`
 	ActiveSeries uint64 `json:"activeSeries"`
 }

@@ -190,6 +190,12 @@ func TestHarmedDirectories(t *testing.T) {
 			r.start()
 			if tc.sub != "." { // where only the marks cannot be written, samples can
 				r.awaitRefusing("permission denied")
+				r.eventually("the hint to name what gives it back", func() error {
+					if v := r.status().Verdict; len(v.Problems) == 0 || !strings.Contains(v.Problems[0].Hint, "chown -R") {
+						return fmt.Errorf("%+v", v)
+					}
+					return nil
+				})
 			}
 			if err := r.endpoint.Up(); err != nil {
 				t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -208,6 +209,9 @@ func (p *powerCut) after(when time.Time) {
 		return nil
 	})
 	p.stop()
+	if strings.Contains(p.log.String(), "The marks are lost") {
+		p.t.Error("the marks are lost")
+	}
 	l := d.Ledger
 	if l.Evicted > 0 || len(l.Refused) > 0 || len(l.Filtered) > 0 || len(l.Uncertain) > 0 {
 		p.t.Errorf("%+v", l)

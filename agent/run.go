@@ -68,6 +68,8 @@ func (r *run) Get() (*scrape.Manager, error) {
 
 // runOnce opens a run, drives it until ctx ends or it fails, and closes it.
 func (a *Agent) runOnce(ctx context.Context) (err error) {
+	a.usesDisk.Store(true)
+	defer a.usesDisk.Store(false)
 	r := &run{agent: a, reg: prometheus.NewRegistry(), skips: newSkips(a.opts.Logger)}
 	saved, err := r.openStorage()
 	if err != nil {
@@ -100,7 +102,6 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	if r.stopScraping(ctx, errors.Is(err, errClockSet)) {
 		restore()
 	}
-	a.tracing.stop()
 	return err
 }
 

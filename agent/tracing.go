@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	config_util "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/config"
@@ -70,11 +72,28 @@ func (r *run) tryToTrace(cfg *config.Config) {
 	}
 }
 
-func (t *tracing) stop() {
+// tracesDeadline is how long sending the last traces may take. Upstream waits for 5 s for a
+// collector that does not answer, which is all that a stop may take; nor can anything be
+// scraped before the next run begins.
+const tracesDeadline = time.Second
+
+// stop sends what is left of the traces, and ends tracing.
+func (t *tracing) stop(logger log.Logger) {
 	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	if t.manager != nil {
-		t.manager.Stop()
-		t.manager = nil
+	manager := t.manager
+	t.manager = nil
+	t.mtx.Unlock()
+	if manager == nil {
+		return
+	}
+	stopped := make(chan struct{})
+	go func() {
+		manager.Stop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(tracesDeadline):
+		level.Warn(logger).Log("msg", "The last traces are not taken; leaving them behind")
 	}
 }

@@ -24,18 +24,22 @@ debian() {
 }
 
 notes() {
-  awk '/^## [0-9]/ { if (seen++) exit } seen { print }'
-  cat <<'NOTES'
+  local part version
+  part=$(awk '/^## [0-9]/ { if (seen++) exit } seen { print }')
+  version=$(awk '{ print $2; exit }' <<< "$part")
+  printf '%s\n' "$part"
+  # Not opstrace-agent_*: with an older file beside it, apt asks, and may take that one.
+  sed "s/VERSION/$version/g" <<'NOTES'
 
 ### Install
 
 | host | file | command |
 |---|---|---|
-| Debian, Ubuntu, Raspberry Pi OS | `.deb` | `sudo apt install ./opstrace-agent_*.deb` |
-| Fedora, RHEL, openSUSE | `.rpm` | `sudo dnf install ./opstrace-agent_*.rpm` |
-| Alpine | `.apk` | `sudo apk add --allow-untrusted ./opstrace-agent_*.apk` |
-| Arch | `.pkg.tar.zst` | `sudo pacman -U ./opstrace-agent_*.pkg.tar.zst` |
-| anything else with Linux | `.tar.gz` | `tar xf opstrace-agent_*.tar.gz && cd opstrace-agent_*/ && sudo ./install.sh` |
+| Debian, Ubuntu, Raspberry Pi OS | `.deb` | `sudo apt install ./opstrace-agent_VERSION_linux_arm64.deb` |
+| Fedora, RHEL, openSUSE | `.rpm` | `sudo dnf install ./opstrace-agent_VERSION_linux_amd64.rpm` |
+| Alpine | `.apk` | `sudo apk add --allow-untrusted ./opstrace-agent_VERSION_linux_armv7.apk` |
+| Arch | `.pkg.tar.zst` | `sudo pacman -U ./opstrace-agent_VERSION_linux_amd64.pkg.tar.zst` |
+| anything else with Linux | `.tar.gz` | `tar xf opstrace-agent_VERSION_linux_mipsle.tar.gz && cd opstrace-agent_VERSION_linux_mipsle && sudo ./install.sh` |
 
 `armv6` is for the Raspberry Pi 1 and Zero, `armv7` for the later ones with a 32-bit system, `arm64` for those with a
 64-bit one; `mipsle` is for routers (soft float).

@@ -129,3 +129,31 @@ func TestDocumentSandbox(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentsNameOnePackage: a command that installs a file names one. Where an older
+// one lies beside it, a pattern names both, and apt asks which is meant, or goes back.
+func TestDocumentsNameOnePackage(t *testing.T) {
+	t.Parallel()
+	versions := regexp.MustCompile(`(?m)^## (\d[\w.]*)`).FindStringSubmatch(read(t, "../CHANGELOG.md"))
+	if versions == nil {
+		t.Fatal("no version in CHANGELOG.md")
+	}
+	install := regexp.MustCompile(`(?:apt install|dnf install|apk add|pacman -U)[^` + "`\n" + `]*\./opstrace-agent_(\S+)\.(?:deb|rpm|apk|pkg\.tar\.zst)`)
+	found := 0
+	texts := pages(t)
+	texts["changelog.sh"] = strings.ReplaceAll(read(t, "changelog.sh"), "VERSION", versions[1])
+	for name, text := range texts {
+		for _, m := range install.FindAllStringSubmatch(text, -1) {
+			found++
+			if strings.Contains(m[0], "--allow-downgrades") {
+				continue
+			}
+			if !strings.HasPrefix(m[1], versions[1]+"_linux_") || strings.Contains(m[1], "*") {
+				t.Errorf("%s: %s: not the file of version %s", name, m[0], versions[1])
+			}
+		}
+	}
+	if found < 9 {
+		t.Errorf("only %d commands found", found)
+	}
+}

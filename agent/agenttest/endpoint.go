@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -97,6 +98,7 @@ type Endpoint struct {
 	fronts   []*front     // the push endpoint, and with https the redirect to it
 	identity *tlsIdentity // nil with plain http
 	keep     func(labels.Labels) bool
+	wire     atomic.Pointer[Wire]
 	closing  chan struct{}
 	handlers sync.WaitGroup
 
@@ -145,7 +147,7 @@ func (e *Endpoint) listen(addr string, plain bool) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+PushPath, e.push)
 	if plain {
-		open, err := newFront(addr, nil, mux)
+		open, err := newFront(addr, nil, &e.wire, mux)
 		if err != nil {
 			return err
 		}
@@ -156,7 +158,7 @@ func (e *Endpoint) listen(addr string, plain bool) error {
 	if e.identity, err = newTLSIdentity(); err != nil {
 		return err
 	}
-	secure, err := newFront(addr, e.identity.config(), mux)
+	secure, err := newFront(addr, e.identity.config(), &e.wire, mux)
 	if err != nil {
 		return err
 	}
@@ -165,7 +167,7 @@ func (e *Endpoint) listen(addr string, plain bool) error {
 		w.Header().Set("Location", "https://"+secure.addr.String()+r.URL.RequestURI())
 		answerNginx(w, http.StatusPermanentRedirect)
 	})
-	redirect, err := newFront("127.0.0.1:0", nil, toSecure)
+	redirect, err := newFront("127.0.0.1:0", nil, &e.wire, toSecure)
 	if err != nil {
 		return err
 	}

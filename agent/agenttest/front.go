@@ -22,6 +22,7 @@ const drainTimeout = 500 * time.Millisecond
 type front struct {
 	handler http.Handler
 	tls     *tls.Config // nil for plain http
+	wire    *atomic.Pointer[Wire]
 	addr    *net.TCPAddr
 
 	mu     sync.Mutex
@@ -30,12 +31,12 @@ type front struct {
 	served sync.WaitGroup
 }
 
-func newFront(addr string, config *tls.Config, handler http.Handler) (*front, error) {
+func newFront(addr string, config *tls.Config, wire *atomic.Pointer[Wire], handler http.Handler) (*front, error) {
 	listener, err := listenHoldable(addr)
 	if err != nil {
 		return nil, err
 	}
-	f := &front{handler: handler, tls: config, addr: listener.Addr().(*net.TCPAddr)}
+	f := &front{handler: handler, tls: config, wire: wire, addr: listener.Addr().(*net.TCPAddr)}
 	f.serve(listener)
 	return f, nil
 }
@@ -61,6 +62,7 @@ func (f *front) serve(listener net.Listener) {
 		// Failed handshakes are what some tests are after, not news.
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
+	listener = wireListener{listener, f.wire}
 	if f.tls != nil {
 		listener = tls.NewListener(listener, f.tls)
 	}

@@ -21,6 +21,9 @@ type Scrapes struct {
 	Newest int64
 	// Missing were answered and are not stored.
 	Missing []int64
+	// MissingSamples are what is not stored of those scrapes, at least: one for each series
+	// of which others are stored, and one where none is.
+	MissingSamples int
 	// Repeated are stored with more than one timestamp.
 	Repeated []int64
 	// Disordered are stored behind a later scrape in the order of time.
@@ -115,12 +118,16 @@ func (s *Scrapes) read(stored Series, begun int64, group map[int64]int) {
 }
 
 func (s *Scrapes) judge(ordinal int64, groups map[string]map[int64]int) {
-	least, most := math.MaxInt, 0
+	missing, most := 0, 0
 	for _, group := range groups {
-		least, most = min(least, group[ordinal]), max(most, group[ordinal])
+		most = max(most, group[ordinal])
+		if group[ordinal] == 0 {
+			missing++
+		}
 	}
-	if len(groups) == 0 || least == 0 {
+	if len(groups) == 0 || missing > 0 {
 		s.Missing = append(s.Missing, ordinal)
+		s.MissingSamples += max(1, missing)
 	} else {
 		s.Stored++
 	}

@@ -319,11 +319,11 @@ func TestScrapes(t *testing.T) {
 		},
 		"missing": {
 			series: [][]float64{scraped("t", 0, 1, 3, 5)}, gaps: []int64{2, 4},
-			want: Scrapes{Answered: 6, Stored: 3, Newest: 5, Missing: []int64{2, 4, 6}},
+			want: Scrapes{Answered: 6, Stored: 3, Newest: 5, Missing: []int64{2, 4, 6}, MissingSamples: 3},
 			err:  "target t: 3 of 6 scrapes missing: [2 4 6]",
 		},
 		"nothing": {
-			want: Scrapes{Answered: 6, Missing: []int64{1, 2, 3, 4, 5, 6}},
+			want: Scrapes{Answered: 6, Missing: []int64{1, 2, 3, 4, 5, 6}, MissingSamples: 6},
 			err:  "target t: 6 of 6 scrapes missing: [1 2 3 4 5 6]",
 		},
 		"repeated and disordered": {
@@ -358,4 +358,24 @@ func TestScrapes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestScrapesOfSeveralSeries: what each series lacks of a scrape counts.
+func TestScrapesOfSeveralSeries(t *testing.T) {
+	s := startTargets(t)
+	target := s.Add("t", TargetOptions{})
+	for range 3 {
+		scrapeTarget(t, s.URL(target), acceptText, false)
+	}
+	e := startEndpoint(t, Options{PlainHTTP: true})
+	w := newSender(t, e)
+	for i, has := range [][]float64{{1, 2, 3}, {2, 3}, {1, 2}, {2, 3}} {
+		series := ts("agenttest_gauge", scraped("t", 0, has...)...)
+		series.Labels[1].Name, series.Labels[1].Value = "series", fmt.Sprint(i)
+		series.Labels = append(series.Labels, ts("t").Labels[0])
+		series.Labels[2].Name = "target"
+		require.NoError(t, w.write(series))
+	}
+	got := e.Snapshot().Scrapes(target, "agenttest_gauge", time.Time{})
+	require.Equal(t, Scrapes{Target: "t", Answered: 3, Stored: 1, Newest: 3, Missing: []int64{1, 3}, MissingSamples: 3}, got)
 }

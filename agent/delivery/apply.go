@@ -90,16 +90,22 @@ func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string
 	case d.opts.Saved.Lost && d.store.Oldest().Generation < d.store.Generation():
 		level.Warn(d.logger).Log("msg", "There are no marks: everything on disk is sent, some of it again")
 		kept = map[string]ledger.Saved{}
+		all := backlog.Position{Generation: d.store.Generation()}
 		for name, e := range wanted {
-			kept[name] = ledger.Saved{URL: e.URL(), Mark: d.store.Oldest(), Sent: backlog.Position{Generation: d.store.Generation()}}
+			kept[name] = ledger.Saved{URL: e.URL(), Mark: d.store.Oldest(), Sent: all, Unordered: all}
 		}
 	case d.crashed():
 		// After a crash the marks may be older than what was acknowledged: all that
-		// the crashed run wrote may have been sent.
+		// the crashed run wrote may have been sent, and in any order if it has said so, or
+		// could say nothing.
+		mute := d.opts.Saved.Generation < d.store.Generation()-1
 		crashed := backlog.Position{Generation: d.store.Generation()}
 		for name, s := range kept {
 			if s.Sent.Compare(crashed) < 0 {
 				s.Sent = crashed
+			}
+			if mute || !s.Unordered.IsZero() {
+				s.Unordered = s.Sent
 			}
 			kept[name] = s
 		}
@@ -157,7 +163,7 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 		var account *ledger.Account
 		if s, ok := saved[name]; ok {
 			if s.URL != e.URL() {
-				s.Sent = backlog.Position{} // what is there already is at the other one
+				s.Sent, s.Unordered = backlog.Position{}, backlog.Position{} // what is there already is at the other one
 			}
 			s.URL = e.URL()
 			account = d.book.Open(name, s, false)

@@ -41,6 +41,27 @@ func TestForeignSeries(t *testing.T) {
 	}
 }
 
+// TestForeignNeighbours: nor do eight series next to each other, of 20, tell that the
+// good samples of a refused request are stored: all others are delivered.
+func TestForeignNeighbours(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.openBehind()
+	r.one().Recover()
+	for i := 12; i < 20; i++ {
+		post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(i)), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+	}
+	r.one().Respond(agenttest.Answer{Status: 503})
+	before := r.accepted("one")
+	r.scrapes(10, 20)
+	r.one().Recover()
+	l := r.awaitSettled("one")
+	// The one that took it behind may have arrived before.
+	if stored := r.accepted("one") - before; stored < 120 || l.Delivered != 121 || l.Refused["out_of_order"] != 80 {
+		t.Errorf("the endpoint took %d: %+v", stored, l)
+	}
+}
+
 // TestForeignSeriesSentAgain: nor does it prove that what was sent before is there,
 // when it is the series that a batch ends with.
 func TestForeignSeriesSentAgain(t *testing.T) {

@@ -9,7 +9,8 @@
 // In the order in which they are taken:
 //
 //	Delivery.applyMtx    serialises Apply and Close
-//	marks.mtx            while marks are written, moved by eviction, or passed on
+//	marks.mtx            while marks are written, moved by eviction, or passed on; a
+//	                     destination gives up waiting for it when it is to end
 //	intake.commits       held by every commit; exclusively for a moment at rest
 //	follower.mtx         what a queue is expected to send
 //	Delivery.mtx, marks.writtenMtx, destination.mtx, the ledger's: memory only,
@@ -116,7 +117,8 @@ func New(o Options) (*Delivery, error) {
 		book: book, mayAppend: o.Store.MayAppend, failed: d.fail, generation: o.Store.Generation(),
 		newcomers: &newcomers{limits: o.Limits, drops: newDrops(o.Logger), memory: d.memory},
 	}
-	d.marks = &marks{shared: d.shared, dir: o.Dir, latest: o.Saved.Written, held: o.Saved.Written}
+	d.marks = &marks{shared: d.shared, dir: o.Dir, mtx: newTurn(), latest: o.Saved.Written, held: o.Saved.Written}
+	d.saveMarks = d.marks.save
 	d.marks.forgotten.Store(o.Saved.Forgotten)
 	if o.Saved.Unwritten {
 		d.marks.unwritten, d.marks.held = &o.Saved, o.Saved.Held

@@ -138,14 +138,16 @@ const seriesLost = "series_lost"
 
 // reconcile compares the ledger with the disk at a moment when everything up to
 // a position has been read and settled: samples that were appended and are not
-// on disk are lost, and the ledger says so.
+// on disk are lost, and the ledger says so. Not after a commit that failed: upstream
+// writes what it left in memory when the WAL is closed, if there is room again, and the
+// next run would count and deliver what was lost. It is that run that finds out.
 func (t *destination) reconcile(at backlog.Position) {
 	if t.account.Unread() == 0 {
 		return
 	}
 	var residue int64
 	t.intake.atRest(t.store.End, func(end backlog.Position) {
-		if at.Compare(end) >= 0 {
+		if at.Compare(end) >= 0 && !t.intake.undecided.Load() {
 			t.account.Settle(at, ledger.Outcome{}) // padding, and series
 			residue = t.account.Drained(at)
 		}

@@ -29,6 +29,8 @@ type batch struct {
 	begun   time.Time
 	// resent: it may have been sent before without an answer.
 	resent bool
+	// unordered: and what lies before it in the WAL need not have been.
+	unordered bool
 }
 
 // drain ships the backlog of a destination that is behind: one ordered stream,
@@ -154,16 +156,16 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 	if rec.Context || !d.hold(rec) {
 		return nil
 	}
-	resent := rec.Pos.Compare(d.account.Sent()) < 0
+	resent, unordered := rec.Pos.Compare(d.account.Sent()) < 0, rec.Pos.Compare(d.account.Unordered()) < 0
 	// Exemplars go with the samples that were committed before them: receivers
 	// refuse them alone (2.0).
-	if rec.Type != record.Exemplars && (resent != d.batch.resent || d.full(len(s.Items))) {
+	if rec.Type != record.Exemplars && (resent != d.batch.resent || unordered != d.batch.unordered || d.full(len(s.Items))) {
 		if err := d.flush(ctx); err != nil {
 			return err
 		}
 	}
 	b := &d.batch
-	b.resent = b.resent || resent
+	b.resent, b.unordered = b.resent || resent, b.unordered || unordered
 	if b.begun.IsZero() {
 		b.begun = time.Now()
 	}
@@ -189,19 +191,20 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 // have been evicted meanwhile, and counted so.
 func (d *drain) hold(rec *backlog.Record) bool {
 	s := d.cursor.selection
-	var newest int64
-	for i, it := range s.Items {
-		if i == 0 || it.T > newest {
-			newest = it.T
-		}
-	}
-	return d.account.Hold(rec.Pos, rec.End, s.Samples(), scrapedAt(newest))
+	return d.account.Hold(rec.Pos, rec.End, s.Samples(), scrapedAt(s.Newest(), time.Now()))
 }
 
 // scrapedAt returns when a record was scraped whose newest sample has a time, in
 // milliseconds. Its oldest one would tell how far back its target dates samples, which is
-// no time that they have waited; a scrape's own samples have the time of the scrape.
-func scrapedAt(newest int64) int64 { return min(newest, time.Now().UnixMilli()) }
+// no time that they have waited; a scrape's own samples have the time of the scrape. Where
+// a target dates all of a record to 1970 or before, it is read about when it was scraped:
+// the ledger takes 0 for nothing that waits.
+func scrapedAt(newest int64, read time.Time) int64 {
+	if newest <= 0 {
+		return read.UnixMilli()
+	}
+	return min(newest, read.UnixMilli())
+}
 
 // full reports whether the batch has no room for more items.
 func (d *drain) full(more int) bool {
@@ -241,6 +244,7 @@ func (d *drain) flush(ctx context.Context) error {
 		return nil
 	}
 	d.account.MaySent(b.end)
+	d.end = b.end
 	calm, cancel := graceful(ctx)
 	defer cancel()
 	if err := d.settleDoubt(calm, b.items, b.resent); err != nil {
@@ -250,17 +254,14 @@ func (d *drain) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for rest := remotewrite.Group(items); len(rest) > 0; {
-		one := part{items: rest[:min(len(rest), d.most())], before: b.resent}
-		one.last = lastOf(one.items, time.Now().UnixMilli())
-		rest = rest[len(one.items):]
-		s := d.newSearch(one.items, one.before)
-		if err := d.deliver(calm, one, s, &b.outcome); err != nil {
-			return err
-		}
-		d.learnBudget(s)
-		d.learnUnwanted(s)
+	whole := part{items: remotewrite.Group(items), before: b.resent, resent: b.resent, unordered: b.unordered}
+	whole.last = lastOf(whole.items, time.Now().UnixMilli())
+	s := d.newSearch(whole.items)
+	if err := d.deliver(calm, whole, s, &b.outcome); err != nil {
+		return err
 	}
+	d.learnBudget(s)
+	d.learnUnwanted(s)
 	d.settle(b.end, b.outcome)
 	b.size.Reset()
 	d.batch = batch{items: reuse(b.items), size: b.size}

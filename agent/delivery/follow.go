@@ -229,7 +229,7 @@ func (f *follower) reopen(at backlog.Position) {
 // expect writes down what the queue sends of one record, and sends the rest.
 func (f *follower) expect(ctx context.Context, rec *backlog.Record, s share, late []remotewrite.Item) error {
 	o := f.outline
-	if !f.t.account.Hold(rec.Pos, rec.End, o.Samples(), scrapedAt(s.newest)) {
+	if !f.t.account.Hold(rec.Pos, rec.End, o.Samples(), scrapedAt(o.Newest(), time.Now())) {
 		return f.leave(unreadable, fmt.Errorf("%s was evicted before it was read", rec.End))
 	}
 	e := entry{left: s.queued, again: s.both, unsure: s.both, end: rec.End, at: time.Now()}
@@ -240,6 +240,14 @@ func (f *follower) expect(ctx context.Context, rec *backlog.Record, s share, lat
 	}
 	if len(late) > 0 {
 		f.t.account.MaySent(rec.End)
+		f.mtx.Lock()
+		ahead := s.queued > 0 || !f.expected.empty()
+		f.mtx.Unlock()
+		if ahead { // of what the queue sends
+			if err := f.t.leaveOrder(ctx, rec.End); err != nil {
+				return err
+			}
+		}
 	}
 	if err := f.late.send(ctx, late, &e.outcome); err != nil {
 		return f.refused(ctx, err)

@@ -34,6 +34,9 @@ type intake struct {
 	// a failure would be written with what it left, a second time; the run is about to
 	// be begun anew.
 	broken atomic.Bool
+	// undecided: a commit has failed, and whether what it had is on disk is not known
+	// before the run has ended: see reconcile.
+	undecided atomic.Bool
 	// generation that the WAL belongs to.
 	generation int
 
@@ -216,6 +219,7 @@ func (a *appender) Commit() error {
 	a.count()
 	if err != nil {
 		a.in.broken.Store(true)
+		a.in.undecided.Store(true)
 		a.in.failed(err)
 	}
 	return err

@@ -132,3 +132,53 @@ func TestAfterFailedCommit(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// TestWrittenAfterFailedCommit: what a failed commit has left in memory is written when
+// the WAL is closed, if there is room again. Until the next run knows, it is not lost.
+func TestWrittenAfterFailedCommit(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		behind, written bool
+		delivered, lost uint64
+	}{
+		"live, written":       {written: true, delivered: 6},
+		"live, not written":   {delivered: 5, lost: 1},
+		"behind, written":     {behind: true, written: true, delivered: 6},
+		"behind, not written": {behind: true, delivered: 5, lost: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{})
+			if tc.behind {
+				r.openBehind()
+				r.one().Recover()
+			} else {
+				r.open()
+				r.awaitState("one", Live)
+				r.scrape(1, r.next())
+			}
+			r.scrape(4, r.next())
+			r.awaitSettled("one")
+			r.delivery.intake.next = fullDisk{r.delivery.intake.next}
+			failing := r.append.AppenderV2(t.Context())
+			r.add(failing, labels.FromStrings("__name__", "m", "i", "0"), r.next(), 1)
+			if err := failing.Commit(); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("it ended with %v", err)
+			}
+			// As its loop does when it has read all there is.
+			r.delivery.all()[0].reconcile(r.backlog.End())
+			if l := r.status("one").Ledger; l.Appended != 6 || l.OnDisk != 1 || l.Lost != 0 {
+				t.Errorf("before the end of the run: %+v", l)
+			}
+			if tc.written {
+				r.atClose = failing.(*appender).AppenderV2.(fullAppender).AppenderV2.Commit
+			}
+			r.close()
+			r.open()
+			l := r.awaitSettled("one")
+			if l.Appended != 6 || l.Delivered != tc.delivered || l.Lost != tc.lost || r.accepted("one") != tc.delivered {
+				t.Errorf("the endpoint has %d of %+v", r.accepted("one"), l)
+			}
+		})
+	}
+}

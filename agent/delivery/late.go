@@ -24,10 +24,9 @@ func newLate(t *destination, e *remotewrite.Endpoint) *late {
 // of them. A refusal that waiting can mend is returned: the drainer will send
 // them, as often as it takes.
 func (l *late) send(ctx context.Context, items []remotewrite.Item, o *ledger.Outcome) error {
-	items = remotewrite.Group(items)
 	for len(items) > 0 {
 		n := min(len(items), l.e.BatchSize())
-		if err := l.sendPart(ctx, items[:n], o); err != nil {
+		if err := l.sendPart(ctx, remotewrite.Group(items[:n]), o); err != nil {
 			return err
 		}
 		items = items[n:]

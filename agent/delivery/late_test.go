@@ -130,11 +130,11 @@ func TestShareOut(t *testing.T) {
 		want        share
 	}{
 		"nothing":     {want: share{}},
-		"the queue's": {selection.Outline{Times: []int64{7, 6}}, 5, 5, share{queued: 2, newest: 7}},
-		"ours":        {selection.Outline{Times: []int64{5, 4}}, 5, 5, share{late: 2, newest: 5}},
-		"perhaps":     {selection.Outline{Times: []int64{4, 5, 6, 7}}, 4, 6, share{queued: 3, late: 3, both: 2, newest: 7}},
+		"the queue's": {selection.Outline{Times: []int64{7, 6}}, 5, 5, share{queued: 2}},
+		"ours":        {selection.Outline{Times: []int64{5, 4}}, 5, 5, share{late: 2}},
+		"perhaps":     {selection.Outline{Times: []int64{4, 5, 6, 7}}, 4, 6, share{queued: 3, late: 3, both: 2}},
 		"exemplars":   {selection.Outline{Exemplars: 3}, 5, 5, share{queued: 3}},
-		"before 1970": {selection.Outline{Times: []int64{-7}}, 5, 5, share{late: 1, newest: -7}},
+		"before 1970": {selection.Outline{Times: []int64{-7}}, 5, 5, share{late: 1}},
 	} {
 		if got := shareOut(&c.outline, c.not, c.always); got != c.want {
 			t.Errorf("%s: %+v", name, got)

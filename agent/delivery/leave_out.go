@@ -28,6 +28,9 @@ func (d *sender) leaveOut(ctx context.Context, items []remotewrite.Item, before 
 	if n == 0 {
 		return items, nil
 	}
+	if err := d.leaveOrder(ctx, d.end); err != nil {
+		return nil, err
+	}
 	r, err := d.sendUntilAnswered(ctx, remotewrite.Group(out.items))
 	switch {
 	case err != nil:

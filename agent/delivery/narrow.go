@@ -67,11 +67,11 @@ func (d *sender) narrow(ctx context.Context, p *part, e event, known bool, s *se
 // itself, and so many others with it.
 func (d *sender) refusedAlone(p *part, head remotewrite.Item, others uint64, r *remotewrite.Refusal, s *search, o *ledger.Outcome) {
 	d.failed(remotewrite.Kind(r.Status), r.Error())
-	s.reason = remotewrite.Reason(r.Status, r.Error())
+	s.because(r)
 	s.name(head.Series, r)
-	s.refuse(o, 1)
+	s.refuse(p, o, 1)
 	if remotewrite.AboutSeries(r.Body) || remotewrite.OutOfWindow(r.Body) && !p.before {
-		s.refuse(o, others)
+		s.refuse(p, o, others)
 		return
 	}
 	o.Doubt(s.reason, others)

@@ -9,12 +9,14 @@ import (
 )
 
 const (
-	// mostAsked is how many series of a batch are asked about.
+	// mostAsked is of how many series of a batch samples are asked about that were
+	// delivered before.
 	mostAsked = 3
 	// mostInconclusive is after how many batches the question is given up.
 	mostInconclusive = 3
-	// mostTried is how many series of a batch are asked about in order, until two
-	// agree. One that is refused for what it is costs one request.
+	// mostTried is how many series of a batch are asked about: in order, until two
+	// agree, or all, where somebody else may write ahead of us in some. One that is
+	// refused for what it is costs one request.
 	mostTried = 8
 )
 
@@ -34,9 +36,6 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 	older, unclear := 0, false
 	// From the last, so that what leaves the part moves none that is yet to be asked.
 	for _, i := range slices.Backward(pairs) {
-		if older == mostAsked {
-			break
-		}
 		newer := newerOf(p.items, i)
 		r, err := d.sendOf(ctx, p, i, i+1, s, o)
 		if err != nil {
@@ -107,6 +106,9 @@ func (d *sender) askDelivered(ctx context.Context, p *part) error {
 // delivered and leave the part: sent again behind a newer one of their series,
 // they would be refused.
 func (d *sender) sendOf(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (*remotewrite.Refusal, error) {
+	if err := d.leaveOrder(ctx, d.end); err != nil {
+		return nil, err
+	}
 	r, err := d.sendUntilAnswered(ctx, p.items[from:to])
 	if err == nil && r == nil {
 		s.took()
@@ -144,7 +146,7 @@ func (d *sender) askInOrder(ctx context.Context, p *part, s *search, o *ledger.O
 	var tried []*remotewrite.Series
 	for len(tried) < mostTried && agreed < 2 && from < to {
 		tried = append(tried, p.items[from].Series)
-		there, clear, err := d.askRun(ctx, p.items[from:to])
+		there, clear, err := d.askRun(ctx, p, from, to, s, o)
 		switch {
 		case err != nil || clear && !there:
 			return false, err
@@ -231,11 +233,11 @@ func nextRun(p *part, tried []*remotewrite.Series) (from, to int) {
 
 // askRun reports whether the newest of some samples of one series is there. It
 // sends the others in their order: the first that is taken tells that no newer
-// one is there, and has overtaken none. If all are refused, the newest is there. A
-// series that is refused for something else makes nothing clear.
-func (d *sender) askRun(ctx context.Context, run []remotewrite.Item) (there, clear bool, err error) {
-	for i := range run[:len(run)-1] {
-		r, err := d.sendUntilAnswered(ctx, run[i:i+1])
+// one is there, and has overtaken none; it leaves the part. If all are refused, the newest
+// is there. A series that is refused for something else makes nothing clear.
+func (d *sender) askRun(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (there, clear bool, err error) {
+	for i := from; i < to-1; i++ {
+		r, err := d.sendOf(ctx, p, i, i+1, s, o)
 		if err != nil {
 			return false, false, err
 		}

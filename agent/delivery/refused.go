@@ -17,11 +17,11 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		return nil
 	}
 	if s.hopeless() {
-		s.refuse(o, remotewrite.Samples(p.items))
+		s.refuse(&p, o, remotewrite.Samples(p.items))
 		return nil
 	}
-	if len(p.items) > d.most() { // since a 413 for what came before it
-		return d.halves(ctx, p, false, s, o)
+	if len(p.items) > d.most() { // since a 413 for what came before it, or memory is short
+		return d.inOrder(ctx, p, p.resent, s, o)
 	}
 	for attempt := 0; ; attempt++ {
 		wait := max(d.catchUp.delay(len(p.items)), d.pace.delay(len(p.items), time.Now()))
@@ -79,7 +79,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			if e.alone && e.class == remotewrite.Final {
 				s.name(p.items[0].Series, r)
 			}
-			s.refuse(o, n)
+			s.refuse(p, o, n)
 			return true, nil
 		case doubt:
 			o.Doubt(s.reason, n)
@@ -93,7 +93,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			if !d.pause(ctx, d.backoff(d.tooLargeInRow()-1, r)) {
 				return true, ctx.Err()
 			}
-			return true, d.halves(ctx, *p, false, s, o)
+			return true, d.inOrder(ctx, *p, p.resent, s, o)
 		case askEmpty:
 			e.emptyAsked, e.othersPass = true, d.askEmpty(ctx)
 		case askPartial:
@@ -116,7 +116,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			}
 			n = remotewrite.Samples(p.items)
 			if s.hopeless() || len(p.items) == 0 {
-				s.refuse(o, n)
+				s.refuse(p, o, n)
 				return true, nil
 			}
 			e.oneAsked, e.vain, e.alone = true, s.vain(), len(p.items) == 1
@@ -124,12 +124,13 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			if oneSeries(p.items) && !e.there && !e.outOfWindow {
 				return true, d.oneByOne(ctx, *p, s, o)
 			}
-			if e.there && p.before && len(p.items) >= inOrderAtLeast {
-				return true, d.halvesInOrder(ctx, *p, s, o)
+			if e.there && p.before && !p.unordered && len(p.items) >= inOrderAtLeast {
+				return true, d.inOrder(ctx, *p, true, s, o)
 			}
 			return true, d.halves(ctx, *p, e.outOfWindow, s, o)
 		default:
-			p.before = p.before || remotewrite.MayHaveStored(r.Status, r.Error())
+			stored := remotewrite.MayHaveStored(r.Status, r.Error())
+			p.before, p.resent = p.before || stored, p.resent || stored
 			return false, nil
 		}
 	}
@@ -145,8 +146,11 @@ func (d *sender) halves(ctx context.Context, p part, byTime bool, s *search, o *
 	if at == 0 {
 		at = splitPoint(p.items)
 	}
+	if err := d.leaveOrder(ctx, d.end); err != nil {
+		return err
+	}
 	for _, half := range [][]remotewrite.Item{p.items[:at], p.items[at:]} {
-		if err := d.deliver(ctx, part{items: half, before: p.before, last: p.last}, s, o); err != nil {
+		if err := d.deliver(ctx, p.of(half), s, o); err != nil {
 			return err
 		}
 	}
@@ -157,15 +161,19 @@ func (d *sender) halves(ctx context.Context, p part, byTime bool, s *search, o *
 // worth more than the samples themselves, and its witnesses to be far from each other.
 const inOrderAtLeast = 32
 
-// halvesInOrder sends the two halves of a part of which the endpoint has the first samples
-// already, in the order in which they were sent: that of the WAL. How much of each is
-// there is asked anew, so that the place where it ends takes some requests to find, and
-// not one for each sample.
-func (d *sender) halvesInOrder(ctx context.Context, p part, s *search, o *ledger.Outcome) error {
+// inOrder sends the two halves of a part by themselves in the order of the WAL: wherever
+// that ends, the endpoint has the first of the part. anew: how much of each half is there
+// is asked again. Where what is there ends takes some requests to find so, and not one for
+// each sample.
+func (d *sender) inOrder(ctx context.Context, p part, anew bool, s *search, o *ledger.Outcome) error {
 	at := splitOrder(p.items)
-	for _, half := range [][]remotewrite.Item{p.items[:at], p.items[at:]} {
-		s.asked = s.overtaken || d.inconclusive >= mostInconclusive
-		if err := d.deliver(ctx, part{items: half, before: p.before, last: lastInOrder(half)}, s, o); err != nil {
+	for _, items := range [][]remotewrite.Item{p.items[:at], p.items[at:]} {
+		if anew {
+			s.asked = s.overtaken || d.inconclusive >= mostInconclusive
+		}
+		half := p.of(items)
+		half.last = lastInOrder(items)
+		if err := d.deliver(ctx, half, s, o); err != nil {
 			return err
 		}
 	}
@@ -179,11 +187,11 @@ func (d *sender) oneByOne(ctx context.Context, p part, s *search, o *ledger.Outc
 	const enough = 2
 	for i, inVain := 0, 0; i < len(p.items); i++ {
 		if inVain == enough {
-			s.refuse(o, remotewrite.Samples(p.items[i:]))
+			s.refuse(&p, o, remotewrite.Samples(p.items[i:]))
 			return nil
 		}
 		before := o.Delivered
-		if err := d.deliver(ctx, part{items: p.items[i : i+1], before: p.before, last: p.last}, s, o); err != nil {
+		if err := d.deliver(ctx, p.of(p.items[i:i+1]), s, o); err != nil {
 			return err
 		}
 		inVain++
@@ -217,7 +225,7 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 			s.oneAsked = false // nothing is known of the others
 			return nil
 		}
-		s.reason = remotewrite.Reason(r.Status, r.Error())
+		s.because(r)
 		if to-from == 1 {
 			return nil
 		}
@@ -236,8 +244,8 @@ func (d *sender) askEmpty(ctx context.Context) bool {
 	return r == nil || r.Class() == remotewrite.Final || errors.Is(r, remotewrite.ErrNothingWritten)
 }
 
-func (d *sender) newSearch(items []remotewrite.Item, before bool) *search {
-	s := &search{before: before, budget: d.budget, asked: d.inconclusive >= mostInconclusive}
+func (d *sender) newSearch(items []remotewrite.Item) *search {
+	s := &search{budget: d.budget, asked: d.inconclusive >= mostInconclusive}
 	if anyOvertaken(items, d.overtaken) {
 		d.mtx.Lock()
 		unknown := d.machine.partial == partialUnknown

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,7 @@ type marks struct {
 	// mtx is held while marks are written, moved by eviction, or passed on from
 	// one destination to the next: what is written in between would lack some, and
 	// what these still need would be released.
-	mtx sync.Mutex
+	mtx turn
 	// latest is the latest time that the clock is known to have had, in
 	// milliseconds. Guarded by mtx.
 	latest int64
@@ -40,6 +41,25 @@ type marks struct {
 
 	writtenMtx sync.Mutex
 	written    backlog.Position // the lowest mark in delivery.json; guarded by writtenMtx
+}
+
+// turn is a mutex that a destination can wait for until it is to end: who waits for that
+// may hold it.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) Lock()   { t <- struct{}{} }
+func (t turn) Unlock() { <-t }
+
+// LockUntil returns an error, and has not locked, when ctx ends first.
+func (t turn) LockUntil(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // evict is backlog's OnEvict. The marks are written before anything is deleted:
@@ -133,6 +153,19 @@ func (m *marks) saveAndRelease(clean bool) error {
 	return m.store.Release(lowest)
 }
 
+// save writes delivery.json for a destination, ahead of what it is about to do. It
+// returns an error only when ctx ends first. That the file cannot be written keeps no
+// sample from being delivered: it is told by the regular save, and what a kill finds then
+// is a file that knows less.
+func (m *marks) save(ctx context.Context) error {
+	if err := m.mtx.LockUntil(ctx); err != nil {
+		return err
+	}
+	defer m.mtx.Unlock()
+	_, _ = m.write(false)
+	return ctx.Err()
+}
+
 // write writes delivery.json as of one moment at which nothing is being
 // committed, and returns the lowest mark in it, also with an error. Callers hold mtx.
 func (m *marks) write(clean bool) (backlog.Position, error) {
@@ -163,6 +196,7 @@ func (m *marks) write(clean bool) (backlog.Position, error) {
 		var written int64
 		if written, err = ledger.Write(m.dir, f); err == nil {
 			m.held = written
+			m.book.Written(f.Destinations)
 		}
 	}
 	if err != nil {

@@ -57,6 +57,7 @@ type rig struct {
 	upstreamLog  slog.Handler  // nil: nobody reads it
 	log          log.Logger    // nil: nobody reads it
 	wentBack     time.Time     // what TimeWentBack is told; zero: nothing
+	atClose      func() error  // what is done before the WAL is closed, after delivery; nil: nothing
 }
 
 // newRig has one destination, "one"; nothing is open yet.
@@ -196,7 +197,11 @@ func (r *rig) close() {
 		return
 	}
 	r.stopRun()
-	for _, err := range []error{r.delivery.Close(), r.db.Close(), r.backlog.Close()} {
+	before := func() error { return nil }
+	if r.atClose != nil {
+		before, r.atClose = r.atClose, nil
+	}
+	for _, err := range []error{r.delivery.Close(), before(), r.db.Close(), r.backlog.Close()} {
 		if err != nil {
 			r.t.Error(err)
 		}

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
@@ -27,11 +28,10 @@ type search struct {
 	// unsure: a refusal of a part does not tell whether it was stored with the
 	// whole, or is older than what came before a step of the clock.
 	unsure bool
-	// before: an earlier request with all of it may have been stored.
-	before bool
-	reason string
-	// series: parts were refused for what a series is. unwanted are those that
-	// were found to be the reason.
+	// reason of the last refusal; ofSeries: which was for what a series is.
+	reason   string
+	ofSeries bool
+	// series: some refusal was. unwanted are those that were found to be the reason.
 	series   bool
 	unwanted []unwantedSeries
 }
@@ -46,11 +46,19 @@ func (s *search) took() { s.taken, s.refusals, s.budget = true, 0, mostInVain }
 // hopeless reports whether nothing more of the batch is worth a request.
 func (s *search) hopeless() bool { return s.oneAsked && !s.taken }
 
-// refuse counts samples that are given up. What an endpoint says of others than these
-// does not tell whether they were stored by an earlier request; what it says of a series
-// was so then, too.
-func (s *search) refuse(o *ledger.Outcome, n uint64) {
-	if s.unsure || s.before && !s.series {
+// because notes what a refusal was for.
+func (s *search) because(r *remotewrite.Refusal) {
+	s.reason, s.ofSeries = remotewrite.Reason(r.Status, r.Error()), remotewrite.AboutSeries(r.Body) && r.Class() == remotewrite.Final
+	if r.Class() == remotewrite.TooLarge {
+		s.reason = "too_large"
+	}
+}
+
+// refuse counts so many samples of a part as given up for the last refusal. What an
+// endpoint says now does not tell whether they were stored by an earlier request, but for
+// what it says of a series, which was so then, too.
+func (s *search) refuse(p *part, o *ledger.Outcome, n uint64) {
+	if s.unsure || p.resent && !s.ofSeries {
 		o.Doubt(s.reason, n)
 		return
 	}
@@ -69,34 +77,40 @@ func (s *search) name(series *remotewrite.Series, r *remotewrite.Refusal) {
 // part is what goes into one request, grouped by series.
 type part struct {
 	items []remotewrite.Item
-	// before: an earlier request with these items may have been stored.
-	before bool
+	// before: an earlier request with these items may have been stored. resent: with all
+	// of them, and not only what an endpoint took of a request that it refused.
+	before, resent bool
+	// unordered: what was sent before of these need not be the first of them in the order
+	// of the WAL.
+	unordered bool
 	// last is the newest sample of the request, stamped ahead ones aside.
 	last remotewrite.Item
 }
 
+// of returns the part with these of its items only.
+func (p part) of(items []remotewrite.Item) part {
+	p.items = items
+	return p
+}
+
 // judge notes a refusal, and makes of it what the machine is asked about.
 func (s *search) judge(p *part, r *remotewrite.Refusal) event {
-	words := r.Error()
 	e := event{
 		kind: refused, class: r.Class(),
 		there: remotewrite.AlreadyThere(r.Body), before: p.before,
 		series:      remotewrite.AboutSeries(r.Body),
 		outOfWindow: remotewrite.OutOfWindow(r.Body),
 		large:       large(p.items), othersPass: s.taken,
-		alone: len(p.items) == 1, asked: s.asked, oneAsked: s.oneAsked,
+		alone: len(p.items) == 1, asked: s.asked || p.unordered, oneAsked: s.oneAsked,
 		overtaken: s.overtaken,
 	}
-	s.reason = remotewrite.Reason(r.Status, words)
-	if e.class == remotewrite.TooLarge {
-		s.reason = "too_large"
-	}
+	s.because(r)
 	// A series that is refused is no surprise once it is alone.
 	if e.class == remotewrite.Final && !(e.there && e.before) && (!oneSeries(p.items) || !s.taken) {
 		s.refusals++
 	}
 	e.vain = s.vain()
-	s.series = s.series || e.series && e.class == remotewrite.Final
+	s.series = s.series || s.ofSeries
 	return e
 }
 
@@ -134,12 +148,42 @@ func splitTime(items []remotewrite.Item) int {
 // the front, each half still grouped, and returns where the other begins. There are two
 // items at least.
 func splitOrder(items []remotewrite.Item) int {
-	first, last := items[0].Order, items[0].Order
-	for _, it := range items {
-		first, last = min(first, it.Order), max(last, it.Order)
+	first, last := boundsOfOrder(items, func(it *remotewrite.Item) bool { return it.Kind != remotewrite.Exemplar })
+	if first >= last {
+		first, last = boundsOfOrder(items, func(*remotewrite.Item) bool { return true })
+		middle := first + (last-first)/2
+		return partition(items, func(it *remotewrite.Item) bool { return it.Order <= middle })
 	}
 	middle := first + (last-first)/2
-	return partition(items, func(it *remotewrite.Item) bool { return it.Order <= middle })
+	// An endpoint may refuse exemplars of a series without a sample of it.
+	type sides struct{ front, behind bool }
+	samples := map[*remotewrite.Series]sides{}
+	if slices.ContainsFunc(items, func(it remotewrite.Item) bool { return it.Kind == remotewrite.Exemplar }) {
+		for _, it := range items {
+			if it.Kind != remotewrite.Exemplar {
+				has := samples[it.Series]
+				samples[it.Series] = sides{has.front || it.Order <= middle, has.behind || it.Order > middle}
+			}
+		}
+	}
+	return partition(items, func(it *remotewrite.Item) bool {
+		if has := samples[it.Series]; it.Kind == remotewrite.Exemplar && has.front != has.behind {
+			return has.front
+		}
+		return it.Order <= middle
+	})
+}
+
+// boundsOfOrder returns the least and the greatest order of the items that count; the
+// least is greater if none does.
+func boundsOfOrder(items []remotewrite.Item, counts func(it *remotewrite.Item) bool) (first, last uint32) {
+	first = math.MaxUint32
+	for i := range items {
+		if counts(&items[i]) {
+			first, last = min(first, items[i].Order), max(last, items[i].Order)
+		}
+	}
+	return first, last
 }
 
 // partition moves the items that are to be in front there, keeps the order otherwise, and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -30,6 +31,8 @@ type sender struct {
 	delivered []remotewrite.Item
 	own       bool
 	unwanted  unwanted
+	// end is where the batch ends that is being sent.
+	end backlog.Position
 }
 
 func newSender(t *destination, delivered []remotewrite.Item) *sender {

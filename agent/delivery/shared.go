@@ -31,6 +31,9 @@ type shared struct {
 	minStay           time.Duration
 	typeAndUnitLabels bool
 
+	// saveMarks is marks.save.
+	saveMarks func(ctx context.Context) error
+
 	// overtaken: what is dated up to here, in milliseconds, may be older than what
 	// an endpoint got before the clock was set back. 0: it was not. Not changed
 	// once there are destinations.

@@ -112,7 +112,7 @@ var transitions = []transition{
 	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "for what a series is", when: func(f facts) bool { return f.series && !f.there }, do: carryOn, to: Behind, why: "the endpoint refuses series for what they are; which ones is found out from the backlog"},
 	{in: Live, on: refused, of: classes{remotewrite.Final}, do: doubt},
 	{in: Live, on: refused, of: classes{remotewrite.NotHeld}, do: carryOn, to: Behind, why: "the endpoint refused a batch, which is given up"},
-	{in: Live, on: refused, do: carryOn, to: Behind, why: "the endpoint refused a batch that it may take later"},
+	{in: Live, on: refused, do: carryOn, to: Behind, why: "the endpoint refused a batch, which stays on disk and is sent again"},
 	{in: Live, on: lagging, do: carryOn, to: Behind, why: "the endpoint does not keep up"},
 	{in: Live, on: watcherBegunAgain, do: carryOn, to: Behind, why: "upstream's WAL watcher has begun again after an error"},
 	{in: Live, on: sequenceDiffers, do: carryOn, to: Behind, why: "upstream's queue sends something else than was expected"},

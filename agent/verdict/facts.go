@@ -49,6 +49,7 @@ type Storage struct {
 	Growth     float64
 	Refusing   bool
 	Unwritable string // why nothing can be written; empty: something can
+	Denied     bool   // because the agent's user may not
 }
 
 // Destination is one with what became of its samples lately.
@@ -108,6 +109,8 @@ type Targets struct {
 	Up, Down, Unknown int
 	// Failing is one that is down, and FailingErr why.
 	Failing, FailingErr string
+	// NoJobs: the configuration has no scrape job.
+	NoJobs bool
 }
 
 // Reload is what is known of the configuration file.

@@ -36,7 +36,10 @@ func (c *collector) start(f Facts) {
 
 func (c *collector) disk(s Storage) {
 	const byItself = "make room, or mend the file system of --storage.agent.path: the agent takes up by itself"
+	const owner = "all of it has to belong to the user that runs the agent: chown -R USER: DIRECTORY, of the service chown -R opstrace-agent: /var/lib/opstrace-agent; the agent takes up by itself"
 	switch {
+	case s.Unwritable != "" && s.Denied:
+		c.add(Unwritable, Bad, "", owner, "The disk cannot be written, new samples are refused: %s", s.Unwritable)
 	case s.Unwritable != "":
 		c.add(Unwritable, Bad, "", byItself, "The disk cannot be written, new samples are refused: %s", s.Unwritable)
 	case s.Refusing:
@@ -97,6 +100,8 @@ func (c *collector) targets(f Facts) {
 	all := t.Up + t.Down + t.Unknown
 	switch {
 	case !f.Ready:
+	case all == 0 && t.NoJobs:
+		c.add(NoTargets, Warn, "", "add a job to scrape_configs and reload, unless this is meant: what is on disk is delivered", "Nothing is scraped: the configuration has no scrape job")
 	case all == 0:
 		c.add(NoTargets, Warn, "", "see what discovery found on the page, or with opstrace-agent check targets", "Nothing is scraped: there are no targets")
 	case t.Down > 0:
@@ -128,6 +133,11 @@ func (c *collector) delivering(d Destination, f Facts) {
 		unanswered = min(tried, age)
 	}
 	failing := d.Failing()
+	// What other runs were acknowledged is in the ledger.
+	never, yet := "has never acknowledged anything", "has not acknowledged anything yet"
+	if d.Ledger.Delivered > 0 {
+		never, yet = "has not acknowledged anything in this run", "has not acknowledged anything in this run yet"
+	}
 	waits := ""
 	if age >= delivery.UpToDate {
 		waits = fmt.Sprintf(", the oldest sample waits for %s%s", number.Duration(age), untilFull(f.Storage))
@@ -138,11 +148,11 @@ func (c *collector) delivering(d Destination, f Facts) {
 	case failing && age >= delivery.UpToDate:
 		c.add(NotDelivering, Warn, d.Name, hintOf(d), "%s does not take the last batch, it is sent again%s: %s", d.title, waits, d.LastError)
 	case d.LastSuccess == nil && d.Ledger.OnDisk == 0 && tried > Window:
-		c.add(Unproven, Warn, d.Name, "opstrace-agent check push tells whether it would", "%s has not acknowledged anything yet, and there is nothing to send", d.title)
+		c.add(Unproven, Warn, d.Name, "opstrace-agent check push tells whether it would", "%s %s, and there is nothing to send", d.title, yet)
 	case d.LastSuccess == nil && (d.Ledger.OnDisk == 0 || unanswered < confirmWithin):
-		c.add(Unproven, Unconfirmed, d.Name, untilProven(f), "%s has not acknowledged anything yet", d.title)
+		c.add(Unproven, Unconfirmed, d.Name, untilProven(f), "%s %s", d.title, yet)
 	case d.LastSuccess == nil:
-		c.add(NotDelivering, Bad, d.Name, "opstrace-agent check push tells what stands in the way", "%s has never acknowledged anything%s", d.title, waits)
+		c.add(NotDelivering, Bad, d.Name, "opstrace-agent check push tells what stands in the way", "%s %s%s", d.title, never, waits)
 	case d.State == delivery.Behind && age >= delivery.UpToDate:
 		c.add(CatchingUp, Warn, d.Name, "", "%s is behind%s, %s", d.title, waits, done(d))
 	case age >= lateAfter:

@@ -43,6 +43,7 @@ func judgements() map[string]judgement {
 	}
 	never := func(f *Facts, d *Destination, started time.Duration) {
 		f.Started, d.Since, d.LastSuccess, d.Ledger.OnDisk = *before(started), *before(started), nil, 10
+		d.Ledger.Delivered = 0
 	}
 	return map[string]judgement{
 		"well":      {func(*Facts, *Destination) {}, Good, "All is well", ""},
@@ -52,6 +53,10 @@ func judgements() map[string]judgement {
 		"waiting": {func(f *Facts, _ *Destination) { f.Ready, f.Waiting, f.Destinations = false, "for the clock", nil }, Warn,
 			"Not scraping yet: for the clock", ""},
 		"unconfirmed": {func(f *Facts, d *Destination) { never(f, d, 20*time.Second) }, Unconfirmed, "a has not acknowledged anything yet", "wait: after a start or a reload"},
+		"unconfirmed, after an upgrade": {func(f *Facts, d *Destination) {
+			never(f, d, 20*time.Second)
+			d.Ledger.Delivered = 13434
+		}, Unconfirmed, "a has not acknowledged anything in this run yet", "wait: after a start or a reload"},
 		"unconfirmed, an old backlog": {func(f *Facts, d *Destination) { never(f, d, 20*time.Second); d.OldestUnsent = before(time.Hour) }, Unconfirmed,
 			"a has not acknowledged anything yet", "wait: after a start or a reload"},
 		"unconfirmed, first scraped after 50 s": {func(f *Facts, d *Destination) { never(f, d, 55*time.Second); d.OldestUnsent = before(5 * time.Second) }, Unconfirmed,
@@ -60,6 +65,13 @@ func judgements() map[string]judgement {
 			"a has never acknowledged anything, the oldest sample waits for 60 s", "check push"},
 		"nothing to confirm": {func(f *Facts, d *Destination) { never(f, d, time.Hour); d.Ledger.OnDisk = 0 }, Warn,
 			"a has not acknowledged anything yet, and there is nothing to send", "check push"},
+		"never confirmed, after an upgrade": {func(f *Facts, d *Destination) {
+			never(f, d, time.Minute)
+			d.OldestUnsent, d.Ledger.Delivered = before(time.Minute), 13434
+		}, Bad, "a has not acknowledged anything in this run, the oldest sample waits for 60 s", "check push"},
+		"not the agent's to write": {func(f *Facts, _ *Destination) {
+			f.Storage.Unwritable, f.Storage.Denied = "link: operation not permitted", true
+		}, Bad, "The disk cannot be written, new samples are refused: link: operation not permitted", "chown -R opstrace-agent: /var/lib/opstrace-agent"},
 		"without a name of its own": {func(f *Facts, d *Destination) {
 			d.Name, d.URL = "cortex.default.c.opstrace.io-57eff18d", "https://cortex.default.c.opstrace.io/api/v1/push"
 			never(f, d, 20*time.Second)
@@ -184,6 +196,7 @@ func judgements() map[string]judgement {
 			f.Targets = Targets{Up: 2, Down: 1, Failing: "http://t/metrics", FailingErr: "refused"}
 		}, Warn,
 			"1 of 3 targets is down, http://t/metrics: refused", "check targets"},
+		"no jobs":    {func(f *Facts, _ *Destination) { f.Targets = Targets{NoJobs: true} }, Warn, "Nothing is scraped: the configuration has no scrape job", "scrape_configs"},
 		"no targets": {func(f *Facts, _ *Destination) { f.Targets = Targets{} }, Warn, "Nothing is scraped: there are no targets", "discovery"},
 		"two problems": {func(f *Facts, d *Destination) { f.Reload.Differs = true; d.Recent.Evicted = 1 }, Bad,
 			"The disk budget is used up: 1 sample for a given up in the last 15 m (and 1 more)", ""},

@@ -78,14 +78,18 @@ var arrows = map[string][]string{
 
 	// A fake that used the code under test would agree with its mistakes; and it
 	// is for tests, the sandbox and the benchmark only.
-	"agent/agenttest":      nil,
-	"cmd/opstrace-sandbox": {"agent/agenttest"},
+	"agent/agenttest":         nil,
+	"agent/agenttest/cutdisk": nil,
+	"cmd/opstrace-sandbox":    {"agent/agenttest"},
 
 	"packaging":            nil,
 	"packaging/licenses":   nil,
 	"packaging/provenance": nil,
 	"packaging/sbom":       nil,
 	".ci/demo":             {"agent/delivery/ledger", "agent/number", "agent/redact"},
+
+	// It judges the binary from outside: what it knows of the agent is what the agent writes.
+	".ci/torture": {"agent/agenttest", "agent/delivery/ledger"},
 
 	// It measures binaries, ours as the others'.
 	".ci/bench": {"agent/agenttest"},
@@ -94,7 +98,7 @@ var arrows = map[string][]string{
 // Which files may use what belongs to the process, by a pattern of their names.
 var (
 	nowhere  = regexp.MustCompile(`^$`)
-	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|provenance|sbom)|\.ci/(?:bench|demo))/main\.go$`)
+	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|provenance|sbom)|\.ci/(?:bench|demo|torture))/main\.go$`)
 	commands = regexp.MustCompile(`^(cmd|packaging|\.ci)/`)
 )
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/prometheus/prometheus/config"
 
+	"github.com/opstrace/opstrace-agent/agent/limits"
 	"github.com/opstrace/opstrace-agent/agent/number"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/configcheck"
 	"github.com/opstrace/opstrace-agent/scrapeconfig"
@@ -64,20 +66,33 @@ func checkConfig(w io.Writer, file string, f *scrapeconfig.File, as reader) erro
 	if len(missing) > 0 && missing[0].Fatal {
 		return &usageError{missing[0].String(), missing[0].Hint}
 	}
-	fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
-		number.Count(len(scrapes), "scrape config"), number.Count(len(f.RemoteWriteConfigs), "destination"))
 	refs, err := scrapeconfig.Files(f.Config)
 	if err != nil {
 		return err
 	}
-	unreadable, err := checkFiles(w, append([]scrapeconfig.FileRef{{Field: "the configuration", Path: file}}, refs...), as)
+	if refs, err = configcheck.Written(f, file, refs); err != nil {
+		return err
+	}
+	var notes bytes.Buffer // below the verdict, which they may change
+	unreadable, err := checkFiles(&notes, append([]scrapeconfig.FileRef{{Field: "the configuration", Path: file}}, refs...), as)
 	if err != nil {
 		return err
 	}
-	printNotes(w, missing)
-	bad, err := checkSense(w, file, f)
+	printNotes(&notes, missing)
+	bad, err := checkSense(&notes, file, f)
 	if err != nil {
 		return err
 	}
-	return join(unreadable, bad)
+	for _, warning := range (limits.Limits{}).Configure(f.Config) {
+		fmt.Fprintf(&notes, "note: %s\n      hint: set body_size_limit to that, or leave it out\n", warning)
+	}
+	problem := join(unreadable, bad)
+	if problem == nil {
+		fmt.Fprintf(w, "%s is valid: %s, %s\n", file,
+			number.Count(len(scrapes), "scrape config"), number.Count(len(f.RemoteWriteConfigs), "destination"))
+	}
+	if _, err := notes.WriteTo(w); err != nil {
+		return err
+	}
+	return problem
 }

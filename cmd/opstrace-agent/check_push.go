@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func (c *cli) checkPush(file string, as reader, sample bool) error {
 	if err != nil {
 		return err
 	}
-	unreadable, err := checkSecrets(c.stdout, cfg.Config, as)
+	denied, err := deniedFiles(cfg.Config, as)
 	if err != nil {
 		return err
 	}
@@ -56,11 +57,15 @@ func (c *cli) checkPush(file string, as reader, sample bool) error {
 		if _, err := fmt.Fprintf(c.stdout, "%s  %s\n", rw.Name, redact.Text(rw.URL.String())); err != nil {
 			return err
 		}
-		if c.checkDestination(rw, options) {
+		steps := denied[rw.Name]
+		for _, step := range steps { // the others would be taken as somebody who may
+			printStep(c.stdout, step)
+		}
+		if len(steps) == 0 && c.checkDestination(rw, options) {
 			good++
 		}
 	}
-	problem := join(unreadable, bad)
+	problem := join(bad, nil)
 	switch {
 	case good < all:
 		if _, err := fmt.Fprintf(c.stdout, "%d of %s: samples would not be accepted\n", all-good, number.Count(all, "destination")); err != nil {
@@ -76,18 +81,35 @@ func (c *cli) checkPush(file string, as reader, sample bool) error {
 	return problem
 }
 
-// checkSecrets reads what the destinations need as the user who runs the agent,
-// where that is somebody else: the steps read it as the one who asks.
-func checkSecrets(w io.Writer, cfg *config.Config, as reader) (*usageError, error) {
+// deniedFiles are the steps that fail because the user who runs the agent, where that
+// is somebody else, may not read a file that a destination needs; by its name. All
+// other steps are taken as the one who asks.
+func deniedFiles(cfg *config.Config, as reader) (map[string][]pushcheck.Step, error) {
+	denied := map[string][]pushcheck.Step{}
 	if as.name == "" {
-		return nil, nil
+		return denied, nil
 	}
 	refs, err := scrapeconfig.Files(cfg)
 	if err != nil {
 		return nil, err
 	}
-	refs = slices.DeleteFunc(refs, func(r scrapeconfig.FileRef) bool { return !strings.HasPrefix(r.Field, "remote_write[") })
-	return checkFiles(w, refs, as)
+	err = as.do(func() {
+		for _, rw := range cfg.RemoteWriteConfigs {
+			for _, ref := range refs {
+				field, is := strings.CutPrefix(ref.Field, "remote_write["+rw.Name+"].")
+				at := (*fs.PathError)(nil)
+				if !is || !errors.As(ref.Check(), &at) || !errors.Is(at, fs.ErrPermission) {
+					continue
+				}
+				step := pushcheck.Step{Name: pushcheck.StepToken, State: pushcheck.Failed, Text: at.Error(), Hint: deniedFileHint(as)}
+				if strings.HasPrefix(field, "tls_config.") {
+					step.Name = pushcheck.StepTLS
+				}
+				denied[rw.Name] = append(denied[rw.Name], step)
+			}
+		}
+	})
+	return denied, err
 }
 
 // checkDestination prints each step as it is done. On a terminal it shows how

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -59,6 +61,21 @@ func TestCheckPush(t *testing.T) {
 	stdout, stderr, code = runCommand(t, "", "check", "push", "--write", good)
 	if s := e.Snapshot(); code != 0 || stderr != "" || !strings.Contains(stdout, "ok    sample  one sample of {__name__=\"opstrace_agent_check\"") || s.StoredSeries != 1 {
 		t.Errorf("code %d, %q\n%s\n%s", code, stderr, stdout, s)
+	}
+}
+
+// TestCheckPushOneVerdict: a token that is missing is one failed step and one verdict,
+// and no second error with a hint of its own.
+func TestCheckPushOneVerdict(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, filepath.Join(dir, "c.yml"), "remote_write: [{name: a, url: 'http://127.0.0.1:1/push', bearer_token_file: none}]\n")
+	args := []string{"check", "push", file}
+	if _, err := user.Lookup("nobody"); err == nil && os.Geteuid() == 0 {
+		args = append(args, "--as=nobody")
+	}
+	stdout, stderr, code := runCommand(t, dir, args...)
+	if code != exitFailed || stderr != "" || strings.Count(stdout, "hint: ") != 1 || !strings.HasSuffix(stdout, "1 of 1 destination: samples would not be accepted\n") {
+		t.Errorf("code %d, %q\n%s", code, stderr, stdout)
 	}
 }
 

@@ -35,24 +35,30 @@ func checkFiles(w io.Writer, refs []scrapeconfig.FileRef, as reader) (unreadable
 				fmt.Fprintln(w, "note:", err)
 			default:
 				denied = denied || errors.Is(err, fs.ErrPermission)
-				problems = append(problems, err.Error())
+				if !slices.Contains(problems, err.Error()) { // two jobs may name one file
+					problems = append(problems, err.Error())
+				}
 			}
 		}
 	})
 	switch {
 	case err != nil || len(problems) == 0:
 		return nil, err
-	case denied && as.name != "":
-		return &usageError{strings.Join(problems, "\nerror: "),
-			fmt.Sprintf("let user %s, who runs the agent, read it: chgrp %[1]s FILE && chmod g+r FILE, and g+x for its folders", as.name)}, nil
-	case denied: // to whoever asks; the agent may well read it
-		return &usageError{strings.Join(problems, "\nerror: "),
-			"let the user that runs the agent read it, and run this check as that user, or, for the installed service, with sudo"}, nil
+	case denied:
+		return &usageError{strings.Join(problems, "\nerror: "), deniedFileHint(as)}, nil
 	}
 	return &usageError{
 		strings.Join(problems, "\nerror: "),
 		"create the file or correct the path: the agent would start, and fail where it needs it",
 	}, nil
+}
+
+// deniedFileHint is what to do about a file that may not be read.
+func deniedFileHint(as reader) string {
+	if as.name == "" { // whoever asks; the agent may well read it
+		return "let the user that runs the agent read it, and run this check as that user, or, for the installed service, with sudo"
+	}
+	return fmt.Sprintf("let user %s, who runs the agent, read it: chgrp %[1]s FILE && chmod g+r FILE, and g+x for its folders", as.name)
 }
 
 // join makes one of two mistakes, with the hint of the first.

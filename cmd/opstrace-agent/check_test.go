@@ -60,9 +60,18 @@ func TestCheckTellsAll(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "c.yml"), "global: {external_labels: {site-id: x}}\nopstrace: {cluster: c, tenant: t, token_file: none}\nscrape_configs: [{job_name: a}]\n")
 	stdout, stderr, code := runCommand(t, dir, "check", "config", "c.yml")
-	want := "error: remote_write[opstrace-t].authorization.credentials_file: open none: no such file or directory\n" +
+	want := "error: c.yml:2: token_file: open none: no such file or directory\n" +
 		"error: c.yml:1: \"site-id\" is not the name of a label that an Opstrace tenant takes: letters, digits and _ only\nhint: create the file "
-	if code != exitUsage || !strings.HasPrefix(stderr, want) {
+	if code != exitUsage || !strings.HasPrefix(stderr, want) || strings.Contains(stdout, "is valid") {
+		t.Errorf("code %d, %q\n%s", code, stderr, stdout)
+	}
+}
+
+// TestCheckBodySize: what the agent warns of at its start, the check tells.
+func TestCheckBodySize(t *testing.T) {
+	file := write(t, filepath.Join(t.TempDir(), "c.yml"), "global: {external_labels: {host: a}}\nscrape_configs: [{job_name: a, body_size_limit: 16MB}]\nremote_write: [{url: 'http://127.0.0.1:1/'}]\n")
+	stdout, stderr, code := runCommand(t, "", "check", "config", file)
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "note: body_size_limit of job \"a\" is 16MiB: above 15MiB ") {
 		t.Errorf("code %d, %q\n%s", code, stderr, stdout)
 	}
 }
@@ -107,10 +116,12 @@ func TestCheckAs(t *testing.T) {
 	}
 	check(0, "")
 	stdout, stderr, code := runCommand(t, dir, "check", "push", "--as=nobody", write(t, filepath.Join(dir, "push.yml"), "remote_write: [{name: a, url: 'http://127.0.0.1:1/push', bearer_token_file: token}]\n"))
-	if code != exitUsage || !strings.HasPrefix(stderr, "error: remote_write[a].authorization.credentials_file: open "+token+": permission denied\nhint: let user nobody, ") {
+	verdict := "1 of 1 destination: samples would not be accepted\n"
+	if code != exitFailed || stderr != "" || !strings.HasSuffix(stdout, verdict) || strings.Contains(stdout, " ok ") ||
+		!strings.Contains(stdout, "  FAIL  token   open "+token+": permission denied\n                hint: let user nobody, who runs the agent, read it: ") {
 		t.Errorf("check push: code %d, %q\n%s", code, stderr, stdout)
 	}
-	check(exitUsage, "error: remote_write[opstrace-t].authorization.credentials_file: open "+token+": permission denied\nhint: let user nobody, who runs the agent, read it: ", "--as=nobody")
+	check(exitUsage, "error: "+file+":1: token_file: open "+token+": permission denied\nhint: let user nobody, who runs the agent, read it: ", "--as=nobody")
 	check(exitUsage, "error: --as=nosuchuser: user: unknown user nosuchuser\nhint: ", "--as=nosuchuser")
 	gid, err := strconv.Atoi(nobody.Gid)
 	if err != nil {

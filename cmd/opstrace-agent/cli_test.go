@@ -55,7 +55,7 @@ func TestCommandLineErrors(t *testing.T) {
 		{"--config.file=unknown.yml", 2, "error: DIR/unknown.yml:3: field scrape_config not found in type config.plain\n"},
 		{"--config.file=rules.yml", 2, "error: DIR/rules.yml:1: field rule_files is not allowed in agent mode\n"},
 		{"check config bad.yml", 2, "error: bad.yml:2: not a valid duration string: \"5\"\n"},
-		{"check config token.yml", 2, "error: remote_write[far].authorization.credentials_file: open none: no such file or directory\nhint: create the file or correct the path: the agent would start, and fail where it needs it\n"},
+		{"check config token.yml", 2, "error: token.yml:2: bearer_token_file: open none: no such file or directory\nhint: create the file or correct the path: the agent would start, and fail where it needs it\n"},
 		{"--storage.tsdb.path=data", 2, "error: --storage.tsdb.path is not a flag of opstrace-agent\nhint: use --storage.agent.path for the directory and --storage.backlog.max-bytes for the bound\n"},
 		{"--storage.tsdb.path=data --query.timeout=2m --web.enable-otlp-receiver", 2, "error: --storage.tsdb.path, --query.timeout, --web.enable-otlp-receiver are not flags of opstrace-agent\nhint: remove them: an agent neither queries, nor evaluates rules, nor receives; its storage has --storage.agent.path and --storage.backlog.max-bytes\n"},
 		{"--query.timeout=2m --query.max-samples=3", 2, "error: --query.timeout, --query.max-samples are not flags of opstrace-agent\nhint: remove them: they belong to a Prometheus server, and an agent neither queries nor evaluates rules\n"},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
@@ -16,7 +17,7 @@ func hintOf(err error) string {
 		return usage.hint
 	}
 	if conf := (*scrapeconfig.Error)(nil); errors.As(err, &conf) {
-		return conf.Hint
+		return cmp.Or(goneHint(conf, installRoot), conf.Hint)
 	}
 	if failed := (*failure)(nil); errors.As(err, &failed) {
 		return failed.hint
@@ -25,6 +26,15 @@ func hintOf(err error) string {
 		return listen.hint()
 	}
 	return ""
+}
+
+// goneHint is what to do where the file is gone that the service reads, which is
+// installed below root: its name is right. Empty for every other error.
+func goneHint(err *scrapeconfig.Error, root string) string {
+	if !errors.Is(err.Err, fs.ErrNotExist) || !isService(err.File, root) {
+		return ""
+	}
+	return fmt.Sprintf("write it anew: sudo %s init --cluster NAME --tenant NAME --token-file /etc/opstrace-agent/token -o %s, then: sudo systemctl restart %[1]s", appName, err.File)
 }
 
 // lastHint is what to do about an error that nobody else has a hint for. It is never

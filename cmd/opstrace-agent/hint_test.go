@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +12,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/go-kit/log"
+
+	"github.com/opstrace/opstrace-agent/scrapeconfig"
 )
 
 // others are servers that are no agent, in the way of an agent's address.
@@ -157,5 +162,32 @@ func TestEveryErrorHasAHint(t *testing.T) {
 		if walked := strings.Join(name[:min(2, len(name))], " "); !strings.Contains(fmt.Sprint(wrongInput), "{"+walked) {
 			t.Errorf("no wrong input for %s", c.FullCommand)
 		}
+	}
+}
+
+// TestGoneHint: who has deleted the service's configuration is told how to write it
+// anew; its name is right.
+func TestGoneHint(t *testing.T) {
+	root := t.TempDir()
+	file := filepath.Join(root, serviceConfig)
+	_, err := scrapeconfig.ReadFile(file, log.NewNopLogger())
+	conf := (*scrapeconfig.Error)(nil)
+	if !errors.As(err, &conf) {
+		t.Fatalf("%v", err)
+	}
+	if hint := goneHint(conf, root); hint != "" {
+		t.Errorf("no service is installed: %q", hint)
+	}
+	write(t, filepath.Join(root, serviceUnits[0]), "")
+	if hint := goneHint(conf, root); !strings.Contains(hint, "opstrace-agent init --cluster ") || !strings.Contains(hint, "-o "+file) {
+		t.Errorf("%q", hint)
+	}
+	_, err = scrapeconfig.ReadFile(filepath.Join(root, "other.yml"), log.NewNopLogger())
+	if !errors.As(err, &conf) || goneHint(conf, root) != "" {
+		t.Errorf("another file: %v", err)
+	}
+	_, err = scrapeconfig.ReadFile(write(t, file, "rule_files: [a]\n"), log.NewNopLogger())
+	if !errors.As(err, &conf) || goneHint(conf, root) != "" {
+		t.Errorf("it is there: %v", err)
 	}
 }

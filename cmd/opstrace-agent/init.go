@@ -61,7 +61,14 @@ func (c *cli) writeInitial(flags *initFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := c.writeConfig(flags, r.Text); err != nil {
+	if flags.output == "" {
+		_, err = c.stdout.Write(r.Text)
+	} else {
+		var told []string
+		told, err = flags.writeConfig(r.Text, installRoot)
+		notes = append(notes, told...)
+	}
+	if err != nil {
 		return err
 	}
 	for _, line := range r.LeftOut {
@@ -77,9 +84,21 @@ func (c *cli) writeInitial(flags *initFlags) error {
 		fmt.Fprintf(c.stderr, "note: %s does not exist yet: write the tenant's token into it\n", flags.options.TokenFile)
 	}
 	if flags.output != "" {
-		fmt.Fprintf(c.stderr, "written: %s; now try '%s check push %[1]s'\n", flags.output, appName)
+		sudo := ""
+		if os.Geteuid() == 0 && closed(flags.output, flags.options.TokenFile) {
+			sudo = "sudo "
+		}
+		fmt.Fprintf(c.stderr, "written: %s; now try '%s%s check push %[1]s'\n", flags.output, sudo, appName)
 	}
 	return nil
+}
+
+// closed reports whether one of the files that there are is closed to other users.
+func closed(files ...string) bool {
+	return slices.ContainsFunc(files, func(file string) bool {
+		info, err := os.Stat(file)
+		return err == nil && info.Mode()&0o004 == 0
+	})
 }
 
 // hostLabel is the external label by which init tells hosts apart.
@@ -137,49 +156,4 @@ func (f *initFlags) moved() (bool, error) {
 	}
 	to, err := filepath.Abs(filepath.Dir(f.output))
 	return from != to, err
-}
-
-func (c *cli) writeConfig(flags *initFlags, text []byte) error {
-	if flags.output == "" {
-		_, err := c.stdout.Write(text)
-		return err
-	}
-	mode := os.O_CREATE | os.O_WRONLY | os.O_EXCL
-	if flags.force {
-		mode = os.O_CREATE | os.O_WRONLY | os.O_TRUNC
-	}
-	perm := fs.FileMode(0o644) // root writes it, and the service's user has to read it
-	if info, err := os.Stat(flags.from); err == nil {
-		perm &= info.Mode().Perm() // there may be passwords in it
-	}
-	f, err := os.OpenFile(flags.output, mode, perm)
-	if errors.Is(err, fs.ErrExist) {
-		return &usageError{flags.output + " exists", "name another file, or overwrite it with --force"}
-	}
-	if err != nil {
-		return err
-	}
-	err = c.narrow(f, perm)
-	if err == nil {
-		_, err = f.Write(text)
-	}
-	return errors.Join(err, f.Close())
-}
-
-// narrow takes away from the mode of a file that was there already what perm does not
-// have, before anything is in it: who may not read the source must not read the copy.
-func (c *cli) narrow(f *os.File, perm fs.FileMode) error {
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return err
-	}
-	was := info.Mode().Perm()
-	if was&^perm&0o077 == 0 {
-		return nil
-	}
-	if err := f.Chmod(was & perm); err != nil {
-		return err
-	}
-	fmt.Fprintf(c.stderr, "note: %s has mode %04o now instead of %04o, because more is not allowed to read what it was made of: see that the service's user can read it\n", f.Name(), was&perm, was)
-	return nil
 }

@@ -2,8 +2,11 @@ package main
 
 import (
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/go-kit/log"
@@ -24,7 +27,11 @@ func TestInit(t *testing.T) {
 	write(t, filepath.Join(dir, "token"), "token")
 	file := filepath.Join(dir, "agent.yml")
 	stdout, stderr, code = runCommand(t, dir, append(tenant, "--output=agent.yml")...)
-	if code != 0 || stdout != "" || stderr != "written: agent.yml; now try 'opstrace-agent check push agent.yml'\n" {
+	sudo := ""
+	if os.Geteuid() == 0 {
+		sudo = "sudo " // the token has mode 0600
+	}
+	if code != 0 || stdout != "" || stderr != "written: agent.yml; now try '"+sudo+"opstrace-agent check push agent.yml'\n" {
 		t.Fatalf("code %d, %q, %q", code, stdout, stderr)
 	}
 	before, err := os.ReadFile(file)
@@ -130,6 +137,77 @@ func TestInitErrors(t *testing.T) {
 		stdout, stderr, code := runCommand(t, dir, strings.Fields(tc.args)...)
 		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, tc.want) {
 			t.Errorf("%s: code %d, %q, %q", tc.args, code, stdout, stderr)
+		}
+	}
+}
+
+// TestServiceReadsItsSecrets: root closes the service's file to others, and the
+// service's group can still read it.
+func TestServiceReadsItsSecrets(t *testing.T) {
+	const group = "nogroup"
+	g, err := user.LookupGroup(group)
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("needs root, and a group of others:", err)
+	}
+	file, err := os.OpenFile(write(t, filepath.Join(t.TempDir(), "c.yml"), ""), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	notes, err := closeToOthers(file, group)
+	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "group "+group+" may read it (mode 0640)") {
+		t.Errorf("%q, %v", notes, err)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stat := info.Sys().(*syscall.Stat_t); strconv.Itoa(int(stat.Gid)) != g.Gid || stat.Uid != 0 || info.Mode().Perm() != 0o640 {
+		t.Errorf("%d:%d %v", stat.Uid, stat.Gid, info.Mode())
+	}
+}
+
+// TestInitClosesSecrets: what holds a password is never written readable for all, and
+// init says so; nor is it where what was there before was.
+func TestInitClosesSecrets(t *testing.T) {
+	dir := t.TempDir()
+	const inline = "scrape_configs:\n- job_name: a\n  basic_auth: {username: u, password: pl4nted}\n"
+	args := []string{"init", "--cluster=c", "--tenant=t", "--token-file=token", "--force", "--from=from.yml"}
+	write(t, filepath.Join(dir, "token"), "token")
+	for name, tc := range map[string]struct {
+		from             string
+		of, before, want os.FileMode // before 0: it is not there
+		note             bool
+	}{
+		"over one that all may read":    {inline, 0o600, 0o644, 0o640, true},
+		"over one for the owner":        {inline, 0o644, 0o600, 0o600, true},
+		"from one that all may read":    {inline, 0o644, 0, 0o640, true},
+		"no secret, over one for all":   {"scrape_configs: [{job_name: a}]\n", 0o600, 0o644, 0o644, false},
+		"no secret, from one for all":   {"scrape_configs: [{job_name: a}]\n", 0o644, 0, 0o644, false},
+		"no secret, from one's owner's": {"scrape_configs: [{job_name: a}]\n", 0o600, 0, 0o600, false},
+	} {
+		out := filepath.Join(dir, "out.yml")
+		if err := os.Remove(out); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(write(t, filepath.Join(dir, "from.yml"), tc.from), tc.of); err != nil {
+			t.Fatal(err)
+		}
+		if tc.before != 0 {
+			if err := os.Chmod(write(t, out, strings.Repeat("# longer than what is written\n", 200)), tc.before); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, stderr, code := runCommand(t, dir, append(args, "-o", "out.yml")...)
+		info, err := os.Stat(out)
+		if code != 0 || err != nil || info.Mode().Perm() != tc.want {
+			t.Errorf("%s: code %d, %v, %v, %q", name, code, err, info.Mode(), stderr)
+		}
+		if strings.Contains(stderr, "note: out.yml holds secrets: ") != tc.note {
+			t.Errorf("%s: %q", name, stderr)
+		}
+		if text, err := os.ReadFile(out); err != nil || strings.Contains(string(text), "longer than") {
+			t.Errorf("%s: the end of what was there before is left, %v", name, err)
 		}
 	}
 }

@@ -5,26 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/alecthomas/kingpin/v2"
 )
-
-// What the packages install.
-const (
-	installRoot   = "/"
-	serviceUser   = appName
-	serviceConfig = "/etc/opstrace-agent/opstrace-agent.yml"
-	serviceFlags  = "/etc/default/opstrace-agent"
-	// serviceSource is where the flags of the service are.
-	serviceSource = "in ARGS in " + serviceFlags + ", and in ExecStart= of its unit"
-)
-
-var serviceUnits = []string{"/usr/lib/systemd/system/opstrace-agent.service", "/lib/systemd/system/opstrace-agent.service", "/etc/systemd/system/opstrace-agent.service"}
 
 // configFile is the file that a command is about.
 type configFile struct {
@@ -53,52 +39,6 @@ func (f configFile) path(root string) string {
 		return serviceFile(root)
 	}
 	return wholePath(f.def)
-}
-
-// isInstalled reports whether the packaged service is there.
-func isInstalled(root string) bool {
-	for _, unit := range serviceUnits {
-		if _, err := os.Stat(filepath.Join(root, unit)); err == nil {
-			return true
-		}
-	}
-	return false
-}
-
-var argsLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^[ \t]*ARGS=(.*)$`) })
-
-// serviceArgs are the flags of the service, its unit's own included. Quotes inside
-// of them are not understood.
-func serviceArgs(root string) []string {
-	line := execStart(root)
-	if len(line) == 0 { // as in the packaged unit
-		line = []string{appName, "--config.file=" + filepath.Join(root, serviceConfig), "$ARGS"}
-	}
-	var args []string
-	for _, word := range line[1:] {
-		if word == "$ARGS" || word == "${ARGS}" {
-			args = append(args, defaultArgs(root)...)
-			continue
-		}
-		args = append(args, word)
-	}
-	return args
-}
-
-// defaultArgs are the flags in ARGS.
-func defaultArgs(root string) (args []string) {
-	content, _ := os.ReadFile(filepath.Join(root, serviceFlags)) // it may be gone
-	if lines := argsLine().FindAllSubmatch(content, -1); lines != nil {
-		last := strings.TrimSpace(string(lines[len(lines)-1][1]))
-		args = strings.Fields(strings.Trim(last, `"'`))
-	}
-	return args
-}
-
-// isService reports whether a file is the one that the service reads, which is
-// installed below root.
-func isService(file, root string) bool {
-	return isInstalled(root) && wholePath(file) == wholePath(serviceFile(root))
 }
 
 // parseRunFlags returns flags as run understands them. Errors are a *usageError.
@@ -138,19 +78,4 @@ func serviceMemory(root string) memlimit.Provider {
 		}
 		return strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64) // "max" is an error: the host's memory counts
 	}
-}
-
-// serviceFile is the file that the service reads: its flags may name another one,
-// and the last one counts.
-func serviceFile(root string) string {
-	file := filepath.Join(root, appName+".yml") // the default, where services run
-	args := serviceArgs(root)
-	for i, arg := range args {
-		if value, ok := strings.CutPrefix(arg, "--config.file="); ok {
-			file = value
-		} else if arg == "--config.file" && i+1 < len(args) {
-			file = args[i+1]
-		}
-	}
-	return file
 }

@@ -197,6 +197,7 @@ func TestOneVerdict(t *testing.T) {
 		"job left out":     {func(w *world) { w.jobs += jobWith("tls_config: {ca_file: /no/ca.pem}") }, nil, "The scrape job other is left out: .*/no/ca.pem", 1},
 		"no failure log":   {func(w *world) { w.jobs += jobWith("scrape_failure_log_file: /no/log") }, nil, "(Scrapes that fail are not logged to /no/log|1 of 2 targets)", 1},
 		"target down":      {nil, func(w *world) { w.targets.Remove(w.target) }, "1 of 1 targets is down, http://.*404", 1},
+		"no jobs":          {func(w *world) { w.jobs = " []\n" }, nil, "(Nothing is scraped: the configuration has no scrape job|one has not)", 1},
 		"no targets":       {func(w *world) { w.jobs = "- job_name: empty\n  static_configs: []\n" }, nil, "(Nothing is scraped: there are no targets|one has not)", 1},
 		"too many series":  {func(w *world) { w.flags = append(w.flags, "--limits.max-series=10") }, nil, "Series are dropped, .*--limits.max-series=10: job/a", 1},
 		"little memory":    {func(w *world) { w.env = append(w.env, "GOMEMLIMIT=5MiB") }, nil, "(The memory is nearly used up|Series are dropped.*the memory)", 1},

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"math"
 	"net/url"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -69,6 +69,9 @@ func (c *cli) run(flags *runFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := refuseOwner(os.Geteuid(), wholePath(flags.storagePath)); err != nil {
+		return err
+	}
 	level.Info(logger).Log("msg", "Starting "+appName, "version", version.Info(), "build", version.BuildContext())
 	setResources(flags, logger)
 
@@ -91,7 +94,7 @@ func (c *cli) run(flags *runFlags) error {
 	}
 	if err := p.run(file); err != nil {
 		keyvals := []any{"msg", "Stopped", "err", err}
-		if hint := systemHint(err); hint != "" {
+		if hint := cmp.Or(deniedHint(err, os.Geteuid(), wholePath(flags.storagePath)), systemHint(err)); hint != "" {
 			keyvals = append(keyvals, "hint", hint)
 		}
 		level.Error(logger).Log(keyvals...)
@@ -111,15 +114,6 @@ func limitModes() {
 // loadConfig reads the configuration file.
 func loadConfig(path string, logger log.Logger) (*config.Config, error) {
 	return scrapeconfig.LoadFile(wholePath(path), logger)
-}
-
-// wholePath is for errors: which directory a process runs in is rarely what one
-// thinks.
-func wholePath(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
 }
 
 func (f *runFlags) agentOptions(features agent.Features, logger *processLog) agent.Options {

@@ -10,6 +10,9 @@ type Account struct {
 	url  string
 
 	mark, read, sent backlog.Position
+	// unordered: see Saved. told: delivery.json says so too. used: it was said since Saved.
+	unordered  backlog.Position
+	told, used bool
 	// evicted is how far eviction has gone: nothing before it will be read any
 	// more. gone is the same without the evictions that are being counted, whose
 	// files are there still. claims are where these began.
@@ -28,7 +31,7 @@ type Account struct {
 }
 
 // Hold counts the n samples of a record as taken into memory. from and end are
-// the record's bounds, at is when it was scraped, in milliseconds.
+// the record's bounds, at is when it was scraped, in milliseconds, above 0.
 // It returns false when the record has been evicted while it was being read: it
 // is in the ledger already, and must be skipped.
 //
@@ -109,6 +112,9 @@ func (a *Account) now() Terms {
 
 func (a *Account) saved() Saved {
 	s := Saved{URL: a.url, Mark: later(a.mark, a.gone), Sent: a.sent, Terms: a.now()}
+	if a.used || a.unordered.Compare(s.Mark) > 0 {
+		s.Unordered = a.unordered
+	}
 	lost := a.held.before(a.gone)
 	s.Terms.Evicted += lost
 	s.Terms.OnDisk -= lost

@@ -217,3 +217,60 @@ func TestSent(t *testing.T) {
 		}
 	}
 }
+
+// TestUnordered: what was sent in another order stays known until it is settled, and
+// written while it is said again and again; who says it is told to write it first as long
+// as the file does not have it for sure.
+func TestUnordered(t *testing.T) {
+	t.Parallel()
+	b, a := newAccount()
+	batch := func(n int64) backlog.Position { return pos(running, 1, n) }
+	say := func(n int64, want bool) {
+		t.Helper()
+		if told := a.MaySendUnordered(batch(n)); told != want {
+			t.Errorf("batch %d: told is %t", n, told)
+		}
+	}
+	write := func(want backlog.Position) {
+		t.Helper()
+		saved := b.Saved()
+		if got := saved["one"].Unordered; got != want {
+			t.Errorf("saved %s, expected %s", got, want)
+		}
+		b.Written(saved)
+	}
+	none := backlog.Position{}
+	write(none)
+	say(100, false)
+	say(100, false) // it could not be written
+	write(batch(100))
+	say(100, true)
+	write(batch(100))
+	a.Settle(batch(100), Outcome{})
+	write(none) // said before the last one only
+	say(200, false)
+	write(batch(200))
+	a.Settle(batch(200), Outcome{})
+	say(300, true) // without a write of its own
+	a.Settle(batch(300), Outcome{})
+	write(batch(300)) // it may be so again any moment
+	say(400, true)
+	a.Settle(batch(400), Outcome{})
+	write(batch(400))
+	saved := b.Saved() // lacks it, and is being written
+	if got := saved["one"].Unordered; got != none {
+		t.Errorf("saved %s for nothing", got)
+	}
+	say(500, false)
+	b.Written(saved)
+	say(500, false)
+	write(batch(500))
+	saved = b.Saved()
+	say(500, true) // whether that is written or not
+	// Under another configuration, and after a stop.
+	for name, s := range map[string]Saved{"removed": b.Remove("one"), "loaded": saved["one"]} {
+		if again := b.Open(name, s, false); again.Unordered() != batch(500) || again.MaySendUnordered(batch(500)) {
+			t.Errorf("%s: unordered up to %s, or taken for written", name, again.Unordered())
+		}
+	}
+}

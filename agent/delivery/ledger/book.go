@@ -95,7 +95,7 @@ func (b *Book) Open(name string, s Saved, counting bool) *Account {
 	}
 	a := &Account{
 		book: b, url: s.URL,
-		mark: s.Mark, read: s.Mark, sent: s.Sent,
+		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered,
 		terms: s.Terms.clone(), unread: slices.Clone(o.unread), counting: counting,
 	}
 	if o.removed {
@@ -139,7 +139,8 @@ func (b *Book) Remove(name string) Saved {
 }
 
 // Saved returns what delivery.json is to hold of all accounts, as of one moment.
-// Where it goes with a File's Tail, no commit may be going on.
+// Where it goes with a File's Tail, no commit may be going on. Written is to be called
+// when it is written; until then MaySendUnordered counts on nothing that it lacks.
 func (b *Book) Saved() map[string]Saved {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
@@ -151,9 +152,20 @@ func (b *Book) Saved() map[string]Saved {
 			s.Terms.Appended -= s.Terms.OnDisk
 			s.Terms.OnDisk = 0
 		}
+		a.told, a.used = a.told && !s.Unordered.IsZero(), false
 		out[name] = s
 	}
 	return out
+}
+
+// Written says that delivery.json holds what Saved returned last. No account may have
+// been opened since.
+func (b *Book) Written(saved map[string]Saved) {
+	b.mtx.Lock()
+	defer b.mtx.Unlock()
+	for name, a := range b.accounts {
+		a.told = !saved[name].Unordered.IsZero()
+	}
 }
 
 // Terms returns those of all accounts, as of one moment.
@@ -189,6 +201,11 @@ type Saved struct {
 	Mark backlog.Position
 	// Sent: what lies between Mark and Sent may have been sent without an answer.
 	Sent backlog.Position
+	// Unordered: what lies between Mark and Unordered may have been sent in another order
+	// than that of the WAL. Zero: nothing. In a file that may be older than what was sent
+	// last, any other value, also one before Mark, stands for all up to Sent: it stays
+	// while batches need it, so that not each has to be written ahead.
+	Unordered backlog.Position
 	// Counting: what earlier runs appended had not been counted when this was
 	// taken. Terms do not have it then, nor anything that is behind Mark: Open
 	// with counting, and count from Mark on (Account.Recovered).

@@ -49,6 +49,25 @@ func (a *Account) Sent() backlog.Position {
 	return a.sent
 }
 
+// MaySendUnordered says that some of what lies before to may have been sent from now on
+// while what lies before it in the WAL was not. It is called before a request is made, and
+// reports whether delivery.json says so already: else that is to be written first, or
+// after a crash what an endpoint has would be taken for the first of what it was sent.
+func (a *Account) MaySendUnordered(to backlog.Position) (told bool) {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	a.unordered, a.used = later(a.unordered, to), true
+	return a.told
+}
+
+// Unordered returns the position before which the order is not known in which samples
+// may have been sent, by this run or the one before.
+func (a *Account) Unordered() backlog.Position {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return a.unordered
+}
+
 // Mark returns the position before which everything is settled.
 func (a *Account) Mark() backlog.Position {
 	a.book.mtx.Lock()

@@ -87,3 +87,8 @@ func (o *Outline) take(ref chunks.HeadSeriesRef, t int64) {
 
 // Samples counts those of the record that was read last, whatever becomes of them.
 func (o *Outline) Samples() uint64 { return uint64(len(o.Times)) + o.Remainder.samples() }
+
+// Newest returns the latest timestamp of those of Samples, in milliseconds, also where
+// the destination gets none of them: a record of nothing but what relabelling drops waits
+// like any other. 0 when there are none.
+func (o *Outline) Newest() int64 { return o.records.newest() }

@@ -31,6 +31,9 @@ func compare(t *testing.T, s *Selector, o *Outline, data []byte) {
 	if fmt.Sprint(times) != fmt.Sprint(o.Times) || exemplars != o.Exemplars {
 		t.Errorf("record of type %d: samples of %v and %d exemplars, the outline says %v and %d", data[0], times, exemplars, o.Times, o.Exemplars)
 	}
+	if s.Newest() != o.Newest() {
+		t.Errorf("record of type %d: the newest is of %d, the outline says %d", data[0], s.Newest(), o.Newest())
+	}
 	if s.Unknown != o.Unknown || s.Samples() != o.Samples() || fmt.Sprint(s.Filtered()) != fmt.Sprint(o.Filtered()) {
 		t.Errorf("record of type %d: %d samples, %d unknown, filtered %v; the outline says %d, %d, %v", data[0],
 			s.Samples(), s.Unknown, s.Filtered(), o.Samples(), o.Unknown, o.Filtered())
@@ -98,6 +101,30 @@ func TestOutlineOfFarReferences(t *testing.T) {
 	}
 	if n := len(o.refs.pages); n != 5 {
 		t.Errorf("%d pages", n)
+	}
+}
+
+// TestNewest: the newest sample of a record is that of all, whoever gets them.
+func TestNewest(t *testing.T) {
+	t.Parallel()
+	var enc record.Encoder
+	s := newTestSelector(t, dropDropped) // which takes no histograms
+	read(t, s, seriesRecord())
+	o := s.Outline()
+	for i, want := range []int64{0, 0, 4, 3, 0, 6, 7, 8} {
+		compare(t, s, o, walRecords()[i])
+		if got := o.Newest(); got != want {
+			t.Errorf("record %d: %d, want %d", i, got, want)
+		}
+	}
+	compare(t, s, o, enc.Samples([]record.RefSample{{Ref: 1, T: -7}, {Ref: 2, T: -5}, {Ref: 3, T: -6}}, nil))
+	if got := o.Newest(); got != -5 {
+		t.Errorf("before 1970: %d", got)
+	}
+	data := walRecords()[2]
+	compare(t, s, o, data[:len(data)-3])
+	if got := o.Newest(); got != 0 {
+		t.Errorf("of a record that does not decode: %d", got)
 	}
 }
 

@@ -56,6 +56,27 @@ func (r *records) clear() {
 	r.histograms, r.floatHists = r.histograms[:0], r.floatHists[:0]
 }
 
+// newest returns the latest timestamp of the samples, in milliseconds, whoever gets them;
+// 0 when there are none.
+func (r *records) newest() (newest int64) {
+	first := true
+	note := func(t int64) {
+		if first || t > newest {
+			newest, first = t, false
+		}
+	}
+	for i := range r.samples {
+		note(r.samples[i].T)
+	}
+	for i := range r.histograms {
+		note(r.histograms[i].T)
+	}
+	for i := range r.floatHists {
+		note(r.floatHists[i].T)
+	}
+	return newest
+}
+
 func (r *records) fill(rec *backlog.Record) (err error) {
 	switch rec.Type {
 	case record.Series:

@@ -60,3 +60,8 @@ func (s *Selector) Read(rec *backlog.Record) error {
 // Samples counts those of the record that was read last, whatever becomes of
 // them.
 func (s *Selector) Samples() uint64 { return remotewrite.Samples(s.Items) + s.Remainder.samples() }
+
+// Newest returns the latest timestamp of those of Samples, in milliseconds, also where
+// the destination gets none of them: a record of nothing but what relabelling drops waits
+// like any other. 0 when there are none.
+func (s *Selector) Newest() int64 { return s.records.newest() }

@@ -14,19 +14,8 @@ import (
 // of that name.
 func Look(f *scrapeconfig.File, path, host string) ([]Finding, error) {
 	l := &look{cfg: f.Config, host: host}
-	l.parse(path, f.Text())
-	for _, pattern := range f.ScrapeConfigFiles {
-		paths, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range paths {
-			content, err := os.ReadFile(p)
-			if err != nil {
-				return nil, err
-			}
-			l.parse(p, content)
-		}
+	if err := l.parseAll(path, f); err != nil {
+		return nil, err
 	}
 	if err := l.readJobs(); err != nil {
 		return nil, err
@@ -35,7 +24,28 @@ func Look(f *scrapeconfig.File, path, host string) ([]Finding, error) {
 	l.templates()
 	l.tenantLabels()
 	l.twins(path)
+	l.openSecrets()
 	return l.found, nil
+}
+
+// parseAll parses f, which was read from path, and the files with scrape jobs that it
+// names.
+func (l *look) parseAll(path string, f *scrapeconfig.File) error {
+	l.parse(path, f.Text())
+	for _, pattern := range f.ScrapeConfigFiles {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			return err
+		}
+		for _, p := range paths {
+			content, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			l.parse(p, content)
+		}
+	}
+	return nil
 }
 
 // Missing returns what f, which was read from path, has nothing of.

@@ -124,6 +124,20 @@ func TestVmagentKeys(t *testing.T) {
 	}
 }
 
+// TestVmagentSizes: a size is the same number of bytes, and a note says where its unit
+// means another one here.
+func TestVmagentSizes(t *testing.T) {
+	for size, want := range map[string]int64{"16777216": 16 << 20, "16MiB": 16 << 20, "16MB": 16_000_000, "1.5MB": 1_500_000, "500KB": 500_000} {
+		r := from(t, "scrape_configs:\n- job_name: a\n  max_scrape_size: "+size+"\n", false)
+		if got := int64(load(t, r).ScrapeConfigs[0].BodySizeLimit); got != want {
+			t.Errorf("%s: %d bytes, not %d", size, got, want)
+		}
+		if told := strings.Contains(strings.Join(r.Notes, "\n"), "line 3: job a: "+size+" is "); told != (strings.HasSuffix(size, "B") && !strings.HasSuffix(size, "iB")) {
+			t.Errorf("%s: %q", size, r.Notes)
+		}
+	}
+}
+
 // TestVmagentTargets: vmagent takes URLs for targets, Prometheus refuses the file for one.
 func TestVmagentTargets(t *testing.T) {
 	for target, want := range map[string]string{

@@ -2,6 +2,8 @@ package newconfig
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -92,9 +94,7 @@ func (v *vmagent) job(n *yaml.Node) {
 			val.Value = fmt.Sprint(val.Value != "true")
 		case "max_scrape_size":
 			v.rename(key, "body_size_limit")
-			if strings.Trim(val.Value, "0123456789") == "" {
-				val.SetString(val.Value + "B")
-			}
+			v.size(val, name)
 		case "headers":
 			v.headers(key, val, name)
 		case "relabel_configs", "metric_relabel_configs":
@@ -102,6 +102,25 @@ func (v *vmagent) job(n *yaml.Node) {
 		case "static_configs":
 			v.targets(val, name+key.Value)
 		}
+	}
+}
+
+// size makes a size the same number of bytes here: MB are a million of them there, and
+// MiB here.
+func (v *vmagent) size(val *yaml.Node, name string) {
+	was := val.Value
+	if strings.Trim(was, "0123456789") == "" {
+		val.SetString(was + "B")
+		return
+	}
+	for power, unit := range []string{"KB", "MB", "GB", "TB"} {
+		digits, ok := strings.CutSuffix(was, unit)
+		n, err := strconv.ParseFloat(digits, 64)
+		if !ok || err != nil {
+			continue
+		}
+		val.SetString(strconv.FormatFloat(n*math.Pow(1000, float64(power+1)), 'f', 0, 64) + "B")
+		v.result.note(val.Line, "%s%s is %s in vmagent, and written so: here it would be %siB", name, was, val.Value, strings.TrimSuffix(was, "B"))
 	}
 }
 

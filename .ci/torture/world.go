@@ -1,0 +1,213 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+)
+
+// world is the agent, its targets and its destinations, in a directory of its own.
+type world struct {
+	dir          string
+	url          string // of the agent
+	agent        *process
+	targets      *agenttest.Targets
+	scraped      []*target
+	odd          *agenttest.Target
+	destinations []*destination
+	config       configuration
+	disk         *disk
+	noDisk       string // why there is none
+	clock        clock  // empty: it cannot be set
+}
+
+// target is one of a row of targets.
+type target struct {
+	targetRow
+
+	*agenttest.Target
+}
+
+// targetRow is what a target shows.
+type targetRow struct {
+	name    string
+	options agenttest.TargetOptions
+	metrics []string // of which each scrape has every series
+	samples int      // of a scrape at least
+}
+
+// reported are the samples that upstream adds to each scrape.
+const reported = 5
+
+// oddSeries of the target that gives trouble.
+const oddSeries = 20
+
+const gauges, churn, histograms, floatHistograms = "agenttest_gauge", "agenttest_churn", "agenttest_histogram", "agenttest_float_histogram"
+
+var targets = []targetRow{
+	{"plain", agenttest.TargetOptions{Series: 50}, []string{agenttest.ScrapesMetric, gauges}, 51},
+	{"churn", agenttest.TargetOptions{Series: 10, Churn: 5}, []string{agenttest.ScrapesMetric, gauges}, 16},
+	{"explicit", agenttest.TargetOptions{Explicit: []time.Duration{-5 * time.Second, 9 * time.Minute}}, []string{agenttest.ScrapesMetric, "agenttest_explicit"}, 3},
+	{"histograms", agenttest.TargetOptions{Histograms: 3, FloatHistograms: 2, Exemplars: true}, []string{agenttest.ScrapesMetric, histograms, floatHistograms}, 6},
+	{"hostile", agenttest.TargetOptions{Hostile: true}, []string{agenttest.ScrapesMetric}, 10},
+	{oddTarget, agenttest.TargetOptions{Series: oddSeries}, []string{agenttest.ScrapesMetric}, 1},
+}
+
+// memory is what the agent may take of it, in MiB.
+const memory = 192
+
+// budget is what the agent may take on disk, in MiB.
+const budget = 4
+
+// newWorld makes everything but starts no agent. Close it.
+func newWorld(dir string, p program, s schedule) (w *world, err error) {
+	w = &world{dir: dir, noDisk: "nothing needs a disk", config: configuration{changes: map[string]int{}, scraping: true}}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if onDisk(s) {
+		if w.disk, err = mountDisk(w.storage()); err != nil {
+			w.noDisk = err.Error()
+		} else {
+			w.noDisk = ""
+		}
+	}
+	if w.targets, err = agenttest.NewTargets("127.0.0.1:0"); err != nil {
+		return w, err
+	}
+	for _, row := range targets {
+		t := &target{row, w.targets.Add(row.name, row.options)}
+		w.scraped = append(w.scraped, t)
+		if row.name == oddTarget {
+			w.odd = t.Target
+		}
+	}
+	for _, row := range destinations {
+		d, err := newDestination(row, dir)
+		if err != nil {
+			return w, err
+		}
+		w.destinations = append(w.destinations, d)
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return w, err
+	}
+	w.url = "http://" + address
+	w.agent = w.newProcess(p.path, address)
+	if p.clock {
+		w.clock = clock(filepath.Join(dir, "clock"))
+		w.agent.env = append(w.agent.env, asCommand, settableClock+string(w.clock))
+		if err := w.clock.set(0); err != nil {
+			return w, err
+		}
+	}
+	return w, w.writeConfig()
+}
+
+// newProcess is the agent with times that are short beside a run.
+func (w *world) newProcess(path, address string) *process {
+	return &process{
+		path: path, log: filepath.Join(w.dir, "agent.log"), env: []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", memory)},
+		args: []string{
+			"--config.file=" + w.configFile(),
+			"--storage.agent.path=" + w.storage(),
+			fmt.Sprintf("--storage.backlog.max-bytes=%dMiB", budget),
+			"--storage.agent.wal-segment-size=32KiB",
+			"--storage.agent.wal-truncate-frequency=15s",
+			"--storage.sync-interval=" + syncInterval.String(),
+			"--delivery.min-stay=3s",
+			"--delivery.max-live-lag=10s",
+			"--clock.max-wait=3s",
+			"--web.listen-address=" + address,
+		},
+	}
+}
+
+// program is the agent's.
+type program struct {
+	path  string
+	clock bool // it is the test binary, whose clock can be set
+}
+
+// freeAddress is one that nobody listens on, below those that are given to whoever
+// connects: a process that is started again needs the same.
+func freeAddress() (string, error) {
+	for port := 20000 + os.Getpid()%10000; port < 32000; port++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String(), nil
+		}
+	}
+	return "", fmt.Errorf("no port is free on 127.0.0.1")
+}
+
+func (w *world) storage() string { return filepath.Join(w.dir, "data") }
+
+func (w *world) configFile() string { return filepath.Join(w.dir, "agent.yml") }
+
+// reconfigure writes the file anew and has it read.
+func (w *world) reconfigure(change func(*configuration)) error {
+	change(&w.config)
+	if err := w.writeConfig(); err != nil {
+		return err
+	}
+	return w.agent.signal(syscall.SIGHUP)
+}
+
+func (w *world) writeConfig() error {
+	content := w.config.text(w)
+	if w.config.spoilt == "gone" {
+		return os.RemoveAll(w.configFile())
+	}
+	// As an editor does: a process that starts meanwhile must not find half of it.
+	aside := w.configFile() + ".new"
+	if err := os.WriteFile(aside, []byte(w.config.spoil(content)), 0o640); err != nil {
+		return err
+	}
+	return os.Rename(aside, w.configFile())
+}
+
+// write leaves a file for people.
+func (w *world) write(name, content string) error {
+	return os.WriteFile(filepath.Join(w.dir, name), []byte(content), 0o640)
+}
+
+// writeRequests leaves a line for each request that an endpoint has had.
+func (w *world) writeRequests() error {
+	for _, d := range w.destinations {
+		var b strings.Builder
+		for _, r := range d.endpoint.Snapshot().Requests {
+			fmt.Fprintf(&b, "%s %s status %d, %d samples, %d bytes\n", r.At.Format(stamp), r.Done.Sub(r.At).Round(time.Millisecond), r.Status, r.Samples, r.Bytes)
+		}
+		if err := w.write(d.name+".requests", b.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends everything and leaves the directory.
+func (w *world) close() {
+	if w.agent != nil {
+		w.agent.close()
+	}
+	if w.targets != nil {
+		w.targets.Close()
+	}
+	for _, d := range w.destinations {
+		d.endpoint.Close()
+	}
+	if w.disk != nil {
+		w.disk.close()
+	}
+}
