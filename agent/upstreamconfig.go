@@ -2,7 +2,6 @@ package agent
 
 import (
 	"net"
-	"net/url"
 	"time"
 
 	config_util "github.com/prometheus/common/config"
@@ -49,10 +48,7 @@ func forScraping(cfg *config.Config, jobs []*config.ScrapeConfig) *config.Config
 	own.ScrapeConfigs, own.ScrapeConfigFiles = nil, nil // the latter are among the jobs
 	for _, job := range jobs {
 		ours := *job
-		ours.HTTPClientConfig = regular.Refs(job.HTTPClientConfig)
-		if redirectsLeak(job.HTTPClientConfig, job.Params) {
-			ours.HTTPClientConfig.FollowRedirects = false
-		}
+		ours.HTTPClientConfig = redact.Redirects(regular.Refs(job.HTTPClientConfig), job.Params)
 		own.ScrapeConfigs = append(own.ScrapeConfigs, &ours)
 	}
 	return &own
@@ -67,10 +63,7 @@ func forDiscovery(configs discovery.Configs) discovery.Configs {
 		switch theirs := c.(type) {
 		case *http.SDConfig:
 			ours := *theirs
-			ours.HTTPClientConfig = regular.Refs(theirs.HTTPClientConfig)
-			if u, err := url.Parse(theirs.URL); err != nil || redirectsLeak(theirs.HTTPClientConfig, u.Query()) {
-				ours.HTTPClientConfig.FollowRedirects = false
-			}
+			ours.HTTPClientConfig = redact.RedirectsOf(regular.Refs(theirs.HTTPClientConfig), theirs.URL)
 			c = &ours
 		case *file.SDConfig:
 			c = fileDiscovery{theirs}
@@ -78,24 +71,4 @@ func forDiscovery(configs discovery.Configs) discovery.Configs {
 		own = append(own, c)
 	}
 	return own
-}
-
-// redirectsLeak reports whether a client with these settings, whose requests have these
-// parameters, takes a secret to wherever it is redirected: upstream takes passwords and
-// tokens off for another host, but neither a header of any other name nor the parameters,
-// which Go's client puts into the Referer.
-func redirectsLeak(c config_util.HTTPClientConfig, params url.Values) bool {
-	if c.HTTPHeaders != nil {
-		for _, h := range c.HTTPHeaders.Headers {
-			if len(h.Secrets)+len(h.Files) > 0 {
-				return true
-			}
-		}
-	}
-	for name := range params {
-		if redact.Secret(name) {
-			return true
-		}
-	}
-	return false
 }

@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},
 	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/number", "agent/redact", "agent/regular", "agent/verdict"},
 	"cmd/opstrace-agent/internal/status":      {"agent", "agent/verdict", "agent/delivery/...", "agent/number", "agent/redact"},
-	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/limits", "cmd/opstrace-agent/internal/tenantlabel"},
+	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/limits", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel"},
 	"cmd/opstrace-agent/internal/tenantlabel": nil,
 
 	// The admin face shows what the agent's status says, and reads no files of its own.

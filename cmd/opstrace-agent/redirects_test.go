@@ -87,6 +87,13 @@ func TestRedirectsCarryNoSecret(t *testing.T) {
 		}
 	}
 	file := write(t, filepath.Join(dir, "c.yml"), "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\nscrape_configs:\n"+jobs+"remote_write:\n"+writes)
+	// It asks as the agent does.
+	if stdout, stderr, code := runCommand(t, dir, "check", "targets", file); code != exitFailed || strings.Contains(stdout+stderr, secret) {
+		t.Errorf("check targets: %d\n%s%s", code, stdout, stderr)
+	}
+	if !strings.Contains(strings.Join(asked(), "\n"), "GET /token ") {
+		t.Error("the check followed no redirect: it shows nothing")
+	}
 	r := start(t, nil, "--config.file="+file, "--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0", "--scrape.discovery-reload-interval=1s")
 	r.eventually("everybody is asked with the secret", func() bool {
 		mtx.Lock()
