@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/prometheus/discovery/file"
 	"github.com/prometheus/prometheus/discovery/http"
 
+	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/agent/regular"
 	"github.com/opstrace/opstrace-agent/agent/switching"
 )
@@ -47,7 +48,7 @@ func forScraping(cfg *config.Config, jobs []*config.ScrapeConfig) *config.Config
 	own.ScrapeConfigs, own.ScrapeConfigFiles = nil, nil // the latter are among the jobs
 	for _, job := range jobs {
 		ours := *job
-		ours.HTTPClientConfig = regular.Refs(job.HTTPClientConfig)
+		ours.HTTPClientConfig = redact.Redirects(regular.Refs(job.HTTPClientConfig), job.Params)
 		own.ScrapeConfigs = append(own.ScrapeConfigs, &ours)
 	}
 	return &own
@@ -62,7 +63,7 @@ func forDiscovery(configs discovery.Configs) discovery.Configs {
 		switch theirs := c.(type) {
 		case *http.SDConfig:
 			ours := *theirs
-			ours.HTTPClientConfig = regular.Refs(theirs.HTTPClientConfig)
+			ours.HTTPClientConfig = redact.RedirectsOf(regular.Refs(theirs.HTTPClientConfig), theirs.URL)
 			c = &ours
 		case *file.SDConfig:
 			c = fileDiscovery{theirs}

@@ -13,12 +13,13 @@ TOOLCHAIN := go1.27.3
 
 .PHONY: release packages tarballs sbom checksums binaries
 release packages tarballs sbom checksums binaries: export GOTOOLCHAIN := $(TOOLCHAIN)
+release checksums: export RELEASE_KEY := $(RELEASE_KEY)
 release packages tarballs sbom checksums binaries: export ARCHES := $(ARCHES)
 release packages tarballs sbom checksums binaries: export FORMATS := $(FORMATS)
 release packages tarballs sbom checksums binaries: export DIST := $(DIST)
 
-release: ## dist/: packages, archives, bills of materials, checksums; the same commit gives the same bytes
-	packaging/release.sh binaries packages tarballs sbom notes checksums
+release: ## dist/: packages, archives, bills of materials, provenance, checksums, which RELEASE_KEY signs; the same commit gives the same bytes
+	packaging/release.sh binaries packages tarballs sbom notes provenance checksums
 
 binaries:
 	packaging/release.sh binaries

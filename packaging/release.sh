@@ -1,9 +1,10 @@
 #!/bin/bash
 # release.sh STEP...: builds what a release consists of, into $DIST. Steps, in this order where several are wanted:
-#   binaries packages tarballs sbom notes checksums
+#   binaries packages tarballs sbom notes provenance checksums
 # The same commit gives the same bytes, in whatever folder: times come from the commit, owners and modes from here.
 # It is called by make, which exports the GOTOOLCHAIN that releases are compiled with.
 # ARCHES, FORMATS, DIST: see packaging.mk. VERSION: default the newest heading of CHANGELOG.md.
+# RELEASE_KEY: the key that signs the checksums, as gpg knows it. Without it they are not signed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -140,15 +141,28 @@ notes() {
   packaging/changelog.sh notes < CHANGELOG.md > "$dist/RELEASE_NOTES.md"
 }
 
+# What is in no commit is said to be: dist/ itself is ignored by git.
+provenance() {
+  local dirty=()
+  [ -z "$(git status --porcelain 2> /dev/null)" ] || dirty=(-dirty)
+  GOFLAGS="-buildvcs=false" go run ./packaging/provenance -version "$VERSION" -commit "$revision" "${dirty[@]}" "$dist" > "$dist/provenance.json"
+  echo "created $dist/provenance.json"
+}
+
+# One signature is enough: the list has the bytes of all the rest.
 checksums() {
-  (cd "$dist" && find . -maxdepth 1 -type f -name 'opstrace-agent_*' -printf '%f\n' | sort | xargs sha256sum > sha256sums.txt)
+  rm -f "$dist/sha256sums.txt.asc"
+  (cd "$dist" && find . -maxdepth 1 -type f \( -name 'opstrace-agent_*' -o -name provenance.json \) -printf '%f\n' | sort | xargs sha256sum > sha256sums.txt)
   echo "created $dist/sha256sums.txt"
+  [ -n "${RELEASE_KEY:-}" ] || return 0
+  gpg --batch --yes --quiet --local-user "$RELEASE_KEY" --armor --detach-sign -o "$dist/sha256sums.txt.asc" "$dist/sha256sums.txt"
+  echo "created $dist/sha256sums.txt.asc"
 }
 
 mkdir -p "$dist"
 for step; do
   case $step in
-    binaries | packages | tarballs | sbom | notes | checksums) "$step" ;;
+    binaries | packages | tarballs | sbom | notes | provenance | checksums) "$step" ;;
     *) echo "release.sh: unknown step $step" >&2; exit 2 ;;
   esac
 done

@@ -35,7 +35,7 @@ func newPublisher(t *testing.T) *publisher {
 		p.run("gpgconf", "--kill", "all")
 		os.RemoveAll(home)
 	})
-	if out, err := p.run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "Test <test@example.org>"); err != nil {
+	if out, err := p.run("gpg", "--batch", "--passphrase", "", "--quick-generate-key", "Test <test@example.org>", "ed25519"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return p

@@ -1,5 +1,6 @@
 // Package redact takes secrets out of what is shown and logged: those in URLs,
-// which Go's HTTP errors begin with, and those that become URL parameters.
+// which Go's HTTP errors begin with, and those that become URL parameters. It also keeps
+// clients from taking them along a redirect.
 package redact
 
 import (

@@ -206,6 +206,18 @@ func counted(next http.Handler) http.Handler {
 	})
 }
 
+// oneBody closes a connection behind a request that has a body, which hardly any has
+// here: what another server, on the way, took for a part of that body, because it read
+// its length from another header, must not become a request.
+func oneBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 1 && r.ContentLength != 0 { // -1: in chunks
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // isHealth reports whether a path, below whatever prefix, is of a health check: its
 // answer is a line.
 func isHealth(path string) bool {

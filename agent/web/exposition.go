@@ -32,9 +32,7 @@ const noExposition = "The answers of targets are not shown here.\n" +
 // answers now. It asks with the target's credentials, so it is only for those who
 // might have them: see mayFetch. What comes is shown as text and not stored.
 func (s *Server) exposition(w http.ResponseWriter, r *http.Request) {
-	// Another site must not make a browser ask targets, even if it cannot read what
-	// they say.
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" || !s.mayFetch(r) {
+	if forAnotherSite(r) || !s.mayFetch(r) {
 		http.Error(w, noExposition, http.StatusForbidden)
 		return
 	}

@@ -97,15 +97,26 @@ func keptNames(st agent.Status) string {
 }
 
 // guarded serves h to everyone when enabled, and else only to those who came
-// through a loopback listener.
+// through a loopback listener; never for another site.
 func (s *Server) guarded(enabled bool, refusal string, h http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if forAnotherSite(r) {
+			http.Error(w, "Another site asks for this.\nhint: type the address, or go there from the status page", http.StatusForbidden)
+			return
+		}
 		if !enabled && !fromLoopback(r) {
 			http.Error(w, refusal, http.StatusForbidden)
 			return
 		}
 		h(w, r)
 	})
+}
+
+// forAnotherSite reports whether a browser asks because a page of another site made it:
+// even what that page cannot read must not cost a profile or ask a target.
+func forAnotherSite(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site != "" && site != "same-origin" && site != "none"
 }
 
 // loopbackKey is the context key that marks requests through a loopback

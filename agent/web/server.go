@@ -34,6 +34,10 @@ const (
 	idleTimeout           = 30 * time.Second
 	defaultReadTimeout    = 5 * time.Minute
 	defaultMaxConnections = 512
+	// maxHeader of a request, in bytes, to which net/http adds 4 KiB. While a header is
+	// being read it takes more than twice its length of memory: with net/http's default,
+	// a MiB, so many connections together take more than a gigabyte.
+	maxHeader = 16 << 10
 	// stopGrace is what running requests get at the end. It is short because
 	// the process as a whole has five seconds.
 	stopGrace = 2 * time.Second
@@ -200,7 +204,7 @@ func (s *Server) routes() http.Handler {
 	// A page of another site must not be able to make a browser on this host
 	// send a POST.
 	h = http.NewCrossOriginProtection().Handler(h)
-	return securityHeaders(h)
+	return securityHeaders(s.ownNames(h))
 }
 
 // contentSecurityPolicy allows the page its own files and nothing else: no
@@ -314,7 +318,8 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) newServer(ctx context.Context, l net.Listener) *http.Server {
 	return &http.Server{
-		Handler:           counted(s.handler),
+		Handler:           counted(oneBody(s.handler)),
+		MaxHeaderBytes:    maxHeader,
 		ReadTimeout:       s.opts.ReadTimeout,
 		ReadHeaderTimeout: min(readHeaderTimeout, s.opts.ReadTimeout),
 		IdleTimeout:       min(idleTimeout, s.opts.ReadTimeout),

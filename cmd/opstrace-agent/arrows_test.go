@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},
 	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/number", "agent/redact", "agent/regular", "agent/verdict"},
 	"cmd/opstrace-agent/internal/status":      {"agent", "agent/verdict", "agent/delivery/...", "agent/number", "agent/redact"},
-	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/limits", "cmd/opstrace-agent/internal/tenantlabel"},
+	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/limits", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel"},
 	"cmd/opstrace-agent/internal/tenantlabel": nil,
 
 	// The admin face shows what the agent's status says, and reads no files of its own.
@@ -82,10 +82,11 @@ var arrows = map[string][]string{
 	"agent/agenttest/cutdisk": nil,
 	"cmd/opstrace-sandbox":    {"agent/agenttest"},
 
-	"packaging":          nil,
-	"packaging/licenses": nil,
-	"packaging/sbom":     nil,
-	".ci/demo":           {"agent/delivery/ledger", "agent/number", "agent/redact"},
+	"packaging":            nil,
+	"packaging/licenses":   nil,
+	"packaging/provenance": nil,
+	"packaging/sbom":       nil,
+	".ci/demo":             {"agent/delivery/ledger", "agent/number", "agent/redact"},
 
 	// It judges the binary from outside: what it knows of the agent is what the agent writes.
 	".ci/torture": {"agent/agenttest", "agent/delivery/ledger"},
@@ -97,7 +98,7 @@ var arrows = map[string][]string{
 // Which files may use what belongs to the process, by a pattern of their names.
 var (
 	nowhere  = regexp.MustCompile(`^$`)
-	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|sbom)|\.ci/(?:bench|demo|torture))/main\.go$`)
+	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|provenance|sbom)|\.ci/(?:bench|demo|torture))/main\.go$`)
 	commands = regexp.MustCompile(`^(cmd|packaging|\.ci)/`)
 )
 

@@ -25,7 +25,7 @@ func (f *initFlags) writeConfig(text []byte, root string) (notes []string, err e
 	}
 	perm := fs.FileMode(0o644) // root writes it, and the service's user has to read it
 	if info, err := os.Stat(f.from); err == nil {
-		perm = info.Mode().Perm() // there may be passwords in it
+		perm &= info.Mode().Perm() // there may be passwords in it
 	}
 	secret := configcheck.HoldsSecret(text)
 	if secret {

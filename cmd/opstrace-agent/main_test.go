@@ -91,8 +91,15 @@ var listening = regexp.MustCompile(`msg="Listening on" address=(\S+)|"address":"
 // start runs an agent until it is ready. It is killed when the test ends.
 func start(t *testing.T, env []string, args ...string) *running {
 	t.Helper()
-	r := &running{t: t, cmd: command(context.Background(), args...), log: &syncBuffer{}, done: make(chan struct{})}
-	r.cmd.Env = append(r.cmd.Env, env...)
+	cmd := command(context.Background(), args...)
+	cmd.Env = append(cmd.Env, env...)
+	return startCommand(t, cmd)
+}
+
+// startCommand is start for a command that is an agent in the end.
+func startCommand(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{t: t, cmd: cmd, log: &syncBuffer{}, done: make(chan struct{})}
 	r.cmd.Stderr = r.log
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -41,6 +42,7 @@ func (c *cli) addRun() {
 
 func (c *cli) run(flags *runFlags) error {
 	hup := catchHangup()
+	limitModes()
 	if err := flags.validate(); err != nil {
 		return err
 	}
@@ -100,6 +102,13 @@ func (c *cli) run(flags *runFlags) error {
 	}
 	level.Info(logger).Log("msg", "Stopped")
 	return nil
+}
+
+// limitModes keeps what others on this host could read or write out of the modes of all
+// that is created from here on: upstream leaves that to the umask, and what starts a
+// process may have set it to 0.
+func limitModes() {
+	syscall.Umask(syscall.Umask(0o077) | 0o027)
 }
 
 // loadConfig reads the configuration file.

@@ -13,11 +13,13 @@ import (
 
 	commonconfig "github.com/prometheus/common/config"
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/discovery/http"
 	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/scrape"
 
 	"github.com/opstrace/opstrace-agent/agent/limits"
+	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
 // Options of a check. All fields but Scrape must be set.
@@ -111,6 +113,9 @@ func Run(ctx context.Context, cfg *config.Config, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	own := *cfg
+	configs = asTheAgent(configs)
+	own.ScrapeConfigs, own.ScrapeConfigFiles = configs, nil // the latter are among them
 	for _, rw := range cfg.RemoteWriteConfigs {
 		r.Destinations = append(r.Destinations, rw.Name)
 	}
@@ -126,7 +131,7 @@ func Run(ctx context.Context, cfg *config.Config, o Options) (*Report, error) {
 	}
 	looking.Wait()
 
-	s := newRound(cfg, o)
+	s := newRound(&own, o)
 	for i, c := range configs {
 		s.add(r.Jobs[i], c)
 	}
@@ -140,6 +145,26 @@ func Run(ctx context.Context, cfg *config.Config, o Options) (*Report, error) {
 	}
 	r.countSeries(o.Limits.MaxSeries)
 	return r, nil
+}
+
+// asTheAgent returns copies of the jobs that follow a redirect where the agent does.
+func asTheAgent(jobs []*config.ScrapeConfig) []*config.ScrapeConfig {
+	own := make([]*config.ScrapeConfig, 0, len(jobs))
+	for _, job := range jobs {
+		ours := *job
+		ours.HTTPClientConfig = redact.Redirects(job.HTTPClientConfig, job.Params)
+		ours.ServiceDiscoveryConfigs = nil
+		for _, sd := range job.ServiceDiscoveryConfigs {
+			if asked, ok := sd.(*http.SDConfig); ok {
+				copied := *asked
+				copied.HTTPClientConfig = redact.RedirectsOf(asked.HTTPClientConfig, asked.URL)
+				sd = &copied
+			}
+			ours.ServiceDiscoveryConfigs = append(ours.ServiceDiscoveryConfigs, sd)
+		}
+		own = append(own, &ours)
+	}
+	return own
 }
 
 // countSeries finds how many series the agent would take, of targets that are scraped

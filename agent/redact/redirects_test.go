@@ -1,0 +1,42 @@
+package redact
+
+import (
+	"net/url"
+	"testing"
+
+	config_util "github.com/prometheus/common/config"
+)
+
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	headers := func(h config_util.Header) *config_util.Headers {
+		return &config_util.Headers{Headers: map[string]config_util.Header{"X-A": h}}
+	}
+	for name, tc := range map[string]struct {
+		headers *config_util.Headers
+		params  url.Values
+		follows bool
+	}{
+		"nothing":               {nil, nil, true},
+		"a header for all":      {headers(config_util.Header{Values: []string{"a"}}), nil, true},
+		"a secret header":       {headers(config_util.Header{Secrets: []config_util.Secret{"a"}}), nil, false},
+		"a header from a file":  {headers(config_util.Header{Files: []string{"a"}}), nil, false},
+		"a parameter":           {nil, url.Values{"module": {"a"}}, true},
+		"a parameter: a secret": {nil, url.Values{"module": {"a"}, "api_key": {"b"}}, false},
+	} {
+		c := config_util.HTTPClientConfig{HTTPHeaders: tc.headers, BearerToken: "is taken off by upstream", FollowRedirects: true}
+		if got := Redirects(c, tc.params).FollowRedirects; got != tc.follows {
+			t.Errorf("%s: %t", name, got)
+		}
+		if got := RedirectsOf(c, "http://a/b?"+tc.params.Encode()).FollowRedirects; got != tc.follows {
+			t.Errorf("%s, in a URL: %t", name, got)
+		}
+		c.FollowRedirects = false
+		if Redirects(c, tc.params).FollowRedirects {
+			t.Errorf("%s: followed against the configuration", name)
+		}
+	}
+	if RedirectsOf(config_util.HTTPClientConfig{FollowRedirects: true}, "http://%zz/").FollowRedirects {
+		t.Error("a URL that is none")
+	}
+}
