@@ -26,6 +26,8 @@ type member struct {
 	stop func() error // ends it, and returns how it ended
 	done chan struct{}
 	live time.Time // when it was seen live first after the outage
+
+	apart bool // it was behind before the outage
 }
 
 // The defaults of Prometheus, but for what tests make shorter. A name has to be the

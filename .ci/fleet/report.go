@@ -29,7 +29,9 @@ func (f *fleet) report(out io.Writer) error {
 	stored := storedScrapes(snap)
 	var live, first, before, behind, newcomers delays
 	for _, m := range f.agents {
-		live = append(live, m.live.Sub(f.up))
+		if !m.live.IsZero() {
+			live = append(live, m.live.Sub(f.up))
+		}
 		if d, ok := firstAfter(stored[m.name], f.up); ok {
 			first = append(first, d)
 		}
