@@ -88,7 +88,7 @@ func (f *fleet) reportRates(out io.Writer, snap *agenttest.Snapshot) {
 	requests := herdOf(all, func(s second) int { return s.requests })
 	refusals := herdOf(all, func(s second) int { return s.refused })
 	samples := herdOf(all, func(s second) int { return s.samples })
-	fmt.Fprintf(out, "\nFrom the return until all were live, %.1f s: %d requests, %d refused (429, 503), %d samples taken.\n",
+	fmt.Fprintf(out, "\nFrom the return until all were live and all newcomers had begun, %.1f s: %d requests, %d refused (429, 503), %d samples taken.\n",
 		f.back.Sub(f.up).Seconds(), requests.total, refusals.total, samples.total)
 	fmt.Fprintf(out, "Peak/mean of a second: requests %.1f (peak %d), samples %.1f (peak %d).\n",
 		requests.peakToMean(len(all)), requests.peak, samples.peakToMean(len(all)), samples.peak)
