@@ -73,6 +73,16 @@ demo-programs:
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/opstrace-sandbox ./cmd/opstrace-sandbox
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/demo ./.ci/demo
 
+# FLEET_ANSWER is what the endpoint answers in the outage; 0: it refuses connections.
+FLEET_AGENTS ?= 200
+FLEET_OUTAGE ?= 60s
+FLEET_ANSWER ?= 0
+.PHONY: fleet
+fleet: ## many agents come back to one endpoint with limits after an outage: some three minutes
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/fleet ./.ci/fleet
+	$(BIN)/fleet -agents=$(FLEET_AGENTS) -outage=$(FLEET_OUTAGE) -answer=$(FLEET_ANSWER)
+
 .PHONY: torture
 torture: build ## trouble without end for the binary, judged from outside; TORTURE_FOR=30m TORTURE_SEED=1, or TORTURE_SCHEDULE=FILE
 	CGO_ENABLED=0 $(GO) build -o $(BIN)/torture ./.ci/torture
@@ -83,11 +93,11 @@ endif
 
 .PHONY: test
 test: vet ## go vet and all tests
-	$(GO) test -timeout=20m -p=$$(($$(nproc) + 1)) -parallel=6 ./... ./.ci/demo ./.ci/bench ./.ci/torture
+	$(GO) test -timeout=20m -p=$$(($$(nproc) + 1)) -parallel=6 ./... ./.ci/demo ./.ci/bench ./.ci/fleet ./.ci/torture
 
 .PHONY: test-race
 test-race: ## all tests under the race detector, which needs a C compiler
-	CGO_ENABLED=1 $(GO) test -race -timeout=30m ./... ./.ci/demo ./.ci/bench ./.ci/torture
+	CGO_ENABLED=1 $(GO) test -race -timeout=30m ./... ./.ci/demo ./.ci/bench ./.ci/fleet ./.ci/torture
 
 # FUZZ_FOR is how long each fuzz test runs.
 .PHONY: fuzz
@@ -107,7 +117,7 @@ test-browser: ## the status page in a headless Chromium; CHROMIUM names one that
 
 .PHONY: vet
 vet:
-	$(GO) vet ./... ./.ci/demo ./.ci/bench ./.ci/torture
+	$(GO) vet ./... ./.ci/demo ./.ci/bench ./.ci/fleet ./.ci/torture
 	GOWORK="$(LEAN_WORK)" $(GO) vet -tags=$(LEAN_TAGS) ./scrapeconfig $(LEAN_STANDINS)
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(find . -name '*.go' -not -path './bin/*' -not -path './dist/*')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt: $$unformatted" >&2; exit 1; fi
@@ -143,7 +153,7 @@ lint: vet audit staticcheck golangci-lint ## go vet, audit, staticcheck and gola
 
 .PHONY: staticcheck
 staticcheck: $(OPSTRACE_AGENT_TOOLS)/staticcheck-$(STATICCHECK_VERSION)
-	$< ./... ./.ci/demo ./.ci/bench ./.ci/torture
+	$< ./... ./.ci/demo ./.ci/bench ./.ci/fleet ./.ci/torture
 	$< -tags=$(TAGS),browser ./agent/web/browser
 	GOWORK="$(LEAN_WORK)" $< -tags=$(LEAN_TAGS) ./scrapeconfig $(LEAN_STANDINS)
 

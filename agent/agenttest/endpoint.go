@@ -48,6 +48,9 @@ type Manners struct {
 	// is none.
 	RateLimit float64
 	RateBurst int
+	// RequestLimit is in requests a second, of all tenants, with bursts of a second:
+	// what an ingress in front may have, which answers 429. Zero is none.
+	RequestLimit float64
 	// RemoteWrite2 says what becomes of remote write 2.0.
 	RemoteWrite2 RemoteWrite2
 	// AllOrNothing refuses a whole request for one bad sample, as upstream
@@ -70,6 +73,13 @@ func (m Manners) limiter() *rate.Limiter {
 		return nil
 	}
 	return rate.NewLimiter(rate.Limit(m.RateLimit), m.RateBurst)
+}
+
+func (m Manners) requestLimiter() *rate.Limiter {
+	if m.RequestLimit <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(m.RequestLimit), max(1, int(m.RequestLimit)))
 }
 
 // Options for a new endpoint. The zero value is https on a free loopback port
@@ -105,7 +115,8 @@ type Endpoint struct {
 	mu       sync.Mutex
 	closed   bool
 	manners  Manners
-	limiter  *rate.Limiter
+	limiter  *rate.Limiter     // of samples
+	ingress  *rate.Limiter     // of requests
 	tokens   map[string]string // tenant by token
 	tenants  map[string]*tenant
 	trouble  trouble
@@ -233,6 +244,7 @@ func (e *Endpoint) SetManners(m Manners) {
 	defer e.mu.Unlock()
 	e.manners = m.withDefaults()
 	e.limiter = e.manners.limiter()
+	e.ingress = e.manners.requestLimiter()
 }
 
 // Down closes the listeners, and every connection once its request is answered or

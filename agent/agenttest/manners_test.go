@@ -260,6 +260,17 @@ func TestRateLimit(t *testing.T) {
 	require.Equal(t, Tally{Requests: 2, Samples: 4}, snap.Answers[503])
 }
 
+// TestRequestLimit: the ingress counts requests, whatever is in them.
+func TestRequestLimit(t *testing.T) {
+	e := startEndpoint(t, Options{Manners: Manners{RequestLimit: 0.001}, PlainHTTP: true})
+	s := newSender(t, e)
+	require.NoError(t, s.write(ts("a", 1, 1, 2, 1, 3, 1)))
+	require.ErrorContains(t, s.write(ts("a", 4, 1)), "429 Too Many Requests")
+	e.SetManners(Manners{})
+	require.NoError(t, s.write(ts("a", 4, 1)))
+	require.Equal(t, Tally{Requests: 1, Samples: 1}, e.Snapshot().Answers[429])
+}
+
 func TestKeep(t *testing.T) {
 	e := startEndpoint(t, Options{PlainHTTP: true, Keep: func(ls labels.Labels) bool { return ls.Get("__name__") == "kept" }})
 	s := newSender(t, e)

@@ -142,11 +142,14 @@ func (e *Endpoint) pause(r *http.Request, d time.Duration) bool {
 
 // take treats a request by the endpoint's manners.
 func (e *Endpoint) take(in *Incoming) Answer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ingress != nil && !e.ingress.AllowN(in.At, 1) {
+		return NginxError(http.StatusTooManyRequests)
+	}
 	if in.refusal != nil {
 		return *in.refusal
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	answer := e.tenant(in.Tenant).write(in, e.manners, e.limiter)
 	e.announce()
 	return answer

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
@@ -40,19 +41,10 @@ func (l *late) sendPart(ctx context.Context, items []remotewrite.Item, o *ledger
 		return err
 	}
 	l.t.lateSent.Store(true)
-	calm, cancel := graceful(ctx)
-	defer cancel()
-	err = l.t.inForce().Post(calm, body, 0)
-	if err == nil {
-		l.t.succeeded()
-		return nil
+	r, err := l.post(ctx, body)
+	if r == nil || err != nil {
+		return err
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	r := &remotewrite.Refusal{Err: err}
-	errors.As(err, &r)
-	l.t.failed(remotewrite.Kind(r.Status), r.Error())
 	if r.Class() != remotewrite.Final {
 		return r
 	}
@@ -64,4 +56,36 @@ func (l *late) sendPart(ctx context.Context, items []remotewrite.Item, o *ledger
 		o.Doubt(reason, n)
 	}
 	return nil
+}
+
+// mostLate is how many times the same late samples are sent to an endpoint that has had
+// too much at once: with the pauses of a queue, it takes some seconds. A destination that
+// went behind for one such refusal would stay so for long.
+const mostLate = 8
+
+// post returns nil when body is acknowledged, a refusal when it is not, and an error when
+// ctx ends first.
+func (l *late) post(ctx context.Context, body []byte) (*remotewrite.Refusal, error) {
+	calm, cancel := graceful(ctx)
+	defer cancel()
+	q := l.e.Config.QueueConfig
+	for attempt := 0; ; attempt++ {
+		err := l.t.inForce().Post(calm, body, attempt)
+		if err == nil {
+			l.t.succeeded()
+			return nil, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		r := &remotewrite.Refusal{Err: err}
+		errors.As(err, &r)
+		l.t.failed(remotewrite.Kind(r.Status), r.Error())
+		if !r.TooFast() || attempt+1 == mostLate || r.RetryAfter > time.Duration(q.MaxBackoff) {
+			return r, nil
+		}
+		if !l.t.pause(ctx, remotewrite.Backoff(attempt, time.Duration(q.MinBackoff), time.Duration(q.MaxBackoff), r.RetryAfter)) {
+			return nil, ctx.Err()
+		}
+	}
 }

@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -139,5 +140,40 @@ func TestShareOut(t *testing.T) {
 		if got := shareOut(&c.outline, c.not, c.always); got != c.want {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// TestLateAtARateLimit: late samples that are refused for their rate are sent again, a few
+// times, without going behind; not where the endpoint wants to be left alone for longer.
+func TestLateAtARateLimit(t *testing.T) {
+	t.Parallel()
+	limit := agenttest.Answer{Status: 503, Body: "429-to-503: ingestion rate limit"}
+	longer := agenttest.Answer{Status: 429, Header: http.Header{"Retry-After": {"1"}}}
+	for name, tc := range map[string]struct {
+		answers []agenttest.Answer
+		stays   bool
+	}{
+		"twice":       {slices.Repeat([]agenttest.Answer{limit}, 2), true},
+		"too often":   {slices.Repeat([]agenttest.Answer{limit}, mostLate), false},
+		"Retry-After": {[]agenttest.Answer{longer}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{})
+			r.open()
+			r.awaitState("one", Live)
+			since := r.status("one").Since
+			r.one().RespondNext(tc.answers...)
+			r.scrape(3, since.Add(-time.Minute))
+			r.awaitSettled("one")
+			r.awaitState("one", Live)
+			if stayed := r.status("one").Since.Equal(since); stayed != tc.stays {
+				t.Errorf("it stayed live: %t", stayed)
+			}
+			if got := r.refusals(); got != len(tc.answers) {
+				t.Errorf("%d requests were refused instead of %d", got, len(tc.answers))
+			}
+			r.checkDelivered("one")
+		})
 	}
 }

@@ -61,6 +61,10 @@ func (p *pace) tooFast(now time.Time) {
 	p.sent, p.since = 0, time.Time{}
 }
 
+// interrupted notes that a request failed for another reason: the time that an outage
+// takes tells nothing of the rate that the endpoint takes.
+func (p *pace) interrupted() { p.sent, p.since = 0, time.Time{} }
+
 // acknowledged notes that n samples were taken.
 func (p *pace) acknowledged(n int, now time.Time) {
 	p.sent += n

@@ -53,6 +53,25 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// TestPaceAfterAnOutage: the time of an outage is not that in which what came before it
+// was taken.
+func TestPaceAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	now, p := machineStart, pace{}
+	p.delay(1000, now)
+	now = now.Add(100 * time.Millisecond)
+	p.acknowledged(1000, now)
+	p.interrupted()
+	now = now.Add(time.Hour)
+	p.delay(1000, now)
+	now = now.Add(100 * time.Millisecond)
+	p.acknowledged(1000, now)
+	p.tooFast(now)
+	if p.rate != 5000 {
+		t.Errorf("half of 10,000 is %v", p.rate)
+	}
+}
+
 // TestPaceAtALimit: at an endpoint that takes so many samples a second from a
 // bucket, as Cortex does, most of the limit is used, and refusals are few.
 func TestPaceAtALimit(t *testing.T) {

@@ -23,7 +23,10 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 	if len(p.items) > d.most() { // since a 413 for what came before it, or memory is short
 		return d.inOrder(ctx, p, p.resent, s, o)
 	}
-	for attempt := 0; ; attempt++ {
+	for attempt := p.failed; ; attempt++ {
+		if d.probes(attempt, len(p.items)) {
+			return d.probe(ctx, p, attempt, s, o)
+		}
 		wait := max(d.catchUp.delay(len(p.items)), d.pace.delay(len(p.items), time.Now()))
 		if wait > 0 && !d.pause(ctx, wait) {
 			return ctx.Err()
@@ -53,6 +56,8 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		d.failed(remotewrite.Kind(r.Status), r.Error())
 		if r.TooFast() {
 			d.pace.tooFast(time.Now())
+		} else {
+			d.pace.interrupted()
 		}
 		done, err := d.answered(ctx, &p, r, s, o)
 		if done || err != nil {

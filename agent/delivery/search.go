@@ -85,6 +85,8 @@ type part struct {
 	unordered bool
 	// last is the newest sample of the request, stamped ahead ones aside.
 	last remotewrite.Item
+	// failed is how many requests with it have failed before it became a part.
+	failed int
 }
 
 // of returns the part with these of its items only.

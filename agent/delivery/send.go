@@ -98,5 +98,6 @@ func (d *sender) sendUntilAnswered(ctx context.Context, items []remotewrite.Item
 
 func (d *sender) backoff(attempt int, r *remotewrite.Refusal) time.Duration {
 	e := d.inForce()
-	return remotewrite.Backoff(attempt, e.MinBackoff, e.MaxBackoff, r.RetryAfter)
+	shortest, longest := r.Pauses(e.MinBackoff, e.MaxBackoff)
+	return remotewrite.Backoff(attempt, shortest, longest, r.RetryAfter)
 }

@@ -93,12 +93,15 @@ var arrows = map[string][]string{
 
 	// It measures binaries, ours as the others'.
 	".ci/bench": {"agent/agenttest"},
+
+	// It runs many agents in its process.
+	".ci/fleet": {"agent", "agent/agenttest", "agent/delivery", "agent/delivery/ledger"},
 }
 
 // Which files may use what belongs to the process, by a pattern of their names.
 var (
 	nowhere  = regexp.MustCompile(`^$`)
-	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|provenance|sbom)|\.ci/(?:bench|demo|torture))/main\.go$`)
+	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|provenance|sbom)|\.ci/(?:bench|demo|fleet|torture))/main\.go$`)
 	commands = regexp.MustCompile(`^(cmd|packaging|\.ci)/`)
 )
 

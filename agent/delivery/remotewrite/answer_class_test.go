@@ -138,16 +138,45 @@ func TestAboutSeries(t *testing.T) {
 	}
 }
 
+// TestPauses: what passes by itself is asked again soon, what somebody has to mend
+// seldom, and an endpoint that has had too much at once not at once.
+func TestPauses(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for bounds, refusals := range map[[2]time.Duration][]Refusal{
+		{30 * ms, 5000 * ms}:  {{}, {Status: 500}, {Status: 511}, {Status: 409, Body: "500-to-409: empty ring"}},
+		{500 * ms, 5000 * ms}: {{Status: 429}, {Status: 503}},
+		{30 * ms, 30_000 * ms}: {
+			{Status: 401}, {Status: 403}, {Status: 404}, {Status: 409}, {Status: 307}, {Status: 413},
+			{Status: 200, Body: "<html>", Type: "text/html"},
+		},
+	} {
+		for _, r := range refusals {
+			if from, to := r.Pauses(30*ms, 5000*ms); from != bounds[0] || to != bounds[1] {
+				t.Errorf("%+v: %s to %s", r, from, to)
+			}
+		}
+	}
+	if from, _ := (&Refusal{Status: 429}).Pauses(time.Second, 5*time.Second); from != time.Second {
+		t.Errorf("with a min_backoff of 1 s, it begins with %s", from)
+	}
+}
+
 // TestBackoff: pauses grow and are jittered, are never zero, never too short
 // for an endpoint that names one, and the arithmetic holds for any settings.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
-	for attempt, full := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6000, 6000} {
+	for attempt, full := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
 		full *= time.Millisecond
 		for range 50 {
 			if got := Backoff(attempt, 100*time.Millisecond, time.Second, 0); got < full/2 || got > full*3/2 {
 				t.Errorf("attempt %d: %s, expected about %s", attempt, got, full)
 			}
+		}
+	}
+	for attempt, want := range []bool{false, false, false, false, true, true} {
+		if got := Grown(attempt, 100*time.Millisecond, time.Second); got != want {
+			t.Errorf("attempt %d has grown: %t", attempt, got)
 		}
 	}
 	if got := Backoff(0, 100*time.Millisecond, time.Second, time.Minute); got < time.Minute || got > 90*time.Second {
