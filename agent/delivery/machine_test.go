@@ -69,8 +69,6 @@ func TestMachine(t *testing.T) {
 		{name: "behind: one sample, out of order, after others of an endpoint that does not tell", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, asked: true}, do: doubt, to: Behind},
 		{name: "behind: one sample, there or overtaken", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true, overtaken: true}, do: doubt, to: Behind},
 		{name: "behind: there or overtaken, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true, overtaken: true}, do: doubt, to: Behind},
-		{name: "behind: there or overtaken, many in vain", in: Behind, e: event{kind: refused, class: final, there: true, before: true, asked: true, overtaken: true, vain: true}, do: doubt, to: Behind},
-		{name: "behind: there or overtaken, few so far", in: Behind, e: event{kind: refused, class: final, there: true, before: true, asked: true, overtaken: true}, do: split, to: Behind},
 		{name: "behind: one sample, overtaken, for the first time", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, overtaken: true}, do: giveUp, to: Behind},
 		{name: "behind: overtaken, unknown endpoint", in: Behind, e: event{kind: refused, class: final, there: true, asked: true, overtaken: true}, do: split, to: Behind},
 		{name: "behind: one sample, bad", in: Behind, partial: partialRolledBack, e: event{kind: refused, class: final, alone: true, before: true}, do: giveUp, to: Behind},

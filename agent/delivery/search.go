@@ -107,10 +107,8 @@ func (s *search) judge(p *part, r *remotewrite.Refusal) event {
 		overtaken: s.overtaken,
 	}
 	s.because(r)
-	// A series that is refused is no surprise once it is alone, and what is there already
-	// is none; but what was overtaken is as good as refused, for as long as the clock lay
-	// ahead.
-	if e.class == remotewrite.Final && !(e.there && e.before && !e.overtaken) && (!oneSeries(p.items) || !s.taken) {
+	// A series that is refused is no surprise once it is alone.
+	if e.class == remotewrite.Final && !(e.there && e.before) && (!oneSeries(p.items) || !s.taken) {
 		s.refusals++
 	}
 	e.vain = s.vain()

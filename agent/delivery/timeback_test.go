@@ -86,48 +86,6 @@ func TestAfterAStepBack(t *testing.T) {
 	}
 }
 
-// TestManyOvertaken: where all of a batch is older than what the endpoint got before the
-// clock was set back, it does not take a request for each sample to find out; series of
-// which the endpoint has nothing arrive all the same.
-func TestManyOvertaken(t *testing.T) {
-	t.Parallel()
-	const series = 400
-	r := newRig(t, agenttest.Manners{AllOrNothing: true, Window: -1})
-	r.open()
-	r.awaitState("one", Live)
-	r.scrapes(1, series)
-	before := r.awaitSettled("one").Delivered
-	r.close()
-
-	r.wentBack = time.Now().Add(time.Second)
-	r.one().Respond(agenttest.Answer{Status: 401, Body: "bad authentication token"})
-	r.open()
-	for _, name := range []string{"m", "new"} { // as two targets do
-		app := r.append.AppenderV2(t.Context())
-		for i := range series {
-			r.add(app, labels.FromStrings("__name__", name, "i", fmt.Sprint(i)), time.Now().Add(-30*time.Minute), 1)
-		}
-		if err := app.Commit(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.awaitState("one", Behind)
-	if err := r.delivery.marks.saveAndRelease(false); err != nil {
-		t.Fatal(err)
-	}
-	r.crash()
-	r.open()
-	asked := len(r.one().Snapshot().Requests)
-	r.one().Recover()
-	l := r.awaitSettled("one")
-	if accepted := r.accepted("one"); accepted != before+series || l.Delivered != accepted || l.Uncertain["out_of_order"] != series {
-		t.Errorf("the endpoint holds %d: %+v", accepted, l)
-	}
-	if n := len(r.one().Snapshot().Requests) - asked; n > series/2 {
-		t.Errorf("%d requests for %d samples", n, 2*series)
-	}
-}
-
 // TestTooNewAfterAStepForward: Cortex drops a series from a request for one sample
 // that is too new, so that it takes the older ones when it is asked about them
 // alone. What it has taken is delivered, whatever becomes of the others.
