@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/agenttest/cutdisk"
@@ -226,7 +227,8 @@ func (p *powerCut) after(when time.Time) {
 		return nil
 	})
 	p.stop()
-	if strings.Contains(p.log.String(), "The marks are lost") {
+	// FAT replaces no file at one stroke.
+	if strings.Contains(p.log.String(), "The marks are lost") && p.fs.kind != "vfat" {
 		p.t.Error("the marks are lost")
 	}
 	l := d.Ledger
@@ -237,22 +239,26 @@ func (p *powerCut) after(when time.Time) {
 		p.t.Errorf("the endpoint has %d, the ledger says %+v", stored, l)
 	}
 
-	times := map[float64]int64{} // of ordinals, at the endpoint of before
+	times := map[float64]int64{} // of ordinals, at the endpoint of before; of nearly all
 	there := map[float64]bool{}  // by the time of the cut, or now
+	answered := p.target.Answered()
 	for _, s := range p.stored {
 		times[s.V] = s.T
 		there[s.V] = !s.At.After(when)
 	}
 	for _, series := range endpoint.Snapshot().Series(labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, agenttest.ScrapesMetric)) {
 		for _, s := range series.Samples {
-			if t, ok := times[s.V]; !ok || t != s.T {
+			if value.IsStaleNaN(s.V) {
+				continue
+			}
+			if t, ok := times[s.V]; ok && t != s.T || !(s.V >= 1 && s.V <= float64(len(answered))) {
 				p.t.Errorf("delivered as of %d, scrape %v was of %d", s.T, s.V, t)
 			}
 			there[s.V] = true
 		}
 	}
 	durable := when.Add(-p.unsynced(when))
-	for _, s := range p.target.Answered() {
+	for _, s := range answered {
 		if s.At.Before(durable) && !there[float64(s.Ordinal)] {
 			p.t.Errorf("scrape %d, answered %s before the cut, is gone: %+v", s.Ordinal, when.Sub(s.At), l)
 		}
