@@ -242,6 +242,7 @@ func (p *powerCut) after(when time.Time) {
 	times := map[float64]int64{} // of ordinals, at the endpoint of before; of nearly all
 	there := map[float64]bool{}  // by the time of the cut, or now
 	answered := p.target.Answered()
+	newest := answered[len(answered)-1].Ordinal + 1 // one more may have been on its way
 	for _, s := range p.stored {
 		times[s.V] = s.T
 		there[s.V] = !s.At.After(when)
@@ -251,7 +252,7 @@ func (p *powerCut) after(when time.Time) {
 			if value.IsStaleNaN(s.V) {
 				continue
 			}
-			if t, ok := times[s.V]; ok && t != s.T || !(s.V >= 1 && s.V <= float64(len(answered))) {
+			if t, ok := times[s.V]; ok && t != s.T || s.V < 1 || s.V > float64(newest) {
 				p.t.Errorf("delivered as of %d, scrape %v was of %d", s.T, s.V, t)
 			}
 			there[s.V] = true

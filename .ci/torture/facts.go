@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
@@ -142,7 +143,7 @@ func (f *facts) gather(w *world, file ledger.File) {
 				}
 			}
 			facts.missing += missingOnce(t.options.Churn, t.Answered(), s.Series(
-				labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, churn),
+				labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, churn),
 				labels.MustNewMatcher(labels.MatchEqual, "target", t.name),
 			))
 		}

@@ -263,8 +263,9 @@ func TestTurn(t *testing.T) {
 		t.Errorf("it ended with %v", err)
 	}
 	turn.Unlock()
-	turn.Lock()
-	turn.Unlock()
+	if err := turn.LockUntil(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestExemplarsStayWithSamples: a part that is cut in the order of the WAL has no
