@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -201,9 +202,13 @@ func TestSplitOrder(t *testing.T) {
 	for i, order := range []uint32{0, 4, 1, 3, 5, 2} {
 		items[i].Order = order
 	}
-	if at, want := splitOrder(items), []string{"a1", "b1", "c-9", "a3", "b2", "b3"}; at != 3 || !slices.Equal(spell(items), want) {
+	if at, want := splitOrder(items, math.MaxUint32), []string{"a1", "b1", "c-9", "a3", "b2", "b3"}; at != 3 || !slices.Equal(spell(items), want) {
 		t.Errorf("cut at %d: %v, expected %v", at, spell(items), want)
 	}
+	if at, want := splitOrder(items, 2), []string{"a1", "b1", "c-9"}; at != 2 || !slices.Equal(spell(items[:3]), want) {
+		t.Errorf("cut at %d: %v, expected %v", at, spell(items), want)
+	}
+	splitOrder(items, math.MaxUint32)
 	if last := lastInOrder(items[:3]); last.T != -9 {
 		t.Errorf("the last is of %d", last.T)
 	}

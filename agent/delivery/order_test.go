@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -166,6 +167,45 @@ func TestEndsWhileTooLarge(t *testing.T) {
 	}
 }
 
+// TestEndsWhileProbing: so is what an endpoint is asked with that has been ill for a while.
+func TestEndsWhileProbing(t *testing.T) {
+	t.Parallel()
+	const n = 15
+	for ending, end := range endings {
+		t.Run(ending, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{AllOrNothing: true})
+			r.options.SaveInterval = time.Hour
+			r.openBehind()
+			r.one().Recover()
+			r.one().RespondIf(away)
+			r.scrapes(n, 20)
+			r.pass()
+			var taken, refused atomic.Bool
+			r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
+				if taken.Load() || in.Samples() > 2*probeItems {
+					refused.Store(taken.Load())
+					return away(in)
+				}
+				taken.Store(true)
+				return nil
+			})
+			r.eventually("a probe to be taken, and the next to wait", func() error {
+				if !refused.Load() {
+					return errors.New("not yet")
+				}
+				return nil
+			})
+			asked := len(r.one().Snapshot().Requests)
+			end(r)
+			r.checkWhole(n, r.awaitSettled("one"), 0)
+			if asked = len(r.one().Snapshot().Requests) - asked; asked > 100 {
+				t.Errorf("%d requests", asked)
+			}
+		})
+	}
+}
+
 // TestLateBeforeTheQueue: late samples arrive beside a live queue whose samples, before
 // them in the WAL, do not. Those are not taken for delivered after a kill.
 func TestLateBeforeTheQueue(t *testing.T) {
@@ -279,7 +319,7 @@ func TestExemplarsStayWithSamples(t *testing.T) {
 	for _, i := range []int{2, 5, 7, 9} { // a2, b1, c2, d9
 		items[i].Kind = remotewrite.Exemplar
 	}
-	at := splitOrder(items)
+	at := splitOrder(items, math.MaxUint32)
 	got := [][]string{spell(items[:at]), spell(items[at:])}
 	if want := [][]string{{"a1", "b1", "b1", "d9", "d9"}, {"a2", "a2", "b2", "c2", "c2"}}; !slices.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("%v, expected %v", got, want)
@@ -288,7 +328,7 @@ func TestExemplarsStayWithSamples(t *testing.T) {
 		for i := range of {
 			of[i].Kind = remotewrite.Exemplar
 		}
-		if at := splitOrder(of); at != 1 {
+		if at := splitOrder(of, math.MaxUint32); at != 1 {
 			t.Errorf("%v is cut at %d", spell(of), at)
 		}
 	}

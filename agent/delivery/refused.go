@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
@@ -21,11 +22,12 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		return nil
 	}
 	if len(p.items) > d.most() { // since a 413 for what came before it, or memory is short
-		return d.inOrder(ctx, p, p.resent, s, o)
+		return d.inOrder(ctx, p, math.MaxUint32, p.resent, s, o)
 	}
 	for attempt := p.failed; ; attempt++ {
 		if d.probes(attempt, len(p.items)) {
-			return d.probe(ctx, p, attempt, s, o)
+			p.failed = attempt
+			return d.inOrder(ctx, p, probeItems, p.resent, s, o)
 		}
 		wait := max(d.catchUp.delay(len(p.items)), d.pace.delay(len(p.items), time.Now()))
 		if wait > 0 && !d.pause(ctx, wait) {
@@ -98,7 +100,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			if !d.pause(ctx, d.backoff(d.tooLargeInRow()-1, r)) {
 				return true, ctx.Err()
 			}
-			return true, d.inOrder(ctx, *p, p.resent, s, o)
+			return true, d.inOrder(ctx, *p, math.MaxUint32, p.resent, s, o)
 		case askEmpty:
 			e.emptyAsked, e.othersPass = true, d.askEmpty(ctx)
 		case askPartial:
@@ -130,7 +132,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 				return true, d.oneByOne(ctx, *p, s, o)
 			}
 			if e.there && p.before && !p.unordered && len(p.items) >= inOrderAtLeast {
-				return true, d.inOrder(ctx, *p, true, s, o)
+				return true, d.inOrder(ctx, *p, math.MaxUint32, true, s, o)
 			}
 			return true, d.halves(ctx, *p, e.outOfWindow, s, o)
 		default:
@@ -166,12 +168,12 @@ func (d *sender) halves(ctx context.Context, p part, byTime bool, s *search, o *
 // worth more than the samples themselves, and its witnesses to be far from each other.
 const inOrderAtLeast = 32
 
-// inOrder sends the two halves of a part by themselves in the order of the WAL: wherever
-// that ends, the endpoint has the first of the part. anew: how much of each half is there
-// is asked again. Where what is there ends takes some requests to find so, and not one for
-// each sample.
-func (d *sender) inOrder(ctx context.Context, p part, anew bool, s *search, o *ledger.Outcome) error {
-	at := splitOrder(p.items)
+// inOrder sends a part in two, in the order of the WAL: wherever that ends, the endpoint
+// has the first of the part. The first has about most items, half of all at the most.
+// anew: how much of each is there is asked again. Where what is there ends takes some
+// requests to find so, and not one for each sample.
+func (d *sender) inOrder(ctx context.Context, p part, most uint32, anew bool, s *search, o *ledger.Outcome) error {
+	at := splitOrder(p.items, most)
 	for _, items := range [][]remotewrite.Item{p.items[:at], p.items[at:]} {
 		if anew {
 			s.asked = s.overtaken || d.inconclusive >= mostInconclusive
@@ -181,6 +183,7 @@ func (d *sender) inOrder(ctx context.Context, p part, anew bool, s *search, o *l
 		if err := d.deliver(ctx, half, s, o); err != nil {
 			return err
 		}
+		p.failed = 0 // it has been answered
 	}
 	return nil
 }

@@ -147,16 +147,16 @@ func splitTime(items []remotewrite.Item) int {
 }
 
 // splitOrder moves the half of grouped items that comes first in the order of the WAL to
-// the front, each half still grouped, and returns where the other begins. There are two
-// items at least.
-func splitOrder(items []remotewrite.Item) int {
+// the front, but no more than about most of them, each half still grouped, and returns
+// where the other begins. There are two items at least.
+func splitOrder(items []remotewrite.Item, most uint32) int {
 	first, last := boundsOfOrder(items, func(it *remotewrite.Item) bool { return it.Kind != remotewrite.Exemplar })
 	if first >= last {
 		first, last = boundsOfOrder(items, func(*remotewrite.Item) bool { return true })
 		middle := first + (last-first)/2
 		return partition(items, func(it *remotewrite.Item) bool { return it.Order <= middle })
 	}
-	middle := first + (last-first)/2
+	middle := first + min((last-first)/2, most-1)
 	// An endpoint may refuse exemplars of a series without a sample of it.
 	type sides struct{ front, behind bool }
 	samples := map[*remotewrite.Series]sides{}
