@@ -88,6 +88,11 @@ func (r *clockRig) awaitSum() ledger.Terms {
 		r.t.Fatalf("reload: %d %s", code, body)
 	}
 	var l ledger.Terms
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			r.t.Logf("the ledger was %+v, and the endpoint held %d", l, r.endpoint.Snapshot().Accepted)
+		}
+	})
 	r.eventually("nothing is on disk", func() bool {
 		l = r.ledger()
 		return l.Appended > 0 && l.OnDisk == 0

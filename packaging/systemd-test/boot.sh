@@ -5,7 +5,7 @@
 # Prints what SCRIPT prints, and exits with its code; 125: the boot itself failed, 124: it ran past TIMEOUT seconds.
 #   nspawn   about a second; loopback only; no memory controller where the host still has cgroup v1
 #   qemu     emulated: slow, and complete. The host's loopback is 10.0.2.2. DISK names a copy of the image that survives
-#            the boot; without it, changes are thrown away. A SCRIPT that ends by cutting the power gives 125.
+#            the boot; without it, changes are thrown away. KERNEL names another one of trees.sh. A SCRIPT that ends by cutting the power gives 125.
 set -uo pipefail
 
 mode=$1 suite=$2 payload=$3 script=$4 out=$5
@@ -65,7 +65,8 @@ boot_nspawn() {
 
 boot_qemu() {
   local kernel image=$tree.ext4 snapshot=on
-  kernel=$(ls "$cache"/kernel/x/boot/vmlinuz-*)
+  local from=$cache/${KERNEL:-kernel}
+  kernel=$(ls "$from"/x/boot/vmlinuz-*)
   if [ -n "${DISK:-}" ]; then
     [ -e "$DISK" ] || cp --sparse=always "$image" "$DISK"
     image=$DISK snapshot=off
@@ -79,7 +80,7 @@ boot_qemu() {
     -nic user,model=virtio-net-pci \
     -drive "file=$image,format=raw,if=virtio,snapshot=$snapshot" \
     -drive "file=$work/in.tar,format=raw,if=virtio,readonly=on" \
-    -kernel "$kernel" -initrd "$cache/kernel/initrd" \
+    -kernel "$kernel" -initrd "$from/initrd" \
     -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0 systemd.show_status=no tsc=reliable no_timer_check net.ifnames=0" \
     > "$out/qemu.log" 2>&1 < /dev/null
 }

@@ -3,7 +3,8 @@
 # Exit code: 0 all good, 1 a check failed, 3 this host cannot run it (and why).
 #   SUITES="bookworm trixie"                    Debian releases; bullseye has systemd 247, the oldest that is supported
 #   PARTS="package service memory powercut"     what to try; memory and powercut boot an emulated machine (QEMU), as does
-#                                               memory-long, 25 minutes of the smallest memory limits
+#                                               memory-long, 25 minutes of the smallest memory limits, and disks, power
+#                                               cuts on f2fs and vfat, POWER_CUTS (40) of each
 #   OPSTRACE_AGENT_TREES, MIRROR                see trees.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -21,7 +22,7 @@ cannot() {
 
 wants() { [[ " $parts " == *" $1 "* ]]; }
 
-emulated() { wants memory || wants memory-long || wants powercut; }
+emulated() { wants memory || wants memory-long || wants powercut || wants disks; }
 
 requirements() {
   local missing=() pair
@@ -34,6 +35,11 @@ requirements() {
       command -v "${pair%:*}" > /dev/null || missing+=("${pair#*:}")
     done
   fi
+  if wants disks; then
+    for pair in mkfs.f2fs:f2fs-tools mkfs.vfat:dosfstools; do
+      command -v "${pair%:*}" > /dev/null || missing+=("${pair#*:}")
+    done
+  fi
   [ ${#missing[@]} = 0 ] || cannot "missing: apt-get install ${missing[*]}"
   unshare --mount --net true 2> /dev/null || cannot "no new namespaces are allowed (an unprivileged container?)"
   [ "$(dpkg --print-architecture)" = amd64 ] || cannot "the trees and the emulated machine are made for amd64"
@@ -42,6 +48,7 @@ requirements() {
 trees() {
   local qemu=
   if emulated; then qemu=1; fi
+  if wants disks; then export DISKS=1; fi
   # The first suite is the one that QEMU boots.
   set -- $suites
   QEMU=$qemu "$here/trees.sh" "$1" || cannot "no tree for $1"
@@ -71,6 +78,17 @@ build() {
   cp $here/guest/*.sh "$payload/"
   CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false -tags=remove_all_sd,enable_dns_sd" \
     go build -o "$payload/opstrace-sandbox" ./cmd/opstrace-sandbox
+}
+
+# disks leaves what guest/disks.sh needs in the payload.
+disks() {
+  local dir=$payload/disks m
+  mkdir "$dir"
+  CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false -tags=remove_all_sd,enable_dns_sd" go test -c -o "$dir/agent.test" ./agent
+  cp /bin/busybox "$(command -v mkfs.f2fs)" "$(command -v fsck.f2fs)" "$(command -v mkfs.vfat)" "$(command -v fsck.vfat)" "$dir/"
+  for m in crc32_generic xxhash_generic zstd_common zstd_compress lz4_compress lz4hc_compress loop fuse fat nls_cp437 nls_ascii vfat f2fs; do
+    find "$OPSTRACE_AGENT_TREES/kernel-disks/x" -name "$m.ko" -exec cp {} "$dir/" \;
+  done
 }
 
 # legacy makes packages whose samples are not those of the new ones: else nothing would be asked at an upgrade.
@@ -145,6 +163,10 @@ done
 set -- $suites
 if wants memory; then run qemu "$1" memory; fi
 if wants memory-long; then TIMEOUT=2400 run qemu "$1" memory-long; fi
+if wants disks; then
+  disks
+  KERNEL=kernel-disks TIMEOUT=3600 run qemu "$1" disks
+fi
 if wants powercut; then
   . $here/powercut.sh
   powercut "$1"

@@ -3,6 +3,7 @@
 #   $CACHE/rootfs-SUITE       a minimal Debian with systemd as PID 1 (nspawn boots an overlay over it)
 #   $CACHE/rootfs-SUITE.ext4  the same as a disk image for QEMU (with QEMU=1)
 #   $CACHE/kernel             Debian's cloud kernel, and an initrd that loads virtio and mounts the image
+#   $CACHE/kernel-disks       its full kernel, which has more file systems (with DISKS=1)
 # CACHE: $OPSTRACE_AGENT_TREES, default ~/.cache/opstrace-agent-systemd. MIRROR: a Debian mirror, default debootstrap's own.
 set -euo pipefail
 
@@ -34,15 +35,16 @@ tree() {
   touch "$root.ok"
 }
 
+# kernel DIR PACKAGE
 kernel() {
-  local dir=$cache/kernel version modules work m
+  local dir=$cache/$1 version modules work m
   [ -e "$dir/initrd" ] && return
   rm -rf "$dir"
   mkdir -p "$dir/deb"
   (
     cd "$dir/deb"
-    package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
-    apt-get download -q -o APT::Sandbox::User=root "${package:?no linux-image-cloud-amd64: run apt-get update}" > /dev/null
+    package=$(apt-cache depends "$2" | awk '/Depends: linux-image/ { print $2; exit }')
+    apt-get download -q -o APT::Sandbox::User=root "${package:?no $2: run apt-get update}" > /dev/null
     dpkg -x linux-image-*.deb "$dir/x"
   )
   version=$(basename "$dir"/x/boot/vmlinuz-* | sed 's/^vmlinuz-//')
@@ -50,14 +52,16 @@ kernel() {
   work=$(mktemp -d)
   mkdir -p "$work"/{bin,dev,proc,sys,new,m}
   cp /bin/busybox "$work/bin/"
-  for m in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk failover net_failover virtio_net; do
+  for m in virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk failover net_failover virtio_net \
+    crc16 crc32c_generic libcrc32c mbcache jbd2 ext4; do
     find "$modules" -name "$m.ko" -exec cp {} "$work/m/" \;
   done
   cat > "$work/init" <<'INIT'
 #!/bin/busybox sh
 b=/bin/busybox
 $b mount -t proc proc /proc; $b mount -t sysfs sys /sys; $b mount -t devtmpfs dev /dev
-for m in virtio_ring virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk failover net_failover virtio_net; do
+for m in virtio_ring virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk failover net_failover virtio_net \
+  crc16 crc32c_generic libcrc32c mbcache jbd2 ext4; do
   [ -e /m/$m.ko ] && $b insmod /m/$m.ko
 done
 for i in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/vda ] && break; $b sleep 0.3; done
@@ -86,7 +90,8 @@ mkdir -p "$cache"
 for suite; do
   tree "$suite"
   if [ -n "${QEMU:-}" ]; then
-    kernel
+    kernel kernel linux-image-cloud-amd64
+    [ -z "${DISKS:-}" ] || kernel kernel-disks linux-image-amd64
     image "$suite"
   fi
 done
