@@ -58,7 +58,7 @@ func deniedFileHint(as reader) string {
 	if as.name == "" { // whoever asks; the agent may well read it
 		return "let the user that runs the agent read it, and run this check as that user, or, for the installed service, with sudo"
 	}
-	return fmt.Sprintf("let user %s, who runs the agent, read it: chgrp %[1]s FILE && chmod g+r FILE, and g+x for its folders", as.name)
+	return fmt.Sprintf("let user %s, who runs the agent, read it: chgrp %[1]s FILE && chmod g+r FILE, and g+x for its folders; if somebody else runs it with this configuration, name them with --as", as.name)
 }
 
 // join makes one of two mistakes, with the hint of the first.
