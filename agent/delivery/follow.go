@@ -244,7 +244,7 @@ func (f *follower) expect(ctx context.Context, rec *backlog.Record, s share, lat
 		ahead := s.queued > 0 || !f.expected.empty()
 		f.mtx.Unlock()
 		if ahead { // of what the queue sends
-			if err := f.t.leaveOrder(ctx, rec.End); err != nil {
+			if err := f.t.leaveOrderOfLate(ctx, f.sentIfAfter, rec.End); err != nil {
 				return err
 			}
 		}

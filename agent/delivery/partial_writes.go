@@ -106,7 +106,7 @@ func (d *sender) askDelivered(ctx context.Context, p *part) error {
 // delivered and leave the part: sent again behind a newer one of their series,
 // they would be refused.
 func (d *sender) sendOf(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (*remotewrite.Refusal, error) {
-	if err := d.leaveOrder(ctx, d.end); err != nil {
+	if err := d.leaveOrderOf(ctx, p); err != nil {
 		return nil, err
 	}
 	r, err := d.sendUntilAnswered(ctx, p.items[from:to])

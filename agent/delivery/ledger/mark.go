@@ -68,6 +68,38 @@ func (a *Account) Unordered() backlog.Position {
 	return a.unordered
 }
 
+// Late says which samples were sent beside the others: a time tells them.
+type Late struct {
+	UpTo   int64            `json:"upTo"`   // the time of the newest, in milliseconds
+	Before backlog.Position `json:"before"` // zero: none were
+}
+
+// within reports whether what is sent late up to a time is, by this, too.
+func (l Late) within(upTo int64) bool { return !l.Before.IsZero() && upTo <= l.UpTo }
+
+// MaySendLate says that samples that lie before to and are dated up to a time, in
+// milliseconds, may have been sent from now on while others before them in the WAL were
+// not. It is called before a request is made, and reports whether delivery.json has the
+// time already: else that is to be written first. What is dated later keeps its order.
+func (a *Account) MaySendLate(upTo int64, to backlog.Position) (told bool) {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	if a.late.Before.Compare(a.mark) > 0 {
+		// Of those that were late up to the greater time, some kept their order.
+		upTo = max(upTo, a.late.UpTo)
+	}
+	a.late = Late{UpTo: upTo, Before: later(a.late.Before, to)}
+	return a.toldLate.within(upTo)
+}
+
+// Late returns which samples may have been sent beside the others, by this run or the one
+// before.
+func (a *Account) Late() Late {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return a.late
+}
+
 // Mark returns the position before which everything is settled.
 func (a *Account) Mark() backlog.Position {
 	a.book.mtx.Lock()
