@@ -34,8 +34,8 @@ type batch struct {
 type earlier struct {
 	// resent: it may have been sent before without an answer.
 	resent bool
-	// unordered: and what lies before it in the WAL need not have been. late: that goes
-	// for the late samples of it only.
+	// unordered: and what lies before it in the WAL need not have been. late: late
+	// samples of it were sent beside the others.
 	unordered, late bool
 }
 
@@ -43,7 +43,7 @@ func (d *drain) earlier(at backlog.Position) earlier {
 	return earlier{
 		resent:    at.Compare(d.account.Sent()) < 0,
 		unordered: at.Compare(d.account.Unordered()) < 0,
-		late:      at.Compare(d.account.Late().Before) < 0,
+		late:      at.Compare(d.late.Before) < 0,
 	}
 }
 
@@ -54,10 +54,13 @@ type drain struct {
 
 	cursor *cursor
 	batch  batch
+	// late is what was sent beside the others before the drainer began. In what order it
+	// sends late samples of a batch itself goes for no other batch.
+	late ledger.Late
 }
 
 func newDrain(t *destination, delivered []remotewrite.Item) *drain {
-	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce())}
+	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce()), late: t.account.Late()}
 }
 
 // run returns nil when everything on disk has been acknowledged or given up and
@@ -288,14 +291,11 @@ func (d *drain) flush(ctx context.Context) error {
 func (d *drain) parts(items []remotewrite.Item) []part {
 	b := &d.batch
 	whole := part{items: remotewrite.Group(items), before: b.resent, resent: b.resent, unordered: b.unordered}
-	parts := []part{whole}
 	if b.late && !b.unordered {
-		parts = whole.apart(d.account.Late().UpTo)
+		return whole.apart(d.late)
 	}
-	for i := range parts {
-		parts[i].last = lastOf(parts[i].items, time.Now().UnixMilli())
-	}
-	return parts
+	whole.last = lastOf(whole.items, time.Now().UnixMilli())
+	return []part{whole}
 }
 
 // reuse returns an empty slice with the memory of items, if that is not out of

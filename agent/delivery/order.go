@@ -3,8 +3,10 @@ package delivery
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -23,9 +25,9 @@ import (
 // delivery.json has it before the first such request.
 //
 // Late samples go beside what a live queue sends. Their time alone tells which they are,
-// and what the queue sends is in the order of the WAL without them. So the account keeps
-// the time (Late), and a batch that is sent again is cut in two: only the late ones of it
-// are in no order.
+// and both they and what the queue sends are in the order of the WAL by themselves. So the
+// account keeps the time (Late), and a batch that is sent again is cut in two. If late ones
+// are refused, or to be split, only they are in no order any more (Late.Unordered).
 
 // leaveOrder is called before a request with anything else than the first of what was not
 // sent yet, up to a position. It returns an error when ctx ends first. An endpoint that
@@ -41,14 +43,15 @@ func (t *destination) leaveOrder(ctx context.Context, to backlog.Position) error
 // leaveOrderOf is leaveOrder for a part.
 func (d *sender) leaveOrderOf(ctx context.Context, p *part) error {
 	if p.late {
-		return d.leaveOrderOfLate(ctx, d.account.Late().UpTo, d.end)
+		return d.sendLate(ctx, d.account.Late().UpTo, d.end, true)
 	}
 	return d.leaveOrder(ctx, d.end)
 }
 
-// leaveOrderOfLate is leaveOrder for samples that are dated up to a time, in milliseconds.
-func (t *destination) leaveOrderOfLate(ctx context.Context, upTo int64, to backlog.Position) error {
-	if t.storesPartialWrites() || t.account.MaySendLate(upTo, to) {
+// sendLate is called before late samples are sent, which are dated up to a time, in
+// milliseconds; unordered: in another order than their own. See leaveOrder.
+func (t *destination) sendLate(ctx context.Context, upTo int64, to backlog.Position, unordered bool) error {
+	if t.storesPartialWrites() || t.account.MaySendLate(upTo, to, unordered) {
 		return nil
 	}
 	return t.saveMarks(ctx)
@@ -62,9 +65,12 @@ func (t *destination) storesPartialWrites() bool {
 
 // apart returns a part that is sent again as what has an order among itself: of each
 // series, what is late is older, and comes first.
-func (p part) apart(upTo int64) []part {
-	at := partitionWithSamples(p.items, func(it *remotewrite.Item) bool { return it.T <= upTo })
+func (p part) apart(l ledger.Late) []part {
+	at := partitionWithSamples(p.items, func(it *remotewrite.Item) bool { return it.T <= l.UpTo })
 	late, others := p.of(p.items[:at]), p.of(p.items[at:])
-	late.late, late.unordered = true, true
+	late.late, late.unordered = true, l.Unordered
+	// Their times say nothing of their order.
+	late.last = lastInOrder(late.items)
+	others.last = lastOf(others.items, time.Now().UnixMilli())
 	return slices.DeleteFunc([]part{late, others}, func(p part) bool { return len(p.items) == 0 })
 }

@@ -134,7 +134,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			if e.there && p.before && !p.unordered && len(p.items) >= inOrderAtLeast {
 				return true, d.inOrder(ctx, *p, math.MaxUint32, true, s, o)
 			}
-			if e.there && p.before && p.unordered && oneSeries(p.items) {
+			if e.there && p.before && oneSeries(p.items) {
 				return true, d.oldestFirst(ctx, *p, s, o)
 			}
 			return true, d.halves(ctx, *p, e.outOfWindow, s, o)
@@ -195,7 +195,7 @@ func (d *sender) inOrder(ctx context.Context, p part, most uint32, anew bool, s 
 // after the other: those that it has, it refuses. Behind the first one that it takes none
 // is there, and the rest goes at once.
 func (d *sender) oldestFirst(ctx context.Context, p part, s *search, o *ledger.Outcome) error {
-	if err := d.leaveOrderOf(ctx, &p); err != nil {
+	if err := d.leaveOrderOf(ctx, &p); err != nil { // of other series
 		return err
 	}
 	for i := range p.items {

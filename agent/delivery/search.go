@@ -87,7 +87,7 @@ type part struct {
 	// unordered: what was sent before of these need not be the first of them in the order
 	// of the WAL.
 	unordered bool
-	// late: it has late samples only, which delivery.json says are unordered.
+	// late: it has late samples only; see part.apart.
 	late bool
 	// last is the newest sample of the request, stamped ahead ones aside.
 	last remotewrite.Item

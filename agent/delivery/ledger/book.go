@@ -153,7 +153,9 @@ func (b *Book) Saved() map[string]Saved {
 			s.Terms.OnDisk = 0
 		}
 		a.told, a.used = a.told && !s.Unordered.IsZero(), false
-		a.toldLate.UpTo = min(a.toldLate.UpTo, s.Late.UpTo)
+		if s.Late.UpTo != a.toldLate.UpTo || s.Late.Unordered != a.toldLate.Unordered {
+			a.toldLate = Late{}
+		}
 		out[name] = s
 	}
 	return out
@@ -208,7 +210,7 @@ type Saved struct {
 	// while batches need it, so that not each has to be written ahead.
 	Unordered backlog.Position
 	// Late: of what lies between Mark and Late.Before, what is dated up to Late.UpTo may
-	// have been sent beside the rest, which is in the order of the WAL. In a file that may
+	// have been sent beside the rest. Both are in the order of the WAL. In a file that may
 	// be older than what was sent last, any position but zero stands for Sent. It stays
 	// when Mark is behind it: who sends samples as late again needs no write of its own.
 	Late Late

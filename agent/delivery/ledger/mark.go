@@ -72,24 +72,34 @@ func (a *Account) Unordered() backlog.Position {
 type Late struct {
 	UpTo   int64            `json:"upTo"`   // the time of the newest, in milliseconds
 	Before backlog.Position `json:"before"` // zero: none were
+	// Unordered: they are in no order among themselves either.
+	Unordered bool `json:"unordered,omitempty"`
 }
 
-// within reports whether what is sent late up to a time is, by this, too.
-func (l Late) within(upTo int64) bool { return !l.Before.IsZero() && upTo <= l.UpTo }
+// says reports whether l says of what lies before it what other does, or less.
+func (l Late) says(other Late) bool {
+	if l.Before.IsZero() || other.Unordered && !l.Unordered {
+		return false
+	}
+	// Of those that are late up to a greater time, some are among the others.
+	return l.UpTo == other.UpTo || l.Unordered && l.UpTo > other.UpTo
+}
 
 // MaySendLate says that samples that lie before to and are dated up to a time, in
 // milliseconds, may have been sent from now on while others before them in the WAL were
-// not. It is called before a request is made, and reports whether delivery.json has the
-// time already: else that is to be written first. What is dated later keeps its order.
-func (a *Account) MaySendLate(upTo int64, to backlog.Position) (told bool) {
+// not; unordered: neither were all of those before them that are dated so. It is called
+// before a request is made, and reports whether delivery.json says so already: else that
+// is to be written first. What is dated later keeps its order.
+func (a *Account) MaySendLate(upTo int64, to backlog.Position, unordered bool) (told bool) {
 	a.book.mtx.Lock()
 	defer a.book.mtx.Unlock()
-	if a.late.Before.Compare(a.mark) > 0 {
-		// Of those that were late up to the greater time, some kept their order.
-		upTo = max(upTo, a.late.UpTo)
+	may := Late{UpTo: upTo, Before: later(a.late.Before, to), Unordered: unordered}
+	if was := a.late; was.Before.Compare(a.mark) > 0 {
+		may.UpTo = max(was.UpTo, upTo)
+		may.Unordered = was.Unordered || unordered || was.UpTo != upTo
 	}
-	a.late = Late{UpTo: upTo, Before: later(a.late.Before, to)}
-	return a.toldLate.within(upTo)
+	a.late = may
+	return a.toldLate.says(may)
 }
 
 // Late returns which samples may have been sent beside the others, by this run or the one
