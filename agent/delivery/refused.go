@@ -181,6 +181,9 @@ func (d *sender) inOrder(ctx context.Context, p part, most uint32, anew bool, s 
 		if anew {
 			s.asked = s.overtaken || d.inconclusive >= mostInconclusive
 		}
+		if s.hopeless() {
+			s.anew() // the other one may be of another time
+		}
 		half := p.of(items)
 		half.last = lastInOrder(items)
 		if err := d.deliver(ctx, half, s, o); err != nil {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -252,5 +253,57 @@ func TestAskOneOvertakesNone(t *testing.T) {
 	}
 	if err := r.one().Snapshot().CheckInOrder(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOldHalf: a request is too large, and the older half of it is out of the endpoint's
+// window: the newer one arrives.
+func TestOldHalf(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.openBehind()
+	r.one().Recover()
+	r.one().RespondIf(away)
+	r.scrapes(12, 20)
+	old := r.last.UnixMilli()
+	r.scrapes(12, 20)
+	r.pass()
+	r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
+		if in.Samples() > 300 {
+			return &agenttest.Answer{Status: 413}
+		}
+		for _, s := range in.Write.Timeseries {
+			for _, p := range s.Samples {
+				if p.Timestamp <= old {
+					return &agenttest.Answer{Status: 400, Body: "out of bounds"}
+				}
+			}
+		}
+		return nil
+	})
+	if l := r.awaitSettled("one"); l.Delivered != 12*20 || ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != 12*20+1 || r.accepted("one") != l.Delivered {
+		t.Errorf("the endpoint holds %d: %+v", r.accepted("one"), l)
+	}
+}
+
+// TestStoredBeforeAProbe: a request was stored and its answer lost, and a smaller one is
+// refused: nobody knows what is there.
+func TestStoredBeforeAProbe(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.openBehind()
+	var stored atomic.Bool
+	r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
+		switch {
+		case in.Samples() > 2*probeItems && !stored.Swap(true):
+			return &agenttest.Answer{Store: true, Reset: true}
+		case in.Samples() <= 2*probeItems && stored.Load():
+			return &agenttest.Answer{Status: 400, Body: "received an invalid write request"}
+		}
+		return away(in)
+	})
+	r.scrapes(13, 20)
+	if l := r.awaitSettled("one"); ledger.Total(l.Refused) > 1 || l.Delivered+ledger.Total(l.Uncertain) < r.accepted("one") {
+		t.Errorf("the endpoint holds %d: %+v", r.accepted("one"), l)
 	}
 }

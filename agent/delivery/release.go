@@ -35,6 +35,8 @@ type marks struct {
 	// unwritten is what delivery.json should hold, if it could not be written. It is
 	// what the next run in this process goes by. Guarded by mtx.
 	unwritten *ledger.File
+	// trouble is when it could not be written. Guarded by mtx.
+	trouble saveTrouble
 
 	// forgotten samples; they are added under mtx.
 	forgotten atomic.Uint64
@@ -156,13 +158,16 @@ func (m *marks) saveAndRelease(clean bool) error {
 // save writes delivery.json for a destination, ahead of what it is about to do. It
 // returns an error only when ctx ends first. That the file cannot be written keeps no
 // sample from being delivered: it is told by the regular save, and what a kill finds then
-// is a file that knows less.
+// is a file that knows less. After a write that failed, by whomever, none is tried for a
+// while.
 func (m *marks) save(ctx context.Context) error {
 	if err := m.mtx.LockUntil(ctx); err != nil {
 		return err
 	}
 	defer m.mtx.Unlock()
-	_, _ = m.write(false)
+	if m.trouble.due(time.Now()) {
+		_, _ = m.write(false)
+	}
 	return ctx.Err()
 }
 
@@ -199,6 +204,7 @@ func (m *marks) write(clean bool) (backlog.Position, error) {
 			m.book.Written(f.Destinations)
 		}
 	}
+	m.trouble.did(time.Now(), err)
 	if err != nil {
 		again := ledger.Unwritten(f, m.held)
 		m.unwritten = &again

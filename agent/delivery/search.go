@@ -50,6 +50,10 @@ func (s *search) took() {
 // hopeless reports whether nothing more of the batch is worth a request.
 func (s *search) hopeless() bool { return s.oneAsked && !s.taken }
 
+// anew has one more part sent of a batch that is hopeless. It is asked about as if many
+// had been refused before it: two requests tell that it is refused like the others.
+func (s *search) anew() { s.oneAsked, s.refusals = false, max(0, s.budget-1) }
+
 // because notes what a refusal was for.
 func (s *search) because(r *remotewrite.Refusal) {
 	s.reason, s.ofSeries = remotewrite.Reason(r.Status, r.Error()), remotewrite.AboutSeries(r.Body) && r.Class() == remotewrite.Final

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
@@ -61,10 +63,11 @@ func isSecretValue(p place) bool {
 		return true
 	case key == "files" || strings.HasSuffix(key, "_file") || strings.HasSuffix(key, "_url"):
 		return false
-	case key == "auth" && p.under("params"): // of snmp_exporter: the name of a login
-		return false
+	case p.under("params"):
+		return redact.SecretParam(key)
 	case p.under("labels"):
-		return strings.HasPrefix(key, "__param_") && redact.Secret(key)
+		param, ok := strings.CutPrefix(key, model.ParamLabelPrefix)
+		return ok && redact.SecretParam(param)
 	}
 	return slices.Contains([]string{"credentials", "secrets"}, key) || redact.Secret(key)
 }

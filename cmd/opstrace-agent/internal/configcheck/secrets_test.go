@@ -29,6 +29,8 @@ func TestHoldsSecret(t *testing.T) {
 		"global: {external_labels: {token: ring}}":                                                             false,
 		"scrape_configs: [{job_name: a, params: {module: [x]}, relabel_configs: [{target_label: password}]}]":  false,
 		"scrape_configs: [{job_name: a, params: {auth: [public_v2]}}]":                                         false,
+		"scrape_configs: [{job_name: a, params: {auth: [public_v2], auth_token: [p]}}]":                        true,
+		"scrape_configs: [{job_name: a, static_configs: [{targets: [b], labels: {__param_auth: v2}}]}]":        false,
 		"": false,
 	} {
 		if got := HoldsSecret([]byte(text)); got != want {
