@@ -107,6 +107,9 @@ func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string
 			if mute || !s.Unordered.IsZero() {
 				s.Unordered = s.Sent
 			}
+			if !s.Late.Before.IsZero() {
+				s.Late.Before = s.Sent
+			}
 			kept[name] = s
 		}
 	}
@@ -163,7 +166,8 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 		var account *ledger.Account
 		if s, ok := saved[name]; ok {
 			if s.URL != e.URL() {
-				s.Sent, s.Unordered = backlog.Position{}, backlog.Position{} // what is there already is at the other one
+				// What is there already is at the other one.
+				s.Sent, s.Unordered, s.Late = backlog.Position{}, backlog.Position{}, ledger.Late{}
 			}
 			s.URL = e.URL()
 			account = d.book.Open(name, s, false)

@@ -27,10 +27,24 @@ type batch struct {
 	end     backlog.Position
 	outcome ledger.Outcome
 	begun   time.Time
+	earlier
+}
+
+// earlier says what may have become of a stretch of the WAL before.
+type earlier struct {
 	// resent: it may have been sent before without an answer.
 	resent bool
-	// unordered: and what lies before it in the WAL need not have been.
-	unordered bool
+	// unordered: and what lies before it in the WAL need not have been. late: late
+	// samples of it were sent beside the others.
+	unordered, late bool
+}
+
+func (d *drain) earlier(at backlog.Position) earlier {
+	return earlier{
+		resent:    at.Compare(d.account.Sent()) < 0,
+		unordered: at.Compare(d.account.Unordered()) < 0,
+		late:      at.Compare(d.late.Before) < 0,
+	}
 }
 
 // drain ships the backlog of a destination that is behind: one ordered stream,
@@ -40,10 +54,13 @@ type drain struct {
 
 	cursor *cursor
 	batch  batch
+	// late is what was sent beside the others before the drainer began. In what order it
+	// sends late samples of a batch itself goes for no other batch.
+	late ledger.Late
 }
 
 func newDrain(t *destination, delivered []remotewrite.Item) *drain {
-	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce())}
+	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce()), late: t.account.Late()}
 }
 
 // run returns nil when everything on disk has been acknowledged or given up and
@@ -156,16 +173,16 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 	if rec.Context || !d.hold(rec) {
 		return nil
 	}
-	resent, unordered := rec.Pos.Compare(d.account.Sent()) < 0, rec.Pos.Compare(d.account.Unordered()) < 0
+	was := d.earlier(rec.Pos)
 	// Exemplars go with the samples that were committed before them: receivers
 	// refuse them alone (2.0).
-	if rec.Type != record.Exemplars && (resent != d.batch.resent || unordered != d.batch.unordered || d.full(len(s.Items))) {
+	if rec.Type != record.Exemplars && (was != d.batch.earlier || d.full(len(s.Items))) {
 		if err := d.flush(ctx); err != nil {
 			return err
 		}
 	}
 	b := &d.batch
-	b.resent, b.unordered = b.resent || resent, b.unordered || unordered
+	b.earlier = earlier{b.resent || was.resent, b.unordered || was.unordered, b.late || was.late}
 	if b.begun.IsZero() {
 		b.begun = time.Now()
 	}
@@ -254,18 +271,31 @@ func (d *drain) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	whole := part{items: remotewrite.Group(items), before: b.resent, resent: b.resent, unordered: b.unordered}
-	whole.last = lastOf(whole.items, time.Now().UnixMilli())
-	s := d.newSearch(whole.items)
-	if err := d.deliver(calm, whole, s, &b.outcome); err != nil {
-		return err
+	for _, p := range d.parts(items) {
+		// What is refused of the late ones may be so for their time: it tells nothing of
+		// the others.
+		s := d.newSearch(p.items)
+		if err := d.deliver(calm, p, s, &b.outcome); err != nil {
+			return err
+		}
+		d.learnBudget(s)
+		d.learnUnwanted(s)
 	}
-	d.learnBudget(s)
-	d.learnUnwanted(s)
 	d.settle(b.end, b.outcome)
 	b.size.Reset()
 	d.batch = batch{items: reuse(b.items), size: b.size}
 	return nil
+}
+
+// parts returns items of the batch as what is sent one after the other.
+func (d *drain) parts(items []remotewrite.Item) []part {
+	b := &d.batch
+	whole := part{items: remotewrite.Group(items), before: b.resent, resent: b.resent, unordered: b.unordered}
+	if b.late && !b.unordered {
+		return whole.apart(d.late)
+	}
+	whole.last = lastOf(whole.items, time.Now().UnixMilli())
+	return []part{whole}
 }
 
 // reuse returns an empty slice with the memory of items, if that is not out of

@@ -244,12 +244,12 @@ func (f *follower) expect(ctx context.Context, rec *backlog.Record, s share, lat
 		ahead := s.queued > 0 || !f.expected.empty()
 		f.mtx.Unlock()
 		if ahead { // of what the queue sends
-			if err := f.t.leaveOrder(ctx, rec.End); err != nil {
+			if err := f.t.sendLate(ctx, f.sentIfAfter, rec.End, false); err != nil {
 				return err
 			}
 		}
 	}
-	if err := f.late.send(ctx, late, &e.outcome); err != nil {
+	if err := f.late.send(ctx, late, &e.outcome, func() error { return f.t.sendLate(ctx, f.sentIfAfter, rec.End, true) }); err != nil {
 		return f.refused(ctx, err)
 	}
 	f.mtx.Lock()

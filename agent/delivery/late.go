@@ -23,11 +23,12 @@ func newLate(t *destination, e *remotewrite.Endpoint) *late {
 
 // send sends items, and corrects in o, which takes them for delivered, what became
 // of them. A refusal that waiting can mend is returned: the drainer will send
-// them, as often as it takes.
-func (l *late) send(ctx context.Context, items []remotewrite.Item, o *ledger.Outcome) error {
+// them, as often as it takes. After any other, goOn is called before what comes behind
+// is sent, and may return an error to end it.
+func (l *late) send(ctx context.Context, items []remotewrite.Item, o *ledger.Outcome, goOn func() error) error {
 	for len(items) > 0 {
 		n := min(len(items), l.e.BatchSize())
-		if err := l.sendPart(ctx, remotewrite.Group(items[:n]), o); err != nil {
+		if err := l.sendPart(ctx, remotewrite.Group(items[:n]), o, goOn); err != nil {
 			return err
 		}
 		items = items[n:]
@@ -35,7 +36,7 @@ func (l *late) send(ctx context.Context, items []remotewrite.Item, o *ledger.Out
 	return nil
 }
 
-func (l *late) sendPart(ctx context.Context, items []remotewrite.Item, o *ledger.Outcome) error {
+func (l *late) sendPart(ctx context.Context, items []remotewrite.Item, o *ledger.Outcome, goOn func() error) error {
 	body, err := l.encoder.Encode(l.e.V2, items)
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (l *late) sendPart(ctx context.Context, items []remotewrite.Item, o *ledger
 	} else {
 		o.Doubt(reason, n)
 	}
-	return nil
+	return goOn()
 }
 
 // mostLate is how many times the same late samples are sent to an endpoint that has had

@@ -106,7 +106,7 @@ func (d *sender) askDelivered(ctx context.Context, p *part) error {
 // delivered and leave the part: sent again behind a newer one of their series,
 // they would be refused.
 func (d *sender) sendOf(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (*remotewrite.Refusal, error) {
-	if err := d.leaveOrder(ctx, d.end); err != nil {
+	if err := d.leaveOrderOf(ctx, p); err != nil {
 		return nil, err
 	}
 	r, err := d.sendUntilAnswered(ctx, p.items[from:to])
@@ -146,7 +146,7 @@ func (d *sender) askInOrder(ctx context.Context, p *part, s *search, o *ledger.O
 	var tried []*remotewrite.Series
 	for len(tried) < mostTried && agreed < 2 && from < to {
 		tried = append(tried, p.items[from].Series)
-		there, clear, err := d.askRun(ctx, p.items[from:to])
+		there, clear, err := d.askRun(ctx, p, from, to)
 		switch {
 		case err != nil || clear && !there:
 			return false, err
@@ -231,17 +231,17 @@ func nextRun(p *part, tried []*remotewrite.Series) (from, to int) {
 	return otherRun(p.items, p.last, tried...)
 }
 
-// askRun reports whether the newest of some samples of one series is there. It
+// askRun reports whether the newest of the samples of one series in a part is there. It
 // sends the others in their order: the first that is taken tells that no newer
 // one is there, and has overtaken none. It stays in the part: without it, an older one
 // that is refused for it would tell that the next is there. If all are refused, the newest
 // is there. A series that is refused for something else makes nothing clear.
-func (d *sender) askRun(ctx context.Context, run []remotewrite.Item) (there, clear bool, err error) {
-	for i := range run[:len(run)-1] {
-		if err := d.leaveOrder(ctx, d.end); err != nil {
+func (d *sender) askRun(ctx context.Context, p *part, from, to int) (there, clear bool, err error) {
+	for i := from; i < to-1; i++ {
+		if err := d.leaveOrderOf(ctx, p); err != nil {
 			return false, false, err
 		}
-		r, err := d.sendUntilAnswered(ctx, run[i:i+1])
+		r, err := d.sendUntilAnswered(ctx, p.items[i:i+1])
 		if err != nil {
 			return false, false, err
 		}

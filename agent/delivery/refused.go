@@ -134,6 +134,9 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			if e.there && p.before && !p.unordered && len(p.items) >= inOrderAtLeast {
 				return true, d.inOrder(ctx, *p, math.MaxUint32, true, s, o)
 			}
+			if e.there && p.before && oneSeries(p.items) {
+				return true, d.oldestFirst(ctx, *p, s, o)
+			}
 			return true, d.halves(ctx, *p, e.outOfWindow, s, o)
 		default:
 			stored := remotewrite.MayHaveStored(r.Status, r.Error())
@@ -153,7 +156,7 @@ func (d *sender) halves(ctx context.Context, p part, byTime bool, s *search, o *
 	if at == 0 {
 		at = splitPoint(p.items)
 	}
-	if err := d.leaveOrder(ctx, d.end); err != nil {
+	if err := d.leaveOrderOf(ctx, &p); err != nil {
 		return err
 	}
 	for _, half := range [][]remotewrite.Item{p.items[:at], p.items[at:]} {
@@ -187,6 +190,25 @@ func (d *sender) inOrder(ctx context.Context, p part, most uint32, anew bool, s 
 			return err
 		}
 		p.failed = 0 // it has been answered
+	}
+	return nil
+}
+
+// oldestFirst sends the samples of one series, of which the endpoint has the first, one
+// after the other: those that it has, it refuses. Behind the first one that it takes none
+// is there, and the rest goes at once.
+func (d *sender) oldestFirst(ctx context.Context, p part, s *search, o *ledger.Outcome) error {
+	if err := d.leaveOrderOf(ctx, &p); err != nil { // of other series
+		return err
+	}
+	for i := range p.items {
+		before := s.parts
+		if err := d.deliver(ctx, p.of(p.items[i:i+1]), s, o); err != nil {
+			return err
+		}
+		if s.parts > before {
+			return d.deliver(ctx, p.of(p.items[i+1:]), s, o)
+		}
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ type search struct {
 	budget   int
 	refusals int  // in a row
 	taken    bool // a part of the batch has been acknowledged
+	parts    int  // how many have been
 	oneAsked bool
 	asked    bool // see event.asked
 	// overtaken: see event.overtaken.
@@ -41,7 +42,10 @@ func (s *search) vain() bool { return s.refusals >= s.budget }
 
 // took notes that a part was taken: the endpoint does not refuse everything, and
 // the others are worth the whole search again.
-func (s *search) took() { s.taken, s.refusals, s.budget = true, 0, mostInVain }
+func (s *search) took() {
+	s.taken, s.refusals, s.budget = true, 0, mostInVain
+	s.parts++
+}
 
 // hopeless reports whether nothing more of the batch is worth a request.
 func (s *search) hopeless() bool { return s.oneAsked && !s.taken }
@@ -87,6 +91,8 @@ type part struct {
 	// unordered: what was sent before of these need not be the first of them in the order
 	// of the WAL.
 	unordered bool
+	// late: it has late samples only; see part.apart.
+	late bool
 	// last is the newest sample of the request, stamped ahead ones aside.
 	last remotewrite.Item
 	// failed is how many requests with it have failed before it became a part.
@@ -161,14 +167,19 @@ func splitOrder(items []remotewrite.Item, most uint32) int {
 		return partition(items, func(it *remotewrite.Item) bool { return it.Order <= middle })
 	}
 	middle := first + min((last-first)/2, most-1)
-	// An endpoint may refuse exemplars of a series without a sample of it.
+	return partitionWithSamples(items, func(it *remotewrite.Item) bool { return it.Order <= middle })
+}
+
+// partitionWithSamples is partition, but for exemplars whose series has samples on one
+// side only: these go there, as an endpoint may refuse them without a sample.
+func partitionWithSamples(items []remotewrite.Item, front func(it *remotewrite.Item) bool) int {
 	type sides struct{ front, behind bool }
 	samples := map[*remotewrite.Series]sides{}
 	if slices.ContainsFunc(items, func(it remotewrite.Item) bool { return it.Kind == remotewrite.Exemplar }) {
-		for _, it := range items {
-			if it.Kind != remotewrite.Exemplar {
-				has := samples[it.Series]
-				samples[it.Series] = sides{has.front || it.Order <= middle, has.behind || it.Order > middle}
+		for i := range items {
+			if it := &items[i]; it.Kind != remotewrite.Exemplar {
+				has, first := samples[it.Series], front(it)
+				samples[it.Series] = sides{has.front || first, has.behind || !first}
 			}
 		}
 	}
@@ -176,7 +187,7 @@ func splitOrder(items []remotewrite.Item, most uint32) int {
 		if has := samples[it.Series]; it.Kind == remotewrite.Exemplar && has.front != has.behind {
 			return has.front
 		}
-		return it.Order <= middle
+		return front(it)
 	})
 }
 

@@ -13,6 +13,8 @@ type Account struct {
 	// unordered: see Saved. told: delivery.json says so too. used: it was said since Saved.
 	unordered  backlog.Position
 	told, used bool
+	// late: see Saved. toldLate is what delivery.json has of it for sure.
+	late, toldLate Late
 	// evicted is how far eviction has gone: nothing before it will be read any
 	// more. gone is the same without the evictions that are being counted, whose
 	// files are there still. claims are where these began.
@@ -111,7 +113,7 @@ func (a *Account) now() Terms {
 }
 
 func (a *Account) saved() Saved {
-	s := Saved{URL: a.url, Mark: later(a.mark, a.gone), Sent: a.sent, Terms: a.now()}
+	s := Saved{URL: a.url, Mark: later(a.mark, a.gone), Sent: a.sent, Late: a.late, Terms: a.now()}
 	if a.used || a.unordered.Compare(s.Mark) > 0 {
 		s.Unordered = a.unordered
 	}

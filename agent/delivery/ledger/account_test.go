@@ -274,3 +274,60 @@ func TestUnordered(t *testing.T) {
 		}
 	}
 }
+
+// TestMaySendLate: who sends late samples is told to write it first as long as the file
+// may say less; what was late up to another time is in no order, unless it is settled.
+func TestMaySendLate(t *testing.T) {
+	t.Parallel()
+	b, a := newAccount()
+	batch := func(n int64) backlog.Position { return pos(running, 1, n) }
+	say := func(upTo, n int64, unordered, told bool, want Late) {
+		t.Helper()
+		if got := a.MaySendLate(upTo, batch(n), unordered); got != told || a.Late() != want {
+			t.Errorf("late up to %d, batch %d: told is %t, late %+v", upTo, n, got, a.Late())
+		}
+	}
+	write := func() {
+		saved := b.Saved()
+		if saved["one"].Late != a.Late() {
+			t.Errorf("saved %+v of %+v", saved["one"].Late, a.Late())
+		}
+		b.Written(saved)
+	}
+	write()
+	say(-5, 100, false, false, Late{-5, batch(100), false})
+	say(-5, 100, false, false, Late{-5, batch(100), false}) // it could not be written
+	write()
+	say(-5, 200, false, true, Late{-5, batch(200), false})
+	say(-5, 200, true, false, Late{-5, batch(200), true})
+	write()
+	say(-5, 300, false, true, Late{-5, batch(300), true}) // until that is settled
+	a.Settle(batch(300), Outcome{})
+	say(-5, 400, false, true, Late{-5, batch(400), false}) // the file says more
+	write()
+	say(-5, 500, true, false, Late{-5, batch(500), true})
+	write()
+	a.Settle(batch(500), Outcome{})
+	write()                                                // it stays
+	say(-9, 600, false, true, Late{-9, batch(600), false}) // the clock was set back
+	write()
+	say(-5, 700, false, false, Late{-5, batch(700), true}) // of another queue, and the one before is not settled
+	say(-9, 700, false, false, Late{-5, batch(700), true})
+	write()
+	say(-9, 700, false, true, Late{-5, batch(700), true})
+	a.Settle(batch(700), Outcome{})
+	say(-9, 800, false, true, Late{-9, batch(800), false})
+	write()
+	a.Settle(batch(800), Outcome{})
+	say(-10, 900, false, false, Late{-10, batch(900), false}) // the file has it that those up to -9 are in order
+	saved := b.Saved()
+	say(-10, 900, false, false, Late{-10, batch(900), false}) // whether that is written or not
+	b.Written(saved)
+	say(-10, 900, false, true, Late{-10, batch(900), false})
+	// Under another configuration, and after a stop.
+	for name, s := range map[string]Saved{"removed": b.Remove("one"), "loaded": saved["one"]} {
+		if again := b.Open(name, s, false); again.Late() != saved["one"].Late || again.MaySendLate(-10, batch(900), false) {
+			t.Errorf("%s: late is %+v, or taken for written", name, again.Late())
+		}
+	}
+}

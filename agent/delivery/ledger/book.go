@@ -95,7 +95,7 @@ func (b *Book) Open(name string, s Saved, counting bool) *Account {
 	}
 	a := &Account{
 		book: b, url: s.URL,
-		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered,
+		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered, late: s.Late,
 		terms: s.Terms.clone(), unread: slices.Clone(o.unread), counting: counting,
 	}
 	if o.removed {
@@ -140,7 +140,7 @@ func (b *Book) Remove(name string) Saved {
 
 // Saved returns what delivery.json is to hold of all accounts, as of one moment.
 // Where it goes with a File's Tail, no commit may be going on. Written is to be called
-// when it is written; until then MaySendUnordered counts on nothing that it lacks.
+// when it is written; until then MaySendUnordered and MaySendLate count on nothing that it lacks.
 func (b *Book) Saved() map[string]Saved {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
@@ -153,6 +153,9 @@ func (b *Book) Saved() map[string]Saved {
 			s.Terms.OnDisk = 0
 		}
 		a.told, a.used = a.told && !s.Unordered.IsZero(), false
+		if s.Late.UpTo != a.toldLate.UpTo || s.Late.Unordered != a.toldLate.Unordered {
+			a.toldLate = Late{}
+		}
 		out[name] = s
 	}
 	return out
@@ -164,7 +167,7 @@ func (b *Book) Written(saved map[string]Saved) {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
 	for name, a := range b.accounts {
-		a.told = !saved[name].Unordered.IsZero()
+		a.told, a.toldLate = !saved[name].Unordered.IsZero(), saved[name].Late
 	}
 }
 
@@ -206,6 +209,11 @@ type Saved struct {
 	// last, any other value, also one before Mark, stands for all up to Sent: it stays
 	// while batches need it, so that not each has to be written ahead.
 	Unordered backlog.Position
+	// Late: of what lies between Mark and Late.Before, what is dated up to Late.UpTo may
+	// have been sent beside the rest. Both are in the order of the WAL. In a file that may
+	// be older than what was sent last, any position but zero stands for Sent. It stays
+	// when Mark is behind it: who sends samples as late again needs no write of its own.
+	Late Late
 	// Counting: what earlier runs appended had not been counted when this was
 	// taken. Terms do not have it then, nor anything that is behind Mark: Open
 	// with counting, and count from Mark on (Account.Recovered).

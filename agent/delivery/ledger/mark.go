@@ -68,6 +68,48 @@ func (a *Account) Unordered() backlog.Position {
 	return a.unordered
 }
 
+// Late says which samples were sent beside the others: a time tells them.
+type Late struct {
+	UpTo   int64            `json:"upTo"`   // the time of the newest, in milliseconds
+	Before backlog.Position `json:"before"` // zero: none were
+	// Unordered: they are in no order among themselves either.
+	Unordered bool `json:"unordered,omitempty"`
+}
+
+// says reports whether l says of what lies before it what other does, or less.
+func (l Late) says(other Late) bool {
+	if l.Before.IsZero() || other.Unordered && !l.Unordered {
+		return false
+	}
+	// Of those that are late up to a greater time, some are among the others.
+	return l.UpTo == other.UpTo || l.Unordered && l.UpTo > other.UpTo
+}
+
+// MaySendLate says that samples that lie before to and are dated up to a time, in
+// milliseconds, may have been sent from now on while others before them in the WAL were
+// not; unordered: neither were all of those before them that are dated so. It is called
+// before a request is made, and reports whether delivery.json says so already: else that
+// is to be written first. What is dated later keeps its order.
+func (a *Account) MaySendLate(upTo int64, to backlog.Position, unordered bool) (told bool) {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	may := Late{UpTo: upTo, Before: later(a.late.Before, to), Unordered: unordered}
+	if was := a.late; was.Before.Compare(a.mark) > 0 {
+		may.UpTo = max(was.UpTo, upTo)
+		may.Unordered = was.Unordered || unordered || was.UpTo != upTo
+	}
+	a.late = may
+	return a.toldLate.says(may)
+}
+
+// Late returns which samples may have been sent beside the others, by this run or the one
+// before.
+func (a *Account) Late() Late {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return a.late
+}
+
 // Mark returns the position before which everything is settled.
 func (a *Account) Mark() backlog.Position {
 	a.book.mtx.Lock()

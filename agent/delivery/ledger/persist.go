@@ -66,6 +66,7 @@ type stateDestination struct {
 	Mark            backlog.Position `json:"mark"`
 	Sent            backlog.Position `json:"sent"`
 	Unordered       backlog.Position `json:"unordered,omitzero"`
+	Late            Late             `json:"late,omitzero"`
 	Born            uint64           `json:"born"`
 	BornNotAppended uint64           `json:"bornNotAppended"`
 	Counting        bool             `json:"counting,omitempty"`
@@ -153,7 +154,7 @@ func stateOf(f File) state {
 	}
 	for name, d := range f.Destinations {
 		s.Destinations[name] = stateDestination{
-			URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered,
+			URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Late: d.Late,
 			Born:            s.Appended - d.Terms.Appended,
 			BornNotAppended: s.NotAppended - d.Terms.NotAppended,
 			Counting:        d.Counting,
@@ -181,7 +182,7 @@ func (s state) file() File {
 		t.Appended = max(s.Appended-min(s.Appended, d.Born), settled)
 		t.OnDisk = t.Appended - settled
 		t.NotAppended = s.NotAppended - min(s.NotAppended, d.BornNotAppended)
-		f.Destinations[name] = Saved{URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Counting: d.Counting, Terms: t, origin: &origin{}}
+		f.Destinations[name] = Saved{URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Late: d.Late, Counting: d.Counting, Terms: t, origin: &origin{}}
 		if d.GoneSince != 0 {
 			saved := f.Destinations[name]
 			saved.GoneSince, saved.GoneFor = time.UnixMilli(d.GoneSince), time.Duration(d.GoneFor)*time.Millisecond
