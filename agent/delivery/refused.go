@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
@@ -245,10 +246,15 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 		return nil // exemplars only
 	}
 	s.oneAsked = true
-	for {
+	for begin := from; ; {
 		r, err := d.sendOf(ctx, p, from, to, s, o)
-		if err != nil || r == nil {
+		if err != nil {
 			return err
+		}
+		if r == nil {
+			s.refuse(p, o, remotewrite.Samples(p.items[begin:from]))
+			p.items = slices.Delete(p.items, begin, from) // they would be "already there"
+			return nil
 		}
 		if p.before && remotewrite.AlreadyThere(r.Body) {
 			s.took() // in an earlier request; how many, splitting tells without overtaking any

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -305,5 +306,32 @@ func TestStoredBeforeAProbe(t *testing.T) {
 	r.scrapes(13, 20)
 	if l := r.awaitSettled("one"); ledger.Total(l.Refused) > 1 || l.Delivered+ledger.Total(l.Uncertain) < r.accepted("one") {
 		t.Errorf("the endpoint holds %d: %+v", r.accepted("one"), l)
+	}
+}
+
+// TestOverWindow: a batch reaches over the edge of the endpoint's window. What is older
+// than the sample that it was asked about by itself does not count as delivered for being
+// "already there".
+func TestOverWindow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.queue = strings.Replace(r.queue, "batch_send_deadline: 100ms", "batch_send_deadline: 500ms", 1)
+	r.openBehind()
+	r.one().Recover()
+	r.awaitSettled("one")
+	now := time.Now()
+	post(t, r.one(), labels.FromStrings("__name__", "other"), now.UnixMilli(), 1)
+	for n, at := range []time.Duration{-120, -119, -5, -4, -3, -2} {
+		app := r.append.AppenderV2(t.Context())
+		for i := range 20 {
+			r.add(app, labels.FromStrings("__name__", "w", "i", fmt.Sprint(i)), now.Add(at*time.Minute), float64(n))
+		}
+		if err := app.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := r.awaitSettled("one")
+	if held := r.accepted("one") - 1; l.Delivered > held { // one is of other
+		t.Errorf("the endpoint holds %d: %+v", held, l)
 	}
 }
