@@ -60,6 +60,7 @@ func TestStopOnASlowDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	scraped := len(target.Answered()) // before: the next one may be the last that is answered
 	if err := unix.IoctlSetInt(int(disk.Fd()), freeze, 0); err != nil {
 		t.Skipf("this file system cannot be frozen: %v", err)
 	}
@@ -68,7 +69,6 @@ func TestStopOnASlowDisk(t *testing.T) {
 		_ = unix.IoctlSetInt(int(disk.Fd()), thaw, 0)
 		disk.Close()
 	})
-	scraped := len(target.Answered())
 	r.eventually("a scrape waits for the disk, too", func() bool { return len(target.Answered()) > scraped })
 	r.signal(syscall.SIGTERM)
 	r.eventually("it waits for the disk", func() bool { return strings.Contains(r.log.String(), "Waiting for the disk") })
