@@ -33,10 +33,15 @@ func (c *catchUpRate) follow(appended float64) {
 	}
 }
 
-// delay returns how long to wait before n items may be sent.
-func (c *catchUpRate) delay(n int) time.Duration {
+// delay returns how long to wait before n items may be sent. More than the burst are
+// taken in turn: the limiter reserves no more at once.
+func (c *catchUpRate) delay(n int) (wait time.Duration) {
 	if c.limiter == nil {
 		return 0
 	}
-	return c.limiter.ReserveN(time.Now(), min(n, c.limiter.Burst())).Delay()
+	now := time.Now()
+	for most := c.limiter.Burst(); n > 0; n -= most {
+		wait = c.limiter.ReserveN(now, min(n, most)).DelayFrom(now)
+	}
+	return wait
 }

@@ -17,8 +17,8 @@ import (
 )
 
 // batchBytes bounds a request before compression. Endpoints refuse compressed
-// bodies over 1 MiB (nginx in front of Opstrace), a multiple of this.
-const batchBytes = 1 << 20
+// bodies over 1 MiB (nginx in front of Opstrace), some three times of this.
+const batchBytes = 2 << 20
 
 // batch is a stretch of the WAL on its way to the endpoint.
 type batch struct {

@@ -45,6 +45,9 @@ func TestCatchUpRate(t *testing.T) {
 	if wait := c.delay(5000); wait < 4*time.Second || wait > 6*time.Second {
 		t.Errorf("5 s of samples wait for %s", wait)
 	}
+	if wait := c.delay(3 * leastBurst); wait < 34*time.Second || wait > 36*time.Second {
+		t.Errorf("behind them, 30 s of samples in one request wait for %s", wait)
+	}
 	c.follow(10_000)
 	if limit := c.limiter.Limit(); limit != 20_000 {
 		t.Errorf("the rate is %v", limit)

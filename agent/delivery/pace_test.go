@@ -114,6 +114,22 @@ func TestCatchUpAtARateLimit(t *testing.T) {
 	}
 }
 
+// TestBurstBelowARequest: an endpoint whose bucket never holds as much as a request has
+// gets the whole backlog all the same, in smaller ones.
+func TestBurstBelowARequest(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{RateLimit: 50_000, RateBurst: 2500})
+	r.openBehind()
+	const samples = 50_000
+	r.scrapes(samples/1000, 1000)
+	before := r.refusals()
+	r.one().Recover()
+	r.checkDelivered("one")
+	if n := r.refusals() - before; n > 60 {
+		t.Errorf("%d requests were refused", n)
+	}
+}
+
 // refusals counts the requests that the endpoint answered 503 or 429.
 func (r *rig) refusals() int {
 	a := r.one().Snapshot().Answers

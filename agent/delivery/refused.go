@@ -25,6 +25,7 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 	if len(p.items) > d.most() { // since a 413 for what came before it, or memory is short
 		return d.inOrder(ctx, p, math.MaxUint32, p.resent, s, o)
 	}
+	tooFast := 0 // in a row
 	for attempt := p.failed; ; attempt++ {
 		if d.probes(attempt, len(p.items)) {
 			p.failed = attempt
@@ -58,9 +59,15 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		}
 		d.failed(remotewrite.Kind(r.Status), r.Error())
 		if r.TooFast() {
+			tooFast++
 			d.pace.tooFast(time.Now())
 		} else {
+			tooFast = 0
 			d.pace.interrupted()
+		}
+		if tooFast >= overBurst && s.taken && len(p.items) > 2*probeItems {
+			p.failed = attempt
+			return d.smaller(ctx, p, d.backoff(attempt, r), s, o)
 		}
 		done, err := d.answered(ctx, &p, r, s, o)
 		if done || err != nil {
@@ -71,6 +78,11 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		}
 	}
 }
+
+// overBurst is after how many refusals by rate in a row a part is too much at once, if
+// some of its batch was taken before: a limit by tokens (Cortex: ingestion_burst_size)
+// refuses for ever what is more than its bucket holds.
+const overBurst = 3
 
 // answered does what the machine says about an answer that is not an
 // acknowledgement. done: nothing is left to do for this part.
@@ -97,11 +109,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			// refusal was about series, or for what is there.
 			return true, d.narrow(ctx, p, e, e.series || e.there, s, o)
 		case shrink:
-			d.shrink(len(p.items))
-			if !d.pause(ctx, d.backoff(d.tooLargeInRow()-1, r)) {
-				return true, ctx.Err()
-			}
-			return true, d.inOrder(ctx, *p, math.MaxUint32, p.resent, s, o)
+			return true, d.smaller(ctx, *p, d.backoff(d.tooLargeInRow(), r), s, o)
 		case askEmpty:
 			e.emptyAsked, e.othersPass = true, d.askEmpty(ctx)
 		case askPartial:
@@ -145,6 +153,15 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			return false, nil
 		}
 	}
+}
+
+// smaller sends a part in two after a pause, and from now on fewer samples in a request.
+func (d *sender) smaller(ctx context.Context, p part, pause time.Duration, s *search, o *ledger.Outcome) error {
+	d.shrink(len(p.items))
+	if !d.pause(ctx, pause) {
+		return ctx.Err()
+	}
+	return d.inOrder(ctx, p, math.MaxUint32, p.resent, s, o)
 }
 
 // halves sends the two halves of a part by themselves: its series apart or, for

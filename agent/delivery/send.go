@@ -12,7 +12,7 @@ import (
 // batchFactor is how many times max_samples_per_send a request of the backlog may
 // hold: grouped by series, a request of thousands of samples costs less than half
 // a byte on the wire for what else takes two.
-const batchFactor = 5
+const batchFactor = 10
 
 // sender makes the requests of one drainer, and knows what these have taught.
 type sender struct {
