@@ -19,6 +19,8 @@ TORTURE_SCHEDULE   ?=
 TORTURE_SHRINK_FOR ?= 10m
 # 1: steps of the clock as well. Only the test binary of cmd/opstrace-agent has one that can be set.
 TORTURE_CLOCK      ?=
+# The binary of another version, which the directory goes to and comes back from.
+TORTURE_OTHER      ?=
 # Where make bench-peers and bench-quick write their table and picture.
 BENCH_DIR ?= $(BIN)/bench-peers
 
@@ -89,7 +91,7 @@ torture: build ## trouble without end for the binary, judged from outside; TORTU
 ifdef TORTURE_CLOCK
 	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/opstrace-agent-clock ./cmd/opstrace-agent
 endif
-	$(BIN)/torture $(if $(TORTURE_CLOCK),-clock -agent=$(BIN)/opstrace-agent-clock,-agent=$(BIN)/opstrace-agent) -for=$(TORTURE_FOR) -shrink-for=$(TORTURE_SHRINK_FOR) $(if $(TORTURE_SEED),-seed=$(TORTURE_SEED)) $(if $(TORTURE_SCHEDULE),-schedule=$(TORTURE_SCHEDULE))
+	$(BIN)/torture $(if $(TORTURE_CLOCK),-clock -agent=$(BIN)/opstrace-agent-clock,-agent=$(BIN)/opstrace-agent) $(if $(TORTURE_OTHER),-other=$(TORTURE_OTHER)) -for=$(TORTURE_FOR) -shrink-for=$(TORTURE_SHRINK_FOR) $(if $(TORTURE_SEED),-seed=$(TORTURE_SEED)) $(if $(TORTURE_SCHEDULE),-schedule=$(TORTURE_SCHEDULE))
 
 .PHONY: test
 test: vet ## go vet and all tests

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -34,12 +35,16 @@ type disk struct {
 	// mend is how it is made good again after a cut, as a boot does it: program and
 	// arguments; the file behind them.
 	mend []string
+	// segment is how large those of the WAL are, in bytes; 0: as they are in other tests, so
+	// that upstream syncs one after the other by itself.
+	segment int
 	// noLinks: it has no hard links, so that what is truncated is gone.
 	noLinks bool
 }
 
 var disks = map[string]disk{
 	"ext4":                   {kind: "ext4", size: 24 << 20, program: "mkfs.ext4", args: []string{"-q", "-F", "-m", "0"}},
+	"ext4, large segments":   {kind: "ext4", size: 24 << 20, program: "mkfs.ext4", args: []string{"-q", "-F", "-m", "0"}, segment: 4 << 20},
 	"ext4 without a journal": {kind: "ext4", size: 24 << 20, program: "mkfs.ext4", args: []string{"-q", "-F", "-m", "0", "-O", "^has_journal"}, mend: []string{"fsck.ext4", "-fy"}},
 	"f2fs":                   {kind: "f2fs", size: 64 << 20, program: "mkfs.f2fs", args: []string{"-q", "-f"}},
 	"vfat":                   {kind: "vfat", size: 24 << 20, program: "mkfs.vfat", mend: []string{"fsck.vfat", "-a"}, noLinks: true},
@@ -116,7 +121,7 @@ func (p *powerCut) record(image []byte) {
 
 	p.interval = 100 * time.Millisecond
 	p.options.SyncInterval = cutSyncInterval
-	p.options.SegmentSize = 32 << 10
+	p.options.SegmentSize = cmp.Or(p.fs.segment, 32<<10)
 	if !p.fs.noLinks {
 		p.options.TruncateInterval = 1500 * time.Millisecond
 	}

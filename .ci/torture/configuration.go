@@ -32,7 +32,7 @@ func (c configuration) text(w *world) string {
 	b.WriteString("remote_write:\n")
 	for _, d := range w.destinations {
 		if d.name != c.removed {
-			b.WriteString(c.entry(d))
+			b.WriteString(c.entry(d, w.names != nil))
 		}
 	}
 	if !c.scraping {
@@ -52,8 +52,11 @@ func (c configuration) text(w *world) string {
 }
 
 // entry is one of remote_write, with back-offs that are short beside a trouble.
-func (c configuration) entry(d *destination) string {
-	name := d.name
+func (c configuration) entry(d *destination, named bool) string {
+	name, url := d.name, d.endpoint.URL()
+	if named {
+		url = strings.Replace(url, "127.0.0.1", hostOf(d.name), 1)
+	}
 	if name == c.renamed {
 		name += "-renamed"
 	}
@@ -64,7 +67,7 @@ func (c configuration) entry(d *destination) string {
     headers: {X-Change: "%d"}
     queue_config: {batch_send_deadline: 1s, min_backoff: 100ms, max_backoff: 1s, max_samples_per_send: %d, capacity: 2500}
     metadata_config: {send: false}
-`, name, d.endpoint.URL(), d.tokenFile(), remoteTimeout, c.changes["header"], 500-100*(c.changes["batch"]%3))
+`, name, url, d.tokenFile(), remoteTimeout, c.changes["header"], 500-100*(c.changes["batch"]%3))
 	if d.endpoint.CA() != nil {
 		entry += fmt.Sprintf("    tls_config: {ca_file: %s.pem}\n", d.name)
 	}

@@ -20,6 +20,7 @@ type destination struct {
 	lied     atomic.Int64 // samples that were acknowledged and not stored
 	dir      string
 	tokens   int // that it has had
+	back     *time.Timer
 }
 
 // destinationRow is how a destination is when nothing is wrong.

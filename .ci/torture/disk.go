@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,12 +9,18 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest/cutdisk"
 )
 
-// disk is a file system of fixed size for what the agent keeps. Others fill it.
+// disk is a file system of fixed size for what the agent keeps. Others fill it, and its
+// device breaks.
 type disk struct {
-	dir   string // where it is mounted
-	taken []string
+	dir      string // where it is mounted
+	device   *cutdisk.Disk
+	noDevice string // why it has none that breaks: then it is in a file
+	taken    []string
 }
 
 const (
@@ -21,30 +28,86 @@ const (
 	diskInodes = 256
 )
 
-// mountDisk mounts one in dir, from an image beside it.
+// mountDisk mounts one in dir; what is under it lies beside that.
 func mountDisk(dir string) (*disk, error) {
 	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("only root mounts file systems")
+		return nil, errors.New("only root mounts file systems")
 	}
-	image := dir + ".ext4"
-	if err := os.WriteFile(image, nil, 0o640); err != nil {
+	image, err := cutdisk.Format(diskSize, "mkfs.ext4", "-q", "-F", "-m", "0", "-N", fmt.Sprint(diskInodes))
+	if err != nil {
 		return nil, err
 	}
-	if err := os.Truncate(image, diskSize); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, err
-	}
-	for _, command := range [][]string{
-		{"mkfs.ext4", "-q", "-F", "-m", "0", "-N", fmt.Sprint(diskInodes), image},
-		{"mount", "-o", "loop,errors=remount-ro", image, dir},
-	} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(string(out)))
+	for _, needed := range []string{dir, dir + ".device"} {
+		if err := os.MkdirAll(needed, 0o750); err != nil {
+			return nil, err
 		}
 	}
-	return &disk{dir: dir}, nil
+	d := &disk{dir: dir}
+	if d.device, err = cutdisk.New(dir+".device", image); err == nil {
+		d.device.Forget()
+		if err := d.mount(); err != nil {
+			return nil, errors.Join(err, d.device.Close())
+		}
+		return d, nil
+	}
+	d.noDevice = err.Error()
+	if err := os.WriteFile(dir+".ext4", image, 0o640); err != nil {
+		return nil, err
+	}
+	return d, command("mount", "-o", "loop,errors=remount-ro", dir+".ext4", dir)
+}
+
+// command runs one, and says in its own words what is wrong.
+func command(name string, args ...string) error {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func (d *disk) mount() error {
+	return command("mount", "-o", "errors=remount-ro", d.device.Device, d.dir)
+}
+
+// whileBusy does something again and again while somebody holds the disk: the mount
+// namespace of a process that was killed goes some time after it.
+func whileBusy(do func() error) (err error) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if err = do(); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// remount makes the disk one that can be read only ("ro"), or written as well ("rw").
+func (d *disk) remount(how string) error {
+	return whileBusy(func() error { return command("mount", "-o", "remount,"+how, d.dir) })
+}
+
+// mend has the device work again and checks it, as a boot does. Nobody may use it.
+func (d *disk) mend() error {
+	if err := whileBusy(func() error { return syscall.Unmount(d.dir, 0) }); err != nil {
+		return fmt.Errorf("cannot unmount %s: %w", d.dir, err)
+	}
+	d.device.Fail(false)
+	// What the kernel has read of the device is of before.
+	if err := command("blockdev", "--flushbufs", d.device.Device); err != nil {
+		return err
+	}
+	err := whileBusy(func() error {
+		err := command("e2fsck", "-fy", d.device.Device)
+		const corrected, boot = 1, 2
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() <= corrected|boot {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return d.mount()
 }
 
 // fill leaves no byte.
@@ -89,7 +152,15 @@ func (d *disk) free() error {
 	return nil
 }
 
-func (d *disk) close() { _ = syscall.Unmount(d.dir, syscall.MNT_DETACH) }
+func (d *disk) close() {
+	if d.device == nil {
+		_ = syscall.Unmount(d.dir, syscall.MNT_DETACH)
+		return
+	}
+	d.device.Fail(false)
+	_ = whileBusy(func() error { return syscall.Unmount(d.dir, 0) })
+	_ = d.device.Close()
+}
 
 // onDisk reports whether a schedule has something to do with a disk.
 func onDisk(s schedule) bool {

@@ -54,6 +54,10 @@ type destinationFacts struct {
 	refused uint64 // samples in requests that it answered with 400 or 422
 	// unsaved are those of them that a kill may have made the agent forget.
 	unsaved uint64
+	// unnoted are samples in requests that it took when the agent could not note it, and
+	// forgotten are those of scrapes that were answered then: what the disk lost.
+	unnoted   uint64
+	forgotten int
 	// missing are samples of scrapes that were answered and are not stored, at least: what
 	// upstream adds to a scrape is not among them, nor what the odd target shows.
 	missing  int
@@ -122,17 +126,30 @@ func scrapedIn(d time.Duration) uint64 {
 
 // gather asks targets and endpoints when all is over.
 func (f *facts) gather(w *world, file ledger.File) {
+	forgotten := 0
 	for _, t := range w.scraped {
-		answered := len(t.Answered())
-		f.targets = append(f.targets, targetFacts{t.name, answered, answered * (t.samples + reported)})
+		answered := t.Answered()
+		noted := len(answered)
+		for _, s := range answered {
+			if f.forgottenAt(s.At) {
+				noted--
+				forgotten += t.samples
+			}
+		}
+		f.targets = append(f.targets, targetFacts{t.name, len(answered), noted * (t.samples + reported)})
 	}
 	for _, d := range w.destinations {
 		s := d.endpoint.Snapshot()
 		facts := destinationFacts{
-			name: d.name, stored: uint64(s.Accepted), twice: uint64(s.Duplicates), lied: uint64(d.lied.Load()),
+			name: d.name, forgotten: forgotten, stored: uint64(s.Accepted), twice: uint64(s.Duplicates), lied: uint64(d.lied.Load()),
 			refused: uint64(s.Answers[400].Samples + s.Answers[422].Samples),
 			order:   s.CheckInOrder(), wrong: wrongValues(s.Series()),
 			unsaved: unsaved(s.Requests, f.spans),
+		}
+		for _, r := range s.Requests {
+			if r.Status/100 == 2 && f.forgottenAt(r.Done) {
+				facts.unnoted += uint64(r.Samples)
+			}
 		}
 		saved, known := file.Destinations[d.name]
 		facts.ledger, facts.known = saved.Terms, known
@@ -182,12 +199,31 @@ func (f *destinationFacts) compare(s agenttest.Scrapes, metric string, ordered b
 func unsaved(requests []agenttest.Request, spans []span) (samples uint64) {
 	for _, r := range requests {
 		if (r.Status == 400 || r.Status == 422) && slices.ContainsFunc(spans, func(s span) bool {
-			return s.kind == "kill" && !r.Done.After(s.from) && s.from.Sub(r.Done) < syncInterval+time.Second
+			kill, ok := killed(s)
+			return ok && !r.Done.After(kill) && kill.Sub(r.Done) < syncInterval+time.Second
 		}) {
 			samples += uint64(r.Samples)
 		}
 	}
 	return samples
+}
+
+// killed returns when an event killed the process: at its beginning, or to mend the disk.
+func killed(s span) (time.Time, bool) {
+	m, _ := mannerOf(s.kind)
+	if m.forgets {
+		return s.to, m.kills
+	}
+	return s.from, m.kills
+}
+
+// forgottenAt reports whether what was written at a time may be gone: it was not forced to
+// the disk before that broke.
+func (f facts) forgottenAt(t time.Time) bool {
+	return slices.ContainsFunc(f.spans, func(s span) bool {
+		m, _ := mannerOf(s.kind)
+		return m.forgets && s.overlaps(t, t.Add(syncInterval+2*time.Second))
+	})
 }
 
 // clockSet reports whether it was.

@@ -46,7 +46,7 @@ func (w *world) look(ctx context.Context) look {
 func (w *world) askStatus(ctx context.Context) (code int, headline string) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, w.agent.path, "status", "--url="+w.url)
+	cmd := exec.CommandContext(ctx, w.program.path, "status", "--url="+w.url)
 	cmd.Env = append(os.Environ(), asCommand)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs

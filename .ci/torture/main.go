@@ -42,6 +42,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.agent.path, "agent", "bin/opstrace-agent", "the agent's binary")
 	flag.BoolVar(&o.agent.clock, "clock", false, "that binary is the test binary of cmd/opstrace-agent, whose clock can be set")
+	flag.StringVar(&o.agent.other, "other", "", "the binary of another version, which takes the directory over now and then")
 	flag.StringVar(&o.schedule, "schedule", "", "a file with a schedule; nothing: it is drawn from the seed")
 	flag.DurationVar(&o.length, "for", 2*time.Minute, "how long to go on, the time to be well again included")
 	flag.Uint64Var(&o.seed, "seed", 0, "what the schedule follows from; 0: another one each time")

@@ -28,6 +28,8 @@ type manner struct {
 	needs func(*world) string
 	// unacknowledged: the endpoint stores samples, and the agent is not told.
 	unacknowledged bool
+	// kills: the process is killed in it. forgets: what was written shortly before is gone.
+	kills, forgets bool
 	// harmless: all stays well with it. heavy: it takes much memory.
 	harmless, heavy bool
 }
@@ -76,7 +78,7 @@ func oneOf(name string, values ...string) func(*rand.Rand) []string {
 const told = 10 * time.Second
 
 var ofProcess = []manner{
-	{kind: "kill", weight: 4, lasts: seconds(0.1, 6), unacknowledged: true, begin: func(w *world, _ event) error { return w.agent.kill() }, end: startAgent},
+	{kind: "kill", weight: 4, lasts: seconds(0.1, 6), unacknowledged: true, kills: true, begin: func(w *world, _ event) error { return w.agent.kill() }, end: startAgent},
 	{kind: "term", weight: 3, lasts: seconds(0.1, 6), begin: func(w *world, _ event) error { return w.agent.stop() }, end: startAgent},
 	{kind: "stop", weight: 2, lasts: seconds(1, 40), begin: signalAgent(syscall.SIGSTOP), end: signalAgent(syscall.SIGCONT)},
 	{
@@ -87,6 +89,20 @@ var ofProcess = []manner{
 		},
 		end: func(w *world, _ event) error { return w.reconfigure(func(c *configuration) { c.spoilt = "" }) },
 	},
+	{
+		// "Configuration and backlog are read by the older version" (upgrading.md), and what it
+		// leaves by the newer one.
+		kind: "version", weight: 2, lasts: seconds(5, 40), needs: needsOther,
+		begin: func(w *world, _ event) error { return w.agent.become(w.program.other) },
+		end:   func(w *world, _ event) error { return w.agent.become(w.program.path) },
+	},
+}
+
+func needsOther(w *world) string {
+	if w.program.other == "" {
+		return "there is no other version: TORTURE_OTHER=PATH"
+	}
+	return ""
 }
 
 func startAgent(w *world, _ event) error { return w.agent.start() }
@@ -103,7 +119,7 @@ var ofFile = []manner{
 		},
 	},
 	{
-		kind: "remove", weight: 2, lasts: seconds(1, 20), noticed: told, args: oneOf("which", names()...),
+		kind: "remove", weight: 2, lasts: seconds(1, 20), noticed: told, args: oneOf("which", destinationNames()...),
 		begin: func(w *world, e event) error {
 			return w.reconfigure(func(c *configuration) { c.removed = e.arg("which") })
 		},
@@ -111,8 +127,8 @@ var ofFile = []manner{
 	},
 }
 
-// names of the destinations.
-func names() (all []string) {
+// destinationNames are those of all.
+func destinationNames() (all []string) {
 	for _, d := range destinations {
 		all = append(all, d.name)
 	}

@@ -105,6 +105,9 @@ var ofDestination = []manner{
 		end:   func(w *world, e event) error { return w.mendToken(e) },
 	},
 	{
+		kind: "name", weight: 2, lasts: seconds(10, 40), noticed: untilTold, needs: needsNames, begin: (*world).forget, end: (*world).know,
+	},
+	{
 		kind: "tls", weight: 1, lasts: seconds(1, 20), args: oneOf("state", "untrusted", "refused"),
 		begin: func(w *world, e event) error {
 			return w.handshake(e, map[string]agenttest.TLSState{"untrusted": agenttest.TLSUntrusted, "refused": agenttest.TLSRefused}[e.arg("state")])

@@ -1,5 +1,10 @@
 package main
 
+import (
+	"strconv"
+	"time"
+)
+
 // full are the terms that a disk costs on which there is nothing left: what is there
 // makes room, what comes is refused, and of the scrapes whose commit fails a part may be
 // there ("a disk that fills up in one go costs the scrapes of that moment",
@@ -16,6 +21,45 @@ var ofDisk = []manner{
 		kind: "inodes", weight: 1, lasts: seconds(1, 25), costs: full, needs: needsDisk,
 		begin: func(w *world, _ event) error { return w.disk.takeInodes() }, end: freeDisk,
 	},
+	{
+		// Nobody may be writing at that moment.
+		kind: "read-only", weight: 1, lasts: seconds(2, 25), noticed: told, costs: []string{notAppended}, needs: needsDisk,
+		unacknowledged: true, kills: true, begin: (*world).protect, end: (*world).unprotect,
+	},
+	{
+		// A file system that cannot write is mended as at a boot, which a power cut may be
+		// before. Until its journal is written, it takes everything.
+		kind: "broken", weight: 1, lasts: seconds(5, 45), noticed: told + journal, costs: full, needs: needsDevice,
+		unacknowledged: true, kills: true, forgets: true, begin: func(w *world, _ event) error { w.disk.device.Fail(true); return nil }, end: (*world).mend,
+	},
+}
+
+// journal is more than ext4 takes until it writes that something has changed (commit=).
+const journal = 10 * time.Second
+
+func (w *world) protect(event) error {
+	return w.agent.without(func() error { return w.disk.remount("ro") })
+}
+
+// unprotect does the same where the agent has a mount of its own.
+func (w *world) unprotect(event) error {
+	if err := w.disk.remount("rw"); err != nil {
+		return err
+	}
+	pid := w.agent.pid()
+	if w.names == nil || pid == 0 {
+		return nil
+	}
+	return command("nsenter", "--target="+strconv.Itoa(pid), "--mount", "mount", "-o", "remount,rw", w.disk.dir)
+}
+
+func (w *world) mend(event) error { return w.agent.without(w.disk.mend) }
+
+func needsDevice(w *world) string {
+	if w.noDisk != "" {
+		return w.noDisk
+	}
+	return w.disk.noDevice
 }
 
 func freeDisk(w *world, _ event) error { return w.disk.free() }

@@ -22,6 +22,12 @@ var ofTarget = []manner{
 		end:   func(w *world, _ event) error { w.oddSeries(oddSeries); return nil },
 	},
 	{
+		// More than the memory is for (sizing.md): the excess is dropped, and counted.
+		kind: "flood", weight: 1, lasts: seconds(2, 5), heavy: true, costs: []string{rejected, evicted},
+		begin: func(w *world, _ event) error { w.oddSeries(45_000); return nil },
+		end:   func(w *world, _ event) error { w.oddSeries(oddSeries); return nil },
+	},
+	{
 		kind: "shrink", weight: 2, lasts: seconds(1, 15), harmless: true,
 		begin: func(w *world, _ event) error { w.oddSeries(0); return nil },
 		end:   func(w *world, _ event) error { w.oddSeries(oddSeries); return nil },

@@ -54,7 +54,6 @@ func (r *run) play(ctx context.Context) error {
 	if err := r.world.agent.start(); err != nil {
 		return err
 	}
-	r.facts.starts = append(r.facts.starts, time.Now())
 	if err := r.await(ctx, wellWithin, "all is well for the first time", func() bool { return r.look(ctx).code == 0 }); err != nil {
 		if ctx.Err() != nil || r.endedByItself() {
 			return err
@@ -171,15 +170,11 @@ func (r *run) enter(s span) {
 	r.facts.spans = append(r.facts.spans, s)
 }
 
-// leave ends a span. What ended a process started it again.
+// leave ends a span.
 func (r *run) leave(i int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &r.facts.spans[i]
-	s.to = time.Now()
-	if s.kind == "kill" || s.kind == "term" {
-		r.facts.starts = append(r.facts.starts, s.to)
-	}
+	r.facts.spans[i].to = time.Now()
 }
 
 // settled reports whether there is nothing more to wait for: everything is delivered, and
@@ -230,7 +225,7 @@ func (r *run) drain(ctx context.Context) error {
 // finish gathers what the agent has left, and what targets and endpoints know.
 func (r *run) finish() error {
 	r.world.agent.close()
-	r.facts.exits = r.world.agent.exits
+	r.facts.exits, r.facts.starts = r.world.agent.exits, r.world.agent.starts
 	log, err := os.ReadFile(r.world.agent.log)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -15,14 +16,15 @@ const stopTimeout = 15 * time.Second
 
 // process is the agent, with its output in a file. It may be killed and started again.
 type process struct {
-	path string
-	args []string
-	env  []string // beside that of this process
-	log  string   // file
+	args   []string
+	env    []string // beside that of this process
+	log    string   // file
+	before []string // a command that runs it, and sees mounts of its own
 
 	mu      sync.Mutex
+	path    string
 	cmd     *exec.Cmd // nil: it is meant not to run
-	started time.Time
+	starts  []time.Time
 	changed time.Time // a signal was sent, or it was started
 	stopped bool      // by SIGSTOP
 	done    chan struct{}
@@ -43,15 +45,19 @@ func (p *process) start() error {
 		return err
 	}
 	defer log.Close()
-	cmd, done := exec.Command(p.path, p.args...), make(chan struct{})
+	p.mu.Lock()
+	command := slices.Concat(p.before, []string{p.path}, p.args)
+	p.mu.Unlock()
+	cmd, done := exec.Command(command[0], command[1:]...), make(chan struct{})
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = childAttributes()
+	cmd.SysProcAttr = childAttributes(len(p.before) > 0)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot start the agent: %w", err)
 	}
 	p.mu.Lock()
-	p.cmd, p.done, p.started, p.changed = cmd, done, time.Now(), time.Now()
+	p.cmd, p.done, p.changed = cmd, done, time.Now()
+	p.starts = append(p.starts, p.changed)
 	p.mu.Unlock()
 	go func() {
 		_ = cmd.Wait() // the exit code is on record
@@ -75,6 +81,42 @@ func (p *process) running() (pid int, since time.Time) {
 		return 0, p.changed
 	}
 	return p.cmd.Process.Pid, p.changed
+}
+
+// pid is that of the process, stopped or not; 0 if it is meant not to run.
+func (p *process) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
+// without does something while the process does not run. If it did, it is killed for that,
+// and started again.
+func (p *process) without(do func() error) error {
+	if p.pid() == 0 {
+		return do()
+	}
+	if err := p.kill(); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return p.start()
+}
+
+// become ends the process and starts another program in its place.
+func (p *process) become(path string) error {
+	if err := p.stop(); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.path = path
+	p.mu.Unlock()
+	return p.start()
 }
 
 // take says that the process is meant to end now, and returns nil if it has.
@@ -126,10 +168,10 @@ const deaf = time.Second
 // to run.
 func (p *process) signal(s syscall.Signal) error {
 	p.mu.Lock()
-	started := p.started
+	starts := p.starts
 	p.mu.Unlock()
-	if s == syscall.SIGHUP {
-		time.Sleep(time.Until(started.Add(deaf)))
+	if s == syscall.SIGHUP && len(starts) > 0 {
+		time.Sleep(time.Until(starts[len(starts)-1].Add(deaf)))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

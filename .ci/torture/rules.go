@@ -76,7 +76,7 @@ func (d destinationFacts) unaccounted() int {
 	t := terms(d.ledger)
 	// filtered is not among them: it has series that are looked for nowhere.
 	accounted := t[refused] + t[uncertain] + t[evicted] + t[lost] + t[notAppended] + t[rejected] + d.ledger.OnDisk + d.mistaken()
-	return max(0, d.missing-int(accounted))
+	return max(0, d.missing-d.forgotten-int(accounted))
 }
 
 // missingBroken: "Every sample that a scrape commits stays on disk until each destination
@@ -133,7 +133,7 @@ func sumBroken(f facts) (how []string) {
 func deliveredBroken(f facts) (how []string) {
 	for _, d := range f.destinations {
 		// What is on disk still breaks another rule; a part of it may have been taken.
-		unknown := terms(d.ledger)[uncertain] + d.ledger.OnDisk
+		unknown := terms(d.ledger)[uncertain] + d.ledger.OnDisk + d.unnoted
 		// "After a kill on a full disk, what was sent and not noted may be evicted before it
 		// is sent again: it counts as evicted, although the endpoint may have it"; and so may
 		// what was sent and not answered.

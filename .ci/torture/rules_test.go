@@ -56,6 +56,9 @@ var changes = map[string]struct {
 	"missing, forgotten by a kill": {func(f *facts) {
 		first(f).missing, first(f).unsaved, first(f).stored = 1, 7, 113
 	}, ""},
+	"missing, forgotten by the disk":     {func(f *facts) { first(f).missing, first(f).forgotten = 1, 1 }, ""},
+	"missing, more than the disk forgot": {func(f *facts) { first(f).missing, first(f).forgotten = 2, 1 }, "every answered scrape is delivered or in a term"},
+	"stored, not noted":                  {func(f *facts) { first(f).stored, first(f).unnoted = 127, 7 }, ""},
 	"refused": {func(f *facts) {
 		d := first(f)
 		d.missing, d.refused, d.stored = 2, 5, 115
@@ -227,9 +230,21 @@ func TestUnsaved(t *testing.T) {
 		{Done: at(1), Status: 422, Samples: 1}, {Done: at(8), Status: 400, Samples: 10}, {Done: at(9), Status: 200, Samples: 100},
 		{Done: at(11), Status: 422, Samples: 1000},
 	}
-	for kind, want := range map[string]uint64{"kill": 10, "term": 0} {
+	for kind, want := range map[string]uint64{"kill": 10, "term": 0, "broken": 1010} {
 		if got := unsaved(requests, []span{during(kind, 10, 12)}); got != want {
 			t.Errorf("%s: %d", kind, got)
+		}
+	}
+}
+
+// TestForgotten: of a device that breaks, what was written since the last sync before that is
+// gone, and what was written until it was mended; of a process that is killed, nothing is.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	f := facts{spans: []span{during("broken", 20, 30), during("kill", 50, 51)}}
+	for second, want := range map[int]bool{10: false, 14: true, 25: true, 29: true, 31: false, 49: false} {
+		if got := f.forgottenAt(at(second)); got != want {
+			t.Errorf("second %d: %t", second, got)
 		}
 	}
 }

@@ -22,8 +22,11 @@ type world struct {
 	odd          *agenttest.Target
 	destinations []*destination
 	config       configuration
+	program      program
 	disk         *disk
 	noDisk       string // why there is none
+	names        *names
+	noNames      string // why there are none
 	clock        clock  // empty: it cannot be set
 }
 
@@ -67,7 +70,7 @@ const budget = 4
 
 // newWorld makes everything but starts no agent. Close it.
 func newWorld(dir string, p program, s schedule) (w *world, err error) {
-	w = &world{dir: dir, noDisk: "nothing needs a disk", config: configuration{changes: map[string]int{}, scraping: true}}
+	w = &world{dir: dir, program: p, noDisk: "nothing needs a disk", config: configuration{changes: map[string]int{}, scraping: true}}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -103,6 +106,11 @@ func newWorld(dir string, p program, s schedule) (w *world, err error) {
 	}
 	w.url = "http://" + address
 	w.agent = w.newProcess(p.path, address)
+	if w.names, err = newNames(dir); err != nil {
+		w.noNames = err.Error()
+	} else {
+		w.agent.before = w.names.command()
+	}
 	if p.clock {
 		w.clock = clock(filepath.Join(dir, "clock"))
 		w.agent.env = append(w.agent.env, asCommand, settableClock+string(w.clock))
@@ -135,7 +143,8 @@ func (w *world) newProcess(path, address string) *process {
 // program is the agent's.
 type program struct {
 	path  string
-	clock bool // it is the test binary, whose clock can be set
+	other string // an older or newer version of it; empty: there is none
+	clock bool   // it is the test binary, whose clock can be set
 }
 
 // freeAddress is one that nobody listens on, below those that are given to whoever

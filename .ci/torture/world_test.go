@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -194,6 +197,19 @@ func TestDisk(t *testing.T) {
 		t.Skip(err)
 	}
 	t.Cleanup(d.close)
+	kept := filepath.Join(dir, "kept")
+	if err := errors.Join(os.WriteFile(kept, []byte("synced"), 0o640), syncFile(kept)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.remount("ro"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(kept, nil, 0o640); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("a disk that can be read only: %v", err)
+	}
+	if err := d.remount("rw"); err != nil {
+		t.Fatal(err)
+	}
 	for name, take := range map[string]func() error{"bytes": d.fill, "inodes": d.takeInodes} {
 		if err := take(); err != nil {
 			t.Fatal(err)
@@ -207,5 +223,58 @@ func TestDisk(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o640); err != nil {
 			t.Error(err)
 		}
+	}
+	if d.noDevice != "" {
+		t.Skip(d.noDevice)
+	}
+	syscall.Sync() // what was removed would be there again
+	d.device.Fail(true)
+	late := filepath.Join(dir, "late")
+	if err := errors.Join(os.WriteFile(late, []byte("x"), 0o640), syncFile(late)); err == nil {
+		t.Error("a device that fails takes what is forced to it")
+	}
+	if err := d.mend(); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(kept); err != nil || string(content) != "synced" {
+		t.Errorf("%q, %v", content, err)
+	}
+	if err := errors.Join(os.WriteFile(late, []byte("x"), 0o640), syncFile(late)); err != nil {
+		t.Error(err)
+	}
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// TestNames: what runs behind the command knows the destinations, but for one, and nobody
+// else does.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	n, err := newNames(t.TempDir())
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := n.without("two"); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(n.command()[0], append(n.command()[1:], "cat", "/etc/hosts", "/etc/resolv.conf")...)
+	cmd.SysProcAttr = childAttributes(true)
+	seen, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{hostOf("cortex"): true, hostOf("two"): false, "nameserver 127.0.0.1": true} {
+		if strings.Contains(string(seen), text) != want {
+			t.Errorf("%q: %t in\n%s", text, !want, seen)
+		}
+	}
+	if ours, _ := os.ReadFile("/etc/hosts"); strings.Contains(string(ours), hostOf("cortex")) {
+		t.Errorf("this process sees it as well:\n%s", ours)
 	}
 }

@@ -27,10 +27,12 @@ type Disk struct {
 	server *fuse.Server
 	dir    string
 
-	mtx   sync.Mutex
-	first []byte // what the disk held at first
-	now   []byte
-	ops   []op
+	mtx     sync.Mutex
+	first   []byte // what the disk held at first
+	now     []byte
+	ops     []op
+	forgets bool
+	fails   bool
 }
 
 // New makes a disk with the content of an image. It needs root, /dev/fuse and a free
@@ -73,6 +75,21 @@ func Detach(device string) error {
 	return nil
 }
 
+// Forget has the disk remember no more writes, so that it can be cut no more, and takes no
+// more memory than it has room.
+func (d *Disk) Forget() {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	d.forgets, d.ops = true, nil
+}
+
+// Fail has everything that the disk is asked for fail from now on (EIO), or nothing.
+func (d *Disk) Fail(fails bool) {
+	d.mtx.Lock()
+	defer d.mtx.Unlock()
+	d.fails = fails
+}
+
 // Writes is how many writes and flushes there were.
 func (d *Disk) Writes() int {
 	d.mtx.Lock()
@@ -105,7 +122,9 @@ func (d *Disk) Flushes() (at []time.Time) {
 func (d *Disk) note(o op) {
 	o.at = time.Now()
 	copy(d.now[o.off:], o.data)
-	d.ops = append(d.ops, o)
+	if !d.forgets {
+		d.ops = append(d.ops, o)
+	}
 }
 
 const diskName = "disk"
@@ -150,6 +169,9 @@ func (c *content) Open(context.Context, uint32) (fs.FileHandle, uint32, syscall.
 func (c *content) Read(_ context.Context, _ fs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	c.disk.mtx.Lock()
 	defer c.disk.mtx.Unlock()
+	if c.disk.fails {
+		return nil, syscall.EIO
+	}
 	if off >= int64(len(c.disk.now)) {
 		return fuse.ReadResultData(nil), 0
 	}
@@ -159,6 +181,9 @@ func (c *content) Read(_ context.Context, _ fs.FileHandle, dest []byte, off int6
 func (c *content) Write(_ context.Context, _ fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
 	c.disk.mtx.Lock()
 	defer c.disk.mtx.Unlock()
+	if c.disk.fails {
+		return 0, syscall.EIO
+	}
 	if off+int64(len(data)) > int64(len(c.disk.now)) {
 		return 0, syscall.ENOSPC
 	}
@@ -170,6 +195,9 @@ func (c *content) Write(_ context.Context, _ fs.FileHandle, data []byte, off int
 func (c *content) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	c.disk.mtx.Lock()
 	defer c.disk.mtx.Unlock()
+	if c.disk.fails {
+		return syscall.EIO
+	}
 	c.disk.note(op{flush: true})
 	return 0
 }
