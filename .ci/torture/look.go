@@ -28,6 +28,9 @@ func (w *world) look(ctx context.Context) look {
 	var since time.Time
 	l.pid, since = w.agent.running()
 	l.disk = bytesIn(filepath.Join(w.storage(), "wal"), filepath.Join(w.storage(), "backlog"))
+	if !w.agent.is(w.program.path) {
+		l.pid = 0 // what another version says of itself is not judged
+	}
 	if l.pid != 0 {
 		l.code, l.headline = w.askStatus(ctx)
 		l.destinations, _ = w.askDelivery(ctx)

@@ -108,6 +108,13 @@ func (p *process) without(do func() error) error {
 	return p.start()
 }
 
+// is reports whether the process runs a program, or is to.
+func (p *process) is(path string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.path == path
+}
+
 // become ends the process and starts another program in its place.
 func (p *process) become(path string) error {
 	if err := p.stop(); err != nil {
