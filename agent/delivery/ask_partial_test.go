@@ -209,10 +209,10 @@ func TestSplitOrder(t *testing.T) {
 		t.Errorf("cut at %d: %v, expected %v", at, spell(items), want)
 	}
 	splitOrder(items, math.MaxUint32)
-	if last := lastInOrder(items[:3]); last.T != -9 {
+	if last := lastInOrder(items[:3], math.MaxInt64); last.T != -9 {
 		t.Errorf("the last is of %d", last.T)
 	}
-	if last := lastInOrder(items[3:]); last.T != 3 || last.Order != 5 {
+	if last := lastInOrder(items[3:], math.MaxInt64); last.T != 3 || last.Order != 5 {
 		t.Errorf("the last is of %d, in place %d", last.T, last.Order)
 	}
 }

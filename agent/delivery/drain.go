@@ -294,7 +294,7 @@ func (d *drain) parts(items []remotewrite.Item) []part {
 	if b.late && !b.unordered {
 		return whole.apart(d.late)
 	}
-	whole.last = lastOf(whole.items, time.Now().UnixMilli())
+	whole.last = lastInOrder(whole.items, time.Now().UnixMilli())
 	return []part{whole}
 }
 

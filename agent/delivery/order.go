@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -70,7 +71,7 @@ func (p part) apart(l ledger.Late) []part {
 	late, others := p.of(p.items[:at]), p.of(p.items[at:])
 	late.late, late.unordered = true, l.Unordered
 	// Their times say nothing of their order.
-	late.last = lastInOrder(late.items)
-	others.last = lastOf(others.items, time.Now().UnixMilli())
+	late.last = lastInOrder(late.items, math.MaxInt64)
+	others.last = lastInOrder(others.items, time.Now().UnixMilli())
 	return slices.DeleteFunc([]part{late, others}, func(p part) bool { return len(p.items) == 0 })
 }

@@ -167,6 +167,45 @@ func TestEndsWhileTooLarge(t *testing.T) {
 	}
 }
 
+// TestEndsWithBackdatedOnes: targets may date their samples back, so that the newest one of
+// a batch is not what an endpoint was sent last of it.
+func TestEndsWithBackdatedOnes(t *testing.T) {
+	t.Parallel()
+	for ending, end := range endings {
+		t.Run(ending, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{AllOrNothing: true})
+			r.options.SaveInterval = time.Hour
+			r.openBehind()
+			r.one().Recover()
+			r.awaitSettled("one")
+			r.one().RespondIf(away)
+			now := time.Now()
+			for n, s := range []struct {
+				name string
+				ago  time.Duration
+			}{
+				{"a", 10 * time.Minute}, {"b", 20 * time.Minute}, {"a", time.Second},
+				{"b", 15 * time.Minute}, {"b", 14 * time.Minute}, {"b", 13 * time.Minute},
+			} {
+				app := r.append.AppenderV2(t.Context())
+				for i := range 20 {
+					r.add(app, labels.FromStrings("__name__", s.name, "i", fmt.Sprint(i)), now.Add(-s.ago), float64(n))
+				}
+				if err := app.Commit(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.pass()
+			r.endAfter(50, 119, 62)
+			end(r)
+			if l := r.awaitSettled("one"); l.Delivered != l.Appended || l.Delivered != r.accepted("one") {
+				t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
+			}
+		})
+	}
+}
+
 // TestEndsWhileProbing: so is what an endpoint is asked with that has been ill for a while.
 func TestEndsWhileProbing(t *testing.T) {
 	t.Parallel()

@@ -203,7 +203,7 @@ func (d *sender) inOrder(ctx context.Context, p part, most uint32, anew bool, s 
 			s.anew() // the other one may be of another time
 		}
 		half := p.of(items)
-		half.last = lastInOrder(items)
+		half.last = lastInOrder(items, math.MaxInt64)
 		if err := d.deliver(ctx, half, s, o); err != nil {
 			return err
 		}

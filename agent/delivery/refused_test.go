@@ -134,11 +134,14 @@ func TestTypicalSeries(t *testing.T) {
 	}
 }
 
-func TestLastOf(t *testing.T) {
+func TestLastInOrder(t *testing.T) {
 	t.Parallel()
 	items := grouped([]int64{1, 5, 9}, []int64{2, 5})
 	wal := []remotewrite.Item{items[0], items[3], items[1], items[4], items[2]} // a1 b2 a5 b5 a9
-	last := lastOf(wal, 8)
+	for i := range wal {
+		wal[i].Order = uint32(i)
+	}
+	last := lastInOrder(wal, 8)
 	if got := spell([]remotewrite.Item{last}); got[0] != "b5" {
 		t.Errorf("the last is %v", got)
 	}
@@ -148,7 +151,7 @@ func TestLastOf(t *testing.T) {
 	if from, to := runUpTo(items, items[1]); from != 0 || to != 2 {
 		t.Errorf("the run up to a5 is %d to %d", from, to)
 	}
-	if last := lastOf(nil, 8); last.Series != nil {
+	if last := lastInOrder(nil, 8); last.Series != nil {
 		t.Errorf("the last of nothing is %v", last)
 	}
 }

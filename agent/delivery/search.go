@@ -219,11 +219,12 @@ func partition(items []remotewrite.Item, front func(it *remotewrite.Item) bool) 
 	return len(kept)
 }
 
-// lastInOrder returns the sample that comes last in the order of the WAL.
-func lastInOrder(items []remotewrite.Item) (last remotewrite.Item) {
-	for _, it := range items {
-		if it.Kind != remotewrite.Exemplar && (last.Series == nil || it.Order > last.Order) {
-			last = it
+// lastInOrder returns the sample that comes last in the order of the WAL, of those that are
+// not dated ahead of a time, in milliseconds.
+func lastInOrder(items []remotewrite.Item, upTo int64) (last remotewrite.Item) {
+	for i := range items {
+		if it := &items[i]; it.Kind != remotewrite.Exemplar && it.T <= upTo && (last.Series == nil || it.Order > last.Order) {
+			last = *it
 		}
 	}
 	return last
@@ -270,18 +271,6 @@ func runUpTo(items []remotewrite.Item, last remotewrite.Item) (from, to int) {
 		to = i + 1
 	}
 	return from, to
-}
-
-// lastOf returns the newest of grouped items, and the last of several, of those that are
-// not stamped ahead of now, in milliseconds: with items of one time, it is what an
-// endpoint was sent last of them.
-func lastOf(items []remotewrite.Item, now int64) (last remotewrite.Item) {
-	for _, it := range items {
-		if it.Kind != remotewrite.Exemplar && it.T <= now && (last.Series == nil || it.T >= last.T) {
-			last = it
-		}
-	}
-	return last
 }
 
 // oneSeries reports whether grouped items are all of one series.
