@@ -21,6 +21,7 @@ type disk struct {
 	device   *cutdisk.Disk
 	noDevice string // why it has none that breaks: then it is in a file
 	taken    []string
+	useless  bool // nothing can be written
 }
 
 const (
@@ -165,6 +166,6 @@ func (d *disk) close() {
 // onDisk reports whether a schedule has something to do with a disk.
 func onDisk(s schedule) bool {
 	return slices.ContainsFunc(s.events, func(e event) bool {
-		return slices.ContainsFunc(ofDisk, func(m manner) bool { return m.kind == e.kind })
+		return slices.ContainsFunc(slices.Concat(ofDisk, ofDevice), func(m manner) bool { return m.kind == e.kind })
 	})
 }

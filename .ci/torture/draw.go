@@ -24,7 +24,7 @@ type lane struct {
 // lanes are all of them, one for each destination.
 func lanes() []lane {
 	all := []lane{
-		{"process", "", ofProcess, [2]time.Duration{5 * time.Second, 25 * time.Second}},
+		{"process", "", slices.Concat(ofProcess, ofDevice), [2]time.Duration{5 * time.Second, 25 * time.Second}},
 		{"file", "", ofFile, [2]time.Duration{5 * time.Second, 20 * time.Second}},
 		{"disk", "", ofDisk, [2]time.Duration{10 * time.Second, 60 * time.Second}},
 		{"clock", "", ofClock, [2]time.Duration{10 * time.Second, 60 * time.Second}},

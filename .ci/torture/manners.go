@@ -47,7 +47,7 @@ const (
 
 // manners are all rows.
 func manners() []manner {
-	return slices.Concat(ofProcess, ofFile, ofDisk, ofClock, ofTarget, ofDestination)
+	return slices.Concat(ofProcess, ofDevice, ofFile, ofDisk, ofClock, ofTarget, ofDestination)
 }
 
 func mannerOf(kind string) (manner, bool) {

@@ -21,16 +21,20 @@ var ofDisk = []manner{
 		kind: "inodes", weight: 1, lasts: seconds(1, 25), costs: full, needs: needsDisk,
 		begin: func(w *world, _ event) error { return w.disk.takeInodes() }, end: freeDisk,
 	},
+}
+
+// ofDevice end the process, and so are among what is done to that.
+var ofDevice = []manner{
 	{
 		// Nobody may be writing at that moment.
-		kind: "read-only", weight: 1, lasts: seconds(2, 25), noticed: told, costs: []string{notAppended}, needs: needsDisk,
+		kind: "read-only", weight: 1, lasts: seconds(2, 25), noticed: told, costs: []string{notAppended}, needs: needsRoom,
 		unacknowledged: true, kills: true, begin: (*world).protect, end: (*world).unprotect,
 	},
 	{
 		// A file system that cannot write is mended as at a boot, which a power cut may be
 		// before. Until its journal is written, it takes everything.
 		kind: "broken", weight: 1, lasts: seconds(5, 45), noticed: told + journal, costs: full, needs: needsDevice,
-		unacknowledged: true, kills: true, forgets: true, begin: func(w *world, _ event) error { w.disk.device.Fail(true); return nil }, end: (*world).mend,
+		unacknowledged: true, kills: true, forgets: true, begin: (*world).breakDevice, end: (*world).mend,
 	},
 }
 
@@ -38,6 +42,7 @@ var ofDisk = []manner{
 const journal = 10 * time.Second
 
 func (w *world) protect(event) error {
+	w.disk.useless = true
 	return w.agent.without(func() error { return w.disk.remount("ro") })
 }
 
@@ -46,6 +51,7 @@ func (w *world) unprotect(event) error {
 	if err := w.disk.remount("rw"); err != nil {
 		return err
 	}
+	w.disk.useless = false
 	pid := w.agent.pid()
 	if w.names == nil || pid == 0 {
 		return nil
@@ -53,15 +59,37 @@ func (w *world) unprotect(event) error {
 	return command("nsenter", "--target="+strconv.Itoa(pid), "--mount", "mount", "-o", "remount,rw", w.disk.dir)
 }
 
-func (w *world) mend(event) error { return w.agent.without(w.disk.mend) }
+func (w *world) breakDevice(event) error {
+	w.disk.useless = true
+	w.disk.device.Fail(true)
+	return nil
+}
 
-func needsDevice(w *world) string {
-	if w.noDisk != "" {
-		return w.noDisk
-	}
-	return w.disk.noDevice
+func (w *world) mend(event) error {
+	w.disk.useless = false
+	return w.agent.without(w.disk.mend)
 }
 
 func freeDisk(w *world, _ event) error { return w.disk.free() }
 
-func needsDisk(w *world) string { return w.noDisk }
+func needsDisk(w *world) string {
+	if w.noDisk == "" && w.disk.useless {
+		return "the disk takes nothing as it is"
+	}
+	return w.noDisk
+}
+
+// needsRoom: what others have written there, they could not remove.
+func needsRoom(w *world) string {
+	if w.noDisk == "" && len(w.disk.taken) > 0 {
+		return "others have filled the disk"
+	}
+	return w.noDisk
+}
+
+func needsDevice(w *world) string {
+	if why := needsRoom(w); why != "" {
+		return why
+	}
+	return w.disk.noDevice
+}

@@ -139,11 +139,14 @@ func (r *run) events(ctx context.Context) error {
 		}
 		e := r.facts.schedule.events[s.event]
 		m, _ := mannerOf(e.kind)
-		if m.needs != nil && m.needs(r.world) != "" {
-			if !s.ends {
-				r.say("left out: %s: %s", e, m.needs(r.world))
-			}
+		if _, begun := spans[s.event]; s.ends && !begun {
 			continue
+		}
+		if !s.ends && m.needs != nil {
+			if why := m.needs(r.world); why != "" {
+				r.say("left out: %s: %s", e, why)
+				continue
+			}
 		}
 		now := time.Now()
 		r.say("%s  %s%s", now.Format(stamp), map[bool]string{true: "end of "}[s.ends], e)
