@@ -25,6 +25,9 @@ const (
 	exitFailed = 2 // nothing can be said about the agent
 )
 
+// runDir is what the names of the directories of runs begin with.
+const runDir = "opstrace-agent-torture-"
+
 // shortest is settling, and a little trouble.
 const shortest = settling + 20*time.Second
 
@@ -66,7 +69,7 @@ func torture(ctx context.Context, o options) ([]breach, error) {
 		return nil, err
 	}
 	fmt.Printf("seed %d, %s, %d injections\n", s.seed, s.length, len(s.events))
-	dir, err := os.MkdirTemp("", "opstrace-agent-torture-")
+	dir, err := os.MkdirTemp("", runDir)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +148,7 @@ func shorten(ctx context.Context, s schedule, breaches []breach, dir string, o o
 
 // breaks reports whether a schedule breaks one of the rules that were broken before.
 func breaks(ctx context.Context, s schedule, before []breach, agent program) (bool, error) {
-	dir, err := os.MkdirTemp("", "opstrace-agent-torture-")
+	dir, err := os.MkdirTemp("", runDir)
 	if err != nil {
 		return false, err
 	}

@@ -17,14 +17,19 @@ const hostsKept = 5 * time.Second
 
 // names are those by which the agent finds its destinations: it sees these files in the
 // place of /etc/hosts and /etc/resolv.conf.
-type names struct{ hosts, resolver string }
+type names struct{ dir, hosts, resolver string }
 
-// inPlace mounts two files over those of the system, for what follows only.
-const inPlace = `mount --make-rprivate / && mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf && shift 2 && exec "$@"`
+// inPlace mounts two files over those of the system, for what follows only. What other runs
+// have mounted is let go: a disk that somebody has still mounted cannot be mended.
+const inPlace = `
+mount --make-rprivate / && mount --bind "$2" /etc/hosts && mount --bind "$3" /etc/resolv.conf || exit
+grep -o '/[^ ]*/` + runDir + `[^ ]*' /proc/self/mounts | grep -v "^$1" | xargs -r umount -l
+shift 3
+exec "$@"`
 
 // newNames makes the files in dir. The error says why there can be none.
 func newNames(dir string) (*names, error) {
-	n := &names{filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf")}
+	n := &names{dir, filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf")}
 	if err := n.without(""); err != nil {
 		return nil, err
 	}
@@ -42,7 +47,7 @@ func newNames(dir string) (*names, error) {
 
 // command goes before one that is to see them, in a mount namespace of its own.
 func (n *names) command() []string {
-	return []string{"sh", "-c", inPlace, "sh", n.hosts, n.resolver}
+	return []string{"sh", "-c", inPlace, "sh", n.dir, n.hosts, n.resolver}
 }
 
 // hostOf is the name of the host of a destination.
