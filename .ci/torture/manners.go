@@ -102,6 +102,9 @@ func needsOther(w *world) string {
 	if w.program.other == "" {
 		return "there is no other version: TORTURE_OTHER=PATH"
 	}
+	if w.disk != nil && (w.disk.useless || len(w.disk.taken) > 0) {
+		return "what another version does on a full disk is not judged"
+	}
 	return ""
 }
 

@@ -76,6 +76,9 @@ func needsDisk(w *world) string {
 	if w.noDisk == "" && w.disk.useless {
 		return "the disk takes nothing as it is"
 	}
+	if w.noDisk == "" && w.agent != nil && !w.agent.is(w.program.path) {
+		return "what another version does on a full disk is not judged"
+	}
 	return w.noDisk
 }
 

@@ -226,7 +226,8 @@ func scrapedAt(newest int64, read time.Time) int64 {
 // full reports whether the batch has no room for more items.
 func (d *drain) full(more int) bool {
 	n := len(d.batch.items)
-	return n > 0 && (n+more > d.most() || d.batch.size.Bytes() >= d.memory.shrunk(batchBytes))
+	enough := max(batchFactor*d.inForce().BatchSize(), enoughOfSeries*d.batch.size.Series())
+	return n > 0 && (n+more > min(d.most(), d.memory.shrunk(enough)) || d.batch.size.Bytes() >= d.memory.shrunk(batchBytes))
 }
 
 // takeGap handles what is not data. The batch goes first.

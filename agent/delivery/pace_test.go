@@ -118,7 +118,7 @@ func TestCatchUpAtARateLimit(t *testing.T) {
 // gets the whole backlog all the same, in smaller ones.
 func TestBurstBelowARequest(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, agenttest.Manners{RateLimit: 50_000, RateBurst: 2500})
+	r := newRig(t, agenttest.Manners{RateLimit: 50_000, RateBurst: 1500})
 	r.openBehind()
 	const samples = 50_000
 	r.scrapes(samples/1000, 1000)
@@ -128,6 +128,21 @@ func TestBurstBelowARequest(t *testing.T) {
 	if n := r.refusals() - before; n > 60 {
 		t.Errorf("%d requests were refused", n)
 	}
+}
+
+// TestSlowLink: where a request takes longer than remote_timeout, smaller ones do not.
+func TestSlowLink(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.timeout = "1s"
+	r.openBehind()
+	const samples = 20_000
+	r.scrapes(samples/1000, 1000)
+	r.one().Recover()
+	r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
+		return &agenttest.Answer{Delay: time.Duration(in.Samples()) * 400 * time.Microsecond} // 2,500 a second
+	})
+	r.checkDelivered("one")
 }
 
 // refusals counts the requests that the endpoint answered 503 or 429.

@@ -75,7 +75,7 @@ func TestSmallBatches(t *testing.T) {
 	t.Parallel()
 	for stage, most := range map[Pressure]int{ShedSeries: 1000, SmallBatches: 125} {
 		r := newRig(t, agenttest.Manners{})
-		r.queue = strings.Replace(r.queue, "max_samples_per_send: 500", "max_samples_per_send: 100", 1)
+		r.queue = strings.Replace(r.queue, "max_samples_per_send: 500", "max_samples_per_send: 200", 1)
 		if err := r.one().Down(); err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,7 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 	if len(p.items) > d.most() { // since a 413 for what came before it, or memory is short
 		return d.inOrder(ctx, p, math.MaxUint32, p.resent, s, o)
 	}
-	tooFast := 0 // in a row
+	inRow := 0
 	for attempt := p.failed; ; attempt++ {
 		if d.probes(attempt, len(p.items)) {
 			p.failed = attempt
@@ -59,30 +59,33 @@ func (d *sender) deliver(ctx context.Context, p part, s *search, o *ledger.Outco
 		}
 		d.failed(remotewrite.Kind(r.Status), r.Error())
 		if r.TooFast() {
-			tooFast++
 			d.pace.tooFast(time.Now())
 		} else {
-			tooFast = 0
 			d.pace.interrupted()
-		}
-		if tooFast >= overBurst && s.taken && len(p.items) > 2*probeItems {
-			p.failed = attempt
-			return d.smaller(ctx, p, d.backoff(attempt, r), s, o)
 		}
 		done, err := d.answered(ctx, &p, r, s, o)
 		if done || err != nil {
 			return err
 		}
-		if !d.pause(ctx, d.backoff(attempt, r)) {
+		if inRow++; !r.TooFast() && r.Class() != remotewrite.Unanswered {
+			inRow = 0
+		}
+		pause := d.backoff(attempt, r)
+		if inRow >= tooMuch && s.taken && len(p.items) > 2*probeItems {
+			p.failed = attempt
+			return d.smaller(ctx, p, pause, s, o)
+		}
+		if !d.pause(ctx, pause) {
 			return ctx.Err()
 		}
 	}
 }
 
-// overBurst is after how many refusals by rate in a row a part is too much at once, if
-// some of its batch was taken before: a limit by tokens (Cortex: ingestion_burst_size)
-// refuses for ever what is more than its bucket holds.
-const overBurst = 3
+// tooMuch is after how many refusals by rate, or without an answer, in a row a part is too
+// much at once, if some of its batch was taken before: a limit by tokens (Cortex:
+// ingestion_burst_size) refuses for ever what is more than its bucket holds, and over a slow
+// link a large request takes longer than remote_timeout, each time.
+const tooMuch = 3
 
 // answered does what the machine says about an answer that is not an
 // acknowledgement. done: nothing is left to do for this part.

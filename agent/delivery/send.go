@@ -9,10 +9,17 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
-// batchFactor is how many times max_samples_per_send a request of the backlog may
-// hold: grouped by series, a request of thousands of samples costs less than half
-// a byte on the wire for what else takes two.
-const batchFactor = 10
+const (
+	// batchFactor is how many times max_samples_per_send a request of the backlog holds:
+	// grouped by series, a request of thousands of samples costs less than half a byte on
+	// the wire for what else takes two.
+	batchFactor = 5
+	// enoughOfSeries is how many samples there are to be of each series: with fewer, most of
+	// a request is labels. largestFactor bounds what that leads to where there are many
+	// series, as batchFactor does where there are few.
+	enoughOfSeries = 3
+	largestFactor  = 15
+)
 
 // sender makes the requests of one drainer, and knows what these have taught.
 type sender struct {

@@ -41,7 +41,7 @@ func (t *destination) fits(n int) {
 func (t *destination) resize(by func(s *requestSize, configured int, now time.Time)) {
 	t.mtx.Lock()
 	bound := t.requests.limit > 0
-	by(&t.requests, batchFactor*t.endpoint.BatchSize(), time.Now())
+	by(&t.requests, largestFactor*t.endpoint.BatchSize(), time.Now())
 	unbound := bound && t.requests.limit == 0
 	t.mtx.Unlock()
 	if unbound {
@@ -69,7 +69,7 @@ func (t *destination) outgrown(size int) bool {
 func (d *sender) most() int {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
-	return d.memory.shrunk(d.requests.most(batchFactor * d.endpoint.BatchSize()))
+	return d.memory.shrunk(d.requests.most(largestFactor * d.endpoint.BatchSize()))
 }
 
 // tooLargeInRow is how many 413s in a row there were.

@@ -37,6 +37,9 @@ func (s *Size) Add(items []Item) int {
 // Bytes is the size so far.
 func (s *Size) Bytes() int { return s.bytes }
 
+// Series is how many series there are so far.
+func (s *Size) Series() int { return len(s.seen) }
+
 // keptSeries is how many series a Size keeps room for.
 const keptSeries = 1 << 15
 
