@@ -89,7 +89,7 @@ var arrows = map[string][]string{
 	".ci/demo":             {"agent/delivery/ledger", "agent/number", "agent/redact"},
 
 	// It judges the binary from outside: what it knows of the agent is what the agent writes.
-	".ci/torture": {"agent/agenttest", "agent/delivery/ledger"},
+	".ci/torture": {"agent/agenttest", "agent/agenttest/cutdisk", "agent/delivery/ledger"},
 
 	// It measures binaries, ours as the others'.
 	".ci/bench": {"agent/agenttest"},

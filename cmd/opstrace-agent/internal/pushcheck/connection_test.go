@@ -159,7 +159,7 @@ func TestTLS(t *testing.T) {
 	e.SetTLS(agenttest.TLSTrusted)
 	steps, good = run(t, destination(t, e.URL(), settings[0], "tls_config: {ca_file: "+caFile(t, e.CA())+", server_name: cortex.default.example.org}"))
 	expect(t, steps, good, goodToken, connected,
-		"FAIL tls: tls: failed to verify certificate: x509: certificate is valid for localhost, not cortex.default.example.org | another server answers under this name: check the url, and whether a login page of this network is in between")
+		"FAIL tls: tls: failed to verify certificate: x509: certificate is valid for localhost, *.agenttest.invalid, not cortex.default.example.org | another server answers under this name: check the url, and whether a login page of this network is in between")
 
 	plain := open(t, agenttest.Manners{})
 	steps, good = run(t, destination(t, "https://127.0.0.1:"+port(t, plain.URL())+"/"))
