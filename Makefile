@@ -40,7 +40,9 @@ COLD := k8s.io sigs.k8s.io github.com/aws github.com/Azure github.com/AzureAD go
 	github.com/googleapis github.com/fxamacker github.com/miekg golang.org/x/net golang.org/x/oauth2 github.com/gogo \
 	github.com/json-iterator github.com/alecthomas go.yaml.in go.uber.org/zap go.opentelemetry.io/otel/exporters \
 	github.com/prometheus/prometheus/promql github.com/modern-go github.com/opstrace/opstrace-agent/cmd \
-	text/template html/template encoding/json math/big runtime/pprof
+	text/template html/template encoding/json math/big runtime/pprof regexp/syntax crypto/x509 internal/profile \
+	github.com/prometheus/exporter-toolkit github.com/prometheus/prometheus/discovery github.com/prometheus/prometheus/config \
+	github.com/opstrace/opstrace-agent/scrapeconfig
 GCFLAGS := $(foreach module,$(COLD),-gcflags=$(module)/...=-l)
 LDFLAGS := -s -w -X $(version_pkg).Version=$(VERSION) -X $(version_pkg).Revision=$(REVISION) -X $(version_pkg).Branch=$(BRANCH)
 
@@ -145,6 +147,12 @@ bench-quick: bench-programs ## a part of bench-peers in some five minutes
 .PHONY: bench-guest
 bench-guest: bench-programs ## what is missing in an emulated machine of 128 MB with the agent or a peer in it (needs root)
 	$(BIN)/bench -agent=$(BIN)/opstrace-agent -dir=$(BENCH_DIR) -guest
+
+.PHONY: profile
+profile: bench-programs ## takes cmd/opstrace-agent/default.pgo anew, by which the agent is optimised: some five minutes
+	rm -rf $(BENCH_DIR)/profiles
+	$(BIN)/bench -agent=$(BIN)/opstrace-agent -dir=$(BENCH_DIR)/profiles -profiles=$(BENCH_DIR)/profiles
+	$(GO) tool pprof -proto -output=cmd/opstrace-agent/default.pgo $(BENCH_DIR)/profiles/*.pprof
 
 .PHONY: bench-programs
 bench-programs: build

@@ -31,6 +31,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 0, "how often; 0: three times, once with -quick")
 	flag.StringVar(&o.scenarios, "scenarios", "", "only those whose name matches this regular expression")
 	flag.StringVar(&o.peers, "peers", "", "only those whose name matches this regular expression")
+	flag.StringVar(&o.profiles, "profiles", "", "a directory for CPU profiles of the agent, instead")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -47,6 +48,7 @@ type options struct {
 	quick, guest     bool
 	rounds           int
 	scenarios, peers string
+	profiles         string
 }
 
 func run(ctx context.Context, o options) (err error) {
@@ -90,7 +92,7 @@ func run(ctx context.Context, o options) (err error) {
 	report := report{machine: thisMachine(time.Now()), plan: p, peers: peers, missing: missing, results: results{}}
 	fmt.Printf("About %s, for %d rounds of %d scenarios with %d programs.\n",
 		(p.duration(len(peers)) + time.Minute/2).Truncate(time.Minute), p.rounds, len(p.scenarios), len(peers))
-	if err := measureAll(ctx, work, &report); err != nil {
+	if err := measureAll(ctx, work, o.profiles, &report); err != nil {
 		return err
 	}
 	report.loadAfter = loadAverage()
@@ -105,6 +107,9 @@ func (o options) plan() (plan, error) {
 	}
 	if o.guest {
 		p = guestPlan
+	}
+	if o.profiles != "" {
+		p = profilePlan
 	}
 	if o.rounds > 0 {
 		p.rounds = o.rounds
@@ -125,12 +130,12 @@ func (o options) plan() (plan, error) {
 
 // measureAll runs every scenario with every peer, in rounds. A run that fails is said
 // and leaves its figures out; only the end of ctx ends it all.
-func measureAll(ctx context.Context, work string, r *report) error {
+func measureAll(ctx context.Context, work, profiles string, r *report) error {
 	for round := range r.plan.rounds {
 		for _, s := range r.plan.scenarios {
 			for _, p := range inTurn(r.peers, round) {
 				fmt.Printf("%s  round %d  %-45s %s\n", time.Now().Format(time.TimeOnly), round+1, s.name, p.name)
-				measured, err := measure(ctx, work, s, p)
+				measured, err := measure(ctx, work, profiles, s, p)
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}

@@ -19,6 +19,7 @@ type trial struct {
 	peer
 
 	dir      string // of the program's data
+	profile  string // the file for a CPU profile of the window; empty: none
 	config   string
 	listen   string
 	log      string
@@ -29,8 +30,8 @@ type trial struct {
 }
 
 // measure lets a program go through a scenario and returns what was measured, up to an
-// error.
-func measure(ctx context.Context, work string, s scenario, p peer) (measured map[measurand]float64, err error) {
+// error. profiles is the directory for CPU profiles; empty: none is taken.
+func measure(ctx context.Context, work, profiles string, s scenario, p peer) (measured map[measurand]float64, err error) {
 	t := &trial{scenario: s, peer: p, measured: map[measurand]float64{}}
 	dir, err := os.MkdirTemp(work, "one-")
 	if err != nil {
@@ -38,6 +39,9 @@ func measure(ctx context.Context, work string, s scenario, p peer) (measured map
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	t.dir, t.config, t.log = filepath.Join(dir, "data"), filepath.Join(dir, "config.yml"), filepath.Join(dir, "log")
+	if profiles != "" {
+		t.profile = profileOf(profiles, s, p)
+	}
 	if t.sink, err = newSink(); err != nil {
 		return nil, err
 	}
@@ -87,8 +91,14 @@ func (t *trial) play(ctx context.Context) error {
 	if err := t.process.sleep(ctx, t.warm); err != nil {
 		return err
 	}
+	profiled := make(chan error, 1)
+	if t.profile == "" {
+		profiled <- nil
+	} else {
+		go func() { profiled <- t.takeProfile(ctx, t.window) }()
+	}
 	before, err := t.steady(ctx)
-	if err != nil {
+	if err := errors.Join(err, <-profiled); err != nil {
 		return err
 	}
 	if t.outage > 0 {

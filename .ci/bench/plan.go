@@ -68,6 +68,17 @@ var quickPlan = plan{
 	peers: []string{agent, lean, vmagent},
 }
 
+// profilePlan is for CPU profiles of what the agent does all day, in scrapes that follow
+// each other so fast that a profile has thousands of looks.
+var profilePlan = plan{
+	rounds: 1,
+	scenarios: []scenario{
+		{name: "10,000 series every 1 s", series: 10_000, interval: time.Second, warm: 11 * time.Second, window: 2 * time.Minute},
+		{name: "100,000 series every 1 s", series: 100_000, interval: time.Second, warm: 11 * time.Second, window: 2 * time.Minute},
+	},
+	peers: []string{agent},
+}
+
 // guestPlan is what is really missing on a small host. One at a time, for the emulator
 // takes a core while it boots.
 var guestPlan = plan{
