@@ -107,6 +107,9 @@ func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string
 			if mute || !s.Unordered.IsZero() {
 				s.Unordered = s.Sent
 			}
+			if !s.Asked.Before.IsZero() {
+				s.Asked.Before = s.Sent
+			}
 			if !s.Late.Before.IsZero() {
 				s.Late.Before = s.Sent
 			}
@@ -167,7 +170,7 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 		if s, ok := saved[name]; ok {
 			if s.URL != e.URL() {
 				// What is there already is at the other one.
-				s.Sent, s.Unordered, s.Late = backlog.Position{}, backlog.Position{}, ledger.Late{}
+				s.Sent, s.Unordered, s.Asked, s.Late = backlog.Position{}, backlog.Position{}, ledger.Asked{}, ledger.Late{}
 			}
 			s.URL = e.URL()
 			account = d.book.Open(name, s, false)

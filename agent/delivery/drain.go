@@ -34,15 +34,16 @@ type batch struct {
 type earlier struct {
 	// resent: it may have been sent before without an answer.
 	resent bool
-	// unordered: and what lies before it in the WAL need not have been. late: late
-	// samples of it were sent beside the others.
-	unordered, late bool
+	// unordered: and what lies before it in the WAL need not have been. asked: that goes for
+	// some series. late: late samples of it were sent beside the others.
+	unordered, asked, late bool
 }
 
 func (d *drain) earlier(at backlog.Position) earlier {
 	return earlier{
 		resent:    at.Compare(d.account.Sent()) < 0,
 		unordered: at.Compare(d.account.Unordered()) < 0,
+		asked:     at.Compare(d.asked.Before) < 0,
 		late:      at.Compare(d.late.Before) < 0,
 	}
 }
@@ -54,13 +55,14 @@ type drain struct {
 
 	cursor *cursor
 	batch  batch
-	// late is what was sent beside the others before the drainer began. In what order it
-	// sends late samples of a batch itself goes for no other batch.
-	late ledger.Late
+	// asked and late are what was sent beside the others before the drainer began. What it
+	// sends so of a batch itself goes for no other batch.
+	asked ledger.Asked
+	late  ledger.Late
 }
 
 func newDrain(t *destination, delivered []remotewrite.Item) *drain {
-	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce()), late: t.account.Late()}
+	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce()), asked: t.account.Asked(), late: t.account.Late()}
 }
 
 // run returns nil when everything on disk has been acknowledged or given up and
@@ -182,7 +184,7 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 		}
 	}
 	b := &d.batch
-	b.earlier = earlier{b.resent || was.resent, b.unordered || was.unordered, b.late || was.late}
+	b.earlier = earlier{b.resent || was.resent, b.unordered || was.unordered, b.asked || was.asked, b.late || was.late}
 	if b.begun.IsZero() {
 		b.begun = time.Now()
 	}
@@ -292,11 +294,19 @@ func (d *drain) flush(ctx context.Context) error {
 func (d *drain) parts(items []remotewrite.Item) []part {
 	b := &d.batch
 	whole := part{items: remotewrite.Group(items), before: b.resent, resent: b.resent, unordered: b.unordered}
-	if b.late && !b.unordered {
-		return whole.apart(d.late)
+	if b.unordered {
+		return []part{whole}
+	}
+	var parts []part
+	if b.asked {
+		asked, others := whole.aside(d.asked)
+		parts, whole = append(parts, asked), others
+	}
+	if b.late {
+		return append(parts, whole.apart(d.late)...)
 	}
 	whole.last = lastInOrder(whole.items, time.Now().UnixMilli())
-	return []part{whole}
+	return append(parts, whole)
 }
 
 // reuse returns an empty slice with the memory of items, if that is not out of

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
@@ -25,6 +27,10 @@ import (
 // the endpoint has some of it. The ledger's account keeps it (Unordered), and
 // delivery.json has it before the first such request.
 //
+// A question about a single series leaves that order for this series alone. The account
+// keeps which they are (Asked): of a batch that is sent again, they go by themselves, and
+// what is there of the others is found by few questions as before.
+//
 // Late samples go beside what a live queue sends. Their time alone tells which they are,
 // and both they and what the queue sends are in the order of the WAL by themselves. So the
 // account keeps the time (Late), and a batch that is sent again is cut in two. If late ones
@@ -43,10 +49,39 @@ func (t *destination) leaveOrder(ctx context.Context, to backlog.Position) error
 
 // leaveOrderOf is leaveOrder for a part.
 func (d *sender) leaveOrderOf(ctx context.Context, p *part) error {
-	if p.late {
+	switch {
+	case p.asked:
+		return d.ask(ctx, p.items)
+	case p.late:
 		return d.sendLate(ctx, d.account.Late().UpTo, d.end, true)
 	}
 	return d.leaveOrder(ctx, d.end)
+}
+
+// askOf is leaveOrderOf where all that is sent before others is some of the grouped items
+// of a part, of few series.
+func (d *sender) askOf(ctx context.Context, p *part, items []remotewrite.Item) error {
+	if p.unordered && !p.asked {
+		return d.leaveOrderOf(ctx, p)
+	}
+	return d.ask(ctx, items)
+}
+
+func (d *sender) ask(ctx context.Context, items []remotewrite.Item) error {
+	if d.storesPartialWrites() {
+		return nil
+	}
+	told := true
+	for i := range items {
+		if i > 0 && items[i].Series == items[i-1].Series {
+			continue
+		}
+		told = d.account.MayAsk(labels.StableHash(items[i].Series.Labels), d.end) && told
+	}
+	if told {
+		return nil
+	}
+	return d.saveMarks(ctx)
 }
 
 // sendLate is called before late samples are sent, which are dated up to a time, in
@@ -62,6 +97,23 @@ func (t *destination) storesPartialWrites() bool {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
 	return t.machine.partial == partialStored
+}
+
+// aside returns the samples of series that were asked about, of a part that is sent again,
+// and the others, which have an order among themselves.
+func (p part) aside(a ledger.Asked) (asked, others part) {
+	known := map[*remotewrite.Series]bool{}
+	at := partition(p.items, func(it *remotewrite.Item) bool {
+		is, seen := known[it.Series]
+		if !seen {
+			is = a.Has(labels.StableHash(it.Series.Labels))
+			known[it.Series] = is
+		}
+		return is
+	})
+	asked, others = p.of(p.items[:at]), p.of(p.items[at:])
+	asked.asked, asked.unordered = true, true
+	return asked, others
 }
 
 // apart returns a part that is sent again as what has an order among itself: of each

@@ -106,7 +106,7 @@ func (d *sender) askDelivered(ctx context.Context, p *part) error {
 // delivered and leave the part: sent again behind a newer one of their series,
 // they would be refused.
 func (d *sender) sendOf(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (*remotewrite.Refusal, error) {
-	if err := d.leaveOrderOf(ctx, p); err != nil {
+	if err := d.askOf(ctx, p, p.items[from:to]); err != nil {
 		return nil, err
 	}
 	r, err := d.sendUntilAnswered(ctx, p.items[from:to])
@@ -238,7 +238,7 @@ func nextRun(p *part, tried []*remotewrite.Series) (from, to int) {
 // is there. A series that is refused for something else makes nothing clear.
 func (d *sender) askRun(ctx context.Context, p *part, from, to int) (there, clear bool, err error) {
 	for i := from; i < to-1; i++ {
-		if err := d.leaveOrderOf(ctx, p); err != nil {
+		if err := d.askOf(ctx, p, p.items[i:i+1]); err != nil {
 			return false, false, err
 		}
 		r, err := d.sendUntilAnswered(ctx, p.items[i:i+1])

@@ -91,8 +91,9 @@ type part struct {
 	// unordered: what was sent before of these need not be the first of them in the order
 	// of the WAL.
 	unordered bool
-	// late: it has late samples only; see part.apart.
-	late bool
+	// asked: it has samples only of series that were asked about; see part.aside. late: it
+	// has late ones only; see part.apart.
+	asked, late bool
 	// last is the newest sample of the request, stamped ahead ones aside.
 	last remotewrite.Item
 	// failed is how many requests with it have failed before it became a part.

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 )
 
@@ -13,6 +15,11 @@ type Account struct {
 	// unordered: see Saved. told: delivery.json says so too. used: it was said since Saved.
 	unordered  backlog.Position
 	told, used bool
+	// asked: see Saved. toldAsked is what delivery.json has of it for sure. usedAsked: it was
+	// said since Saved.
+	asked     Asked
+	toldAsked []uint64
+	usedAsked bool
 	// late: see Saved. toldLate is what delivery.json has of it for sure.
 	late, toldLate Late
 	// evicted is how far eviction has gone: nothing before it will be read any
@@ -116,6 +123,9 @@ func (a *Account) saved() Saved {
 	s := Saved{URL: a.url, Mark: later(a.mark, a.gone), Sent: a.sent, Late: a.late, Terms: a.now()}
 	if a.used || a.unordered.Compare(s.Mark) > 0 {
 		s.Unordered = a.unordered
+	}
+	if a.usedAsked || a.asked.Before.Compare(s.Mark) > 0 {
+		s.Asked = Asked{Before: a.asked.Before, Series: slices.Clone(a.asked.Series)}
 	}
 	lost := a.held.before(a.gone)
 	s.Terms.Evicted += lost

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
@@ -273,6 +274,68 @@ func TestUnordered(t *testing.T) {
 			t.Errorf("%s: unordered up to %s, or taken for written", name, again.Unordered())
 		}
 	}
+}
+
+// TestMayAsk: which series were asked about stays known until all is settled, who asks is
+// told to write it first as long as the file does not have it for sure, and with too many
+// all is in no order.
+func TestMayAsk(t *testing.T) {
+	t.Parallel()
+	b, a := newAccount()
+	batch := func(n int64) backlog.Position { return pos(running, 1, n) }
+	say := func(series uint64, n int64, told bool, want ...uint64) {
+		t.Helper()
+		got := a.MayAsk(series, batch(n))
+		if asked := a.Asked(); got != told || asked.Before != batch(n) || !slices.Equal(asked.Series, want) {
+			t.Errorf("series %d, batch %d: told is %t, %+v", series, n, got, asked)
+		}
+	}
+	write := func(want ...uint64) {
+		t.Helper()
+		saved := b.Saved()
+		if got := saved["one"].Asked; !slices.Equal(got.Series, want) {
+			t.Errorf("saved %+v", got)
+		}
+		b.Written(saved)
+	}
+	write()
+	say(7, 100, false, 7)
+	say(7, 100, false, 7) // it could not be written
+	write(7)
+	say(7, 100, true, 7)
+	say(5, 200, false, 5, 7)
+	saved := b.Saved()
+	say(5, 200, false, 5, 7)
+	say(6, 200, false, 5, 6, 7)
+	b.Written(saved) // lacks the last one
+	say(5, 200, true, 5, 6, 7)
+	say(6, 200, false, 5, 6, 7)
+	a.Settle(batch(200), Outcome{})
+	write(5, 6, 7) // it was said since
+	say(6, 300, true, 5, 6, 7)
+	a.Settle(batch(300), Outcome{})
+	write(5, 6, 7)
+	write() // nobody asks any more
+	say(7, 400, false, 5, 6, 7)
+	write(5, 6, 7)
+	saved = b.Saved()
+	for name, s := range map[string]Saved{"removed": b.Remove("one"), "loaded": saved["one"]} {
+		again := b.Open(name, s, false)
+		if got := again.Asked(); got.Before != batch(400) || !slices.Equal(got.Series, []uint64{5, 6, 7}) || again.MayAsk(7, batch(400)) {
+			t.Errorf("%s: %+v, or taken for written", name, got)
+		}
+	}
+
+	b, a = newAccount()
+	for i := range uint64(mostAsked) {
+		a.MayAsk(i, batch(500))
+	}
+	b.Written(b.Saved())
+	if told := a.MayAsk(mostAsked, batch(500)); told || a.Unordered() != batch(500) || len(a.Asked().Series) != mostAsked {
+		t.Errorf("told is %t, unordered up to %s, %d series", told, a.Unordered(), len(a.Asked().Series))
+	}
+	a.Settle(batch(500), Outcome{})
+	say(mostAsked, 600, false, mostAsked)
 }
 
 // TestMaySendLate: who sends late samples is told to write it first as long as the file

@@ -96,6 +96,7 @@ func (b *Book) Open(name string, s Saved, counting bool) *Account {
 	a := &Account{
 		book: b, url: s.URL,
 		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered, late: s.Late,
+		asked: Asked{Before: s.Asked.Before, Series: slices.Clone(s.Asked.Series)},
 		terms: s.Terms.clone(), unread: slices.Clone(o.unread), counting: counting,
 	}
 	if o.removed {
@@ -140,7 +141,7 @@ func (b *Book) Remove(name string) Saved {
 
 // Saved returns what delivery.json is to hold of all accounts, as of one moment.
 // Where it goes with a File's Tail, no commit may be going on. Written is to be called
-// when it is written; until then MaySendUnordered and MaySendLate count on nothing that it lacks.
+// when it is written; until then MaySendUnordered, MayAsk and MaySendLate count on nothing that it lacks.
 func (b *Book) Saved() map[string]Saved {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
@@ -153,6 +154,8 @@ func (b *Book) Saved() map[string]Saved {
 			s.Terms.OnDisk = 0
 		}
 		a.told, a.used = a.told && !s.Unordered.IsZero(), false
+		a.toldAsked = slices.DeleteFunc(a.toldAsked, func(series uint64) bool { return !s.Asked.Has(series) })
+		a.usedAsked = false
 		if s.Late.UpTo != a.toldLate.UpTo || s.Late.Unordered != a.toldLate.Unordered {
 			a.toldLate = Late{}
 		}
@@ -167,7 +170,7 @@ func (b *Book) Written(saved map[string]Saved) {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
 	for name, a := range b.accounts {
-		a.told, a.toldLate = !saved[name].Unordered.IsZero(), saved[name].Late
+		a.told, a.toldAsked, a.toldLate = !saved[name].Unordered.IsZero(), saved[name].Asked.Series, saved[name].Late
 	}
 }
 
@@ -209,6 +212,10 @@ type Saved struct {
 	// last, any other value, also one before Mark, stands for all up to Sent: it stays
 	// while batches need it, so that not each has to be written ahead.
 	Unordered backlog.Position
+	// Asked: of what lies between Mark and Asked.Before, the samples of these series may
+	// have been sent in another order than the rest. In a file that may be older than what
+	// was sent last, any position but zero stands for Sent.
+	Asked Asked
 	// Late: of what lies between Mark and Late.Before, what is dated up to Late.UpTo may
 	// have been sent beside the rest. Both are in the order of the WAL. In a file that may
 	// be older than what was sent last, any position but zero stands for Sent. It stays

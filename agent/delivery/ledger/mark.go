@@ -1,6 +1,10 @@
 package ledger
 
-import "github.com/opstrace/opstrace-agent/agent/backlog"
+import (
+	"slices"
+
+	"github.com/opstrace/opstrace-agent/agent/backlog"
+)
 
 // Settle moves the mark to end, and the samples of o from memory, the oldest
 // first, to the terms. What of o is not in memory comes from what is unread: a
@@ -66,6 +70,50 @@ func (a *Account) Unordered() backlog.Position {
 	a.book.mtx.Lock()
 	defer a.book.mtx.Unlock()
 	return a.unordered
+}
+
+// Asked says of which series samples were sent by themselves, before others that come
+// before them in the WAL, to find out what an endpoint has.
+type Asked struct {
+	Before backlog.Position `json:"before"` // zero: none were
+	Series []uint64         `json:"series"` // labels.StableHash of their labels, as they are sent; ascending
+}
+
+// Has reports whether a series is among them.
+func (a Asked) Has(series uint64) bool {
+	_, has := slices.BinarySearch(a.Series, series)
+	return has
+}
+
+// mostAsked is how many series are kept: the questions of some runs that did not end well.
+const mostAsked = 64
+
+// MayAsk is MaySendUnordered where all that may be sent so from now on is samples of one
+// series. Where there are too many, it is the same.
+func (a *Account) MayAsk(series uint64, to backlog.Position) (told bool) {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	if a.asked.Before.Compare(a.mark) <= 0 && len(a.asked.Series) == mostAsked {
+		a.asked.Series = nil // of batches that are settled
+	}
+	at, has := slices.BinarySearch(a.asked.Series, series)
+	if !has && len(a.asked.Series) == mostAsked {
+		a.unordered, a.used = later(a.unordered, to), true
+		return a.told
+	}
+	if !has {
+		a.asked.Series = slices.Insert(a.asked.Series, at, series)
+	}
+	a.asked.Before, a.usedAsked = later(a.asked.Before, to), true
+	return slices.Contains(a.toldAsked, series)
+}
+
+// Asked returns the series of which samples may have been sent by themselves, by this run
+// or the one before.
+func (a *Account) Asked() Asked {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return Asked{Before: a.asked.Before, Series: slices.Clone(a.asked.Series)}
 }
 
 // Late says which samples were sent beside the others: a time tells them.

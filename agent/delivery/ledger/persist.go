@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
@@ -66,6 +67,7 @@ type stateDestination struct {
 	Mark            backlog.Position `json:"mark"`
 	Sent            backlog.Position `json:"sent"`
 	Unordered       backlog.Position `json:"unordered,omitzero"`
+	Asked           *Asked           `json:"asked,omitempty"`
 	Late            Late             `json:"late,omitzero"`
 	Born            uint64           `json:"born"`
 	BornNotAppended uint64           `json:"bornNotAppended"`
@@ -160,11 +162,14 @@ func stateOf(f File) state {
 			Counting:        d.Counting,
 			Ledger:          d.Terms,
 		}
-		if !d.GoneSince.IsZero() {
-			sd := s.Destinations[name]
-			sd.GoneSince, sd.GoneFor = d.GoneSince.UnixMilli(), d.GoneFor.Milliseconds()
-			s.Destinations[name] = sd
+		sd := s.Destinations[name]
+		if !d.Asked.Before.IsZero() {
+			sd.Asked = &d.Asked
 		}
+		if !d.GoneSince.IsZero() {
+			sd.GoneSince, sd.GoneFor = d.GoneSince.UnixMilli(), d.GoneFor.Milliseconds()
+		}
+		s.Destinations[name] = sd
 	}
 	return s
 }
@@ -183,11 +188,15 @@ func (s state) file() File {
 		t.OnDisk = t.Appended - settled
 		t.NotAppended = s.NotAppended - min(s.NotAppended, d.BornNotAppended)
 		f.Destinations[name] = Saved{URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Late: d.Late, Counting: d.Counting, Terms: t, origin: &origin{}}
-		if d.GoneSince != 0 {
-			saved := f.Destinations[name]
-			saved.GoneSince, saved.GoneFor = time.UnixMilli(d.GoneSince), time.Duration(d.GoneFor)*time.Millisecond
-			f.Destinations[name] = saved
+		saved := f.Destinations[name]
+		if d.Asked != nil {
+			saved.Asked = *d.Asked
+			slices.Sort(saved.Asked.Series)
 		}
+		if d.GoneSince != 0 {
+			saved.GoneSince, saved.GoneFor = time.UnixMilli(d.GoneSince), time.Duration(d.GoneFor)*time.Millisecond
+		}
+		f.Destinations[name] = saved
 	}
 	return f
 }
