@@ -98,25 +98,13 @@ func (d *Disk) Writes() int {
 }
 
 // Cut is the disk after a power cut behind the n-th of its writes and flushes, 0 ≤ n <
-// Writes, and when that was.
+// Writes, and how late that may have been: until the next of them nothing changed.
 func (d *Disk) Cut(n int, m Manner, rnd *rand.Rand) (image []byte, at time.Time) {
 	d.mtx.Lock()
 	defer d.mtx.Unlock()
 	image = bytes.Clone(d.first)
 	cut(image, d.ops[:n+1], m, rnd)
-	return image, d.ops[n].at
-}
-
-// Flushes are the times at which it was flushed.
-func (d *Disk) Flushes() (at []time.Time) {
-	d.mtx.Lock()
-	defer d.mtx.Unlock()
-	for _, o := range d.ops {
-		if o.flush {
-			at = append(at, o.at)
-		}
-	}
-	return at
+	return image, d.ops[min(n+1, len(d.ops)-1)].at
 }
 
 func (d *Disk) note(o op) {
