@@ -269,10 +269,11 @@ func (p *powerCut) after(when time.Time) {
 	}
 }
 
-// unsynced is how long what is written may have waited for its sync by a moment: longer
-// where the machine was so busy before it that scrapes came late as well.
+// unsynced is how long what is written may have waited for its sync by a moment: the
+// interval, a second until it is looked whether one is due, and as much again for a disk
+// that is slow; longer where the machine was so busy that scrapes came late as well.
 func (p *powerCut) unsynced(by time.Time, answered []agenttest.Scrape) time.Duration {
-	const most = 3 * cutSyncInterval
+	const most = 5 * cutSyncInterval
 	busy := time.Duration(0)
 	for n := 1; n < len(answered) && answered[n-1].At.Before(by); n++ {
 		if answered[n].At.After(by.Add(-2 * most)) {
