@@ -52,12 +52,7 @@ func TestEndsWhileAsking(t *testing.T) {
 						return nil
 					})
 					r.open()
-					r.eventually("some questions, and the next to wait", func() error {
-						if !over.Load() {
-							return errors.New("not yet")
-						}
-						return nil
-					})
+					r.awaitTrue("some questions, and the next to wait", &over)
 					if a := r.delivery.all()[0].account; !a.Unordered().IsZero() || len(a.Asked().Series) == 0 {
 						t.Errorf("unordered up to %s, asked about %v", a.Unordered(), a.Asked())
 					}

@@ -70,12 +70,7 @@ func (r *rig) endAfter(more, whole, limit int) {
 		taken.Store(n > more && n < whole)
 		return nil
 	})
-	r.eventually("a part to be taken, and the next to wait", func() error {
-		if !refused.Load() {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	r.awaitTrue("a part to be taken, and the next to wait", &refused)
 }
 
 // checkWhole checks that the endpoint has n samples of each of the 20 series m, and that
@@ -229,12 +224,7 @@ func TestEndsWhileProbing(t *testing.T) {
 				taken.Store(true)
 				return nil
 			})
-			r.eventually("a probe to be taken, and the next to wait", func() error {
-				if !refused.Load() {
-					return errors.New("not yet")
-				}
-				return nil
-			})
+			r.awaitTrue("a probe to be taken, and the next to wait", &refused)
 			asked := len(r.one().Snapshot().Requests)
 			end(r)
 			r.checkWhole(n, r.awaitSettled("one"), 0)

@@ -329,6 +329,16 @@ func (r *rig) eventually(what string, ok func() error) {
 	r.t.Fatalf("waiting for %s: %v", what, err)
 }
 
+func (r *rig) awaitTrue(what string, is *atomic.Bool) {
+	r.t.Helper()
+	r.eventually(what, func() error {
+		if !is.Load() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+}
+
 func (r *rig) awaitState(name string, want State) {
 	r.t.Helper()
 	r.eventually(fmt.Sprintf("%s to be %s", name, want), func() error {
