@@ -89,10 +89,10 @@ func TestPowerCuts(t *testing.T) {
 type powerCut struct {
 	*rig
 
-	fs      disk
-	image   string // the file that a disk is made of again
-	disk    *cutdisk.Disk
-	target  *agenttest.Target
+	fs     disk
+	image  string // the file that a disk is made of again
+	disk   *cutdisk.Disk
+	target *agenttest.Target
 	stored []agenttest.Sample // of the target's ordinals, when the disk was recorded
 	cuts   map[cutdisk.Manner]int
 }
