@@ -95,7 +95,7 @@ func (t *trial) play(ctx context.Context) error {
 	if t.profile == "" {
 		profiled <- nil
 	} else {
-		go func() { profiled <- t.takeProfile(ctx, t.window) }()
+		go func() { profiled <- t.takeProfile(ctx) }()
 	}
 	before, err := t.steady(ctx)
 	if err := errors.Join(err, <-profiled); err != nil {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // profileOf returns where the CPU profile of a program in a scenario goes.
@@ -22,11 +21,11 @@ func profileOf(dir string, s scenario, p peer) string {
 	return filepath.Join(dir, name+".pprof")
 }
 
-// takeProfile has the program take a CPU profile of itself for so long, as Prometheus'
-// programs do at /debug/pprof, and writes it to its file. It costs the program a little: the
+// takeProfile has the program take a CPU profile of itself for the window, as
+// Prometheus' programs do at /debug/pprof, and writes it to its file. It costs the program a little: the
 // figures of such a run are not fair.
-func (t *trial) takeProfile(ctx context.Context, d time.Duration) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", t.listen, int(d.Seconds())), nil)
+func (t *trial) takeProfile(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", t.listen, int(t.window.Seconds())), nil)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,7 @@ func (d *sender) askOf(ctx context.Context, p *part, items []remotewrite.Item) e
 	return d.ask(ctx, items)
 }
 
+// ask is called before samples of a few series are sent by themselves; see leaveOrder.
 func (d *sender) ask(ctx context.Context, items []remotewrite.Item) error {
 	if d.storesPartialWrites() {
 		return nil

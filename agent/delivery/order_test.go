@@ -291,13 +291,14 @@ func TestOrderIsLeftAfterItIsWritten(t *testing.T) {
 	r.scrapesWith(5, labels.FromStrings("__name__", "bad", "x", strings.Repeat("x", 2100)), 0)
 	r.pass()
 	d := r.delivery.all()[0]
+	d.learnPartial(partialRolledBack)
 	r.delivery.marks.mtx.Lock() // as while they are written, or passed on
 	unlock := sync.OnceFunc(r.delivery.marks.mtx.Unlock)
 	defer unlock()
 	before := r.accepted("one")
 	r.one().Recover()
 	r.eventually("it to want to leave the order", func() error {
-		if len(d.account.Asked().Series) == 0 {
+		if d.account.Unordered().IsZero() {
 			return errors.New("not yet")
 		}
 		return nil
@@ -308,7 +309,7 @@ func TestOrderIsLeftAfterItIsWritten(t *testing.T) {
 		t.Errorf("%d were taken before it was written", got-before)
 	}
 	unlock()
-	if saved, err := ledger.Load(r.dir); err != nil || len(saved.Destinations["one"].Asked.Series) > 0 {
+	if saved, err := ledger.Load(r.dir); err != nil || !saved.Destinations["one"].Unordered.IsZero() {
 		t.Errorf("it was written: %+v, %v", saved.Destinations, err)
 	}
 	// The next one goes the whole way.

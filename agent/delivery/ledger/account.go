@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"slices"
-
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 )
 
@@ -125,7 +123,7 @@ func (a *Account) saved() Saved {
 		s.Unordered = a.unordered
 	}
 	if a.usedAsked || a.asked.Before.Compare(s.Mark) > 0 {
-		s.Asked = Asked{Before: a.asked.Before, Series: slices.Clone(a.asked.Series)}
+		s.Asked = a.asked.clone()
 	}
 	lost := a.held.before(a.gone)
 	s.Terms.Evicted += lost

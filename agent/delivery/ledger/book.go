@@ -95,8 +95,7 @@ func (b *Book) Open(name string, s Saved, counting bool) *Account {
 	}
 	a := &Account{
 		book: b, url: s.URL,
-		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered, late: s.Late,
-		asked: Asked{Before: s.Asked.Before, Series: slices.Clone(s.Asked.Series)},
+		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered, asked: s.Asked.clone(), late: s.Late,
 		terms: s.Terms.clone(), unread: slices.Clone(o.unread), counting: counting,
 	}
 	if o.removed {
@@ -170,7 +169,8 @@ func (b *Book) Written(saved map[string]Saved) {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
 	for name, a := range b.accounts {
-		a.told, a.toldAsked, a.toldLate = !saved[name].Unordered.IsZero(), saved[name].Asked.Series, saved[name].Late
+		s := saved[name]
+		a.told, a.toldAsked, a.toldLate = !s.Unordered.IsZero(), slices.Clone(s.Asked.Series), s.Late
 	}
 }
 

@@ -85,6 +85,11 @@ func (a Asked) Has(series uint64) bool {
 	return has
 }
 
+func (a Asked) clone() Asked {
+	a.Series = slices.Clone(a.Series)
+	return a
+}
+
 // mostAsked is how many series are kept: the questions of some runs that did not end well.
 const mostAsked = 64
 
@@ -113,7 +118,7 @@ func (a *Account) MayAsk(series uint64, to backlog.Position) (told bool) {
 func (a *Account) Asked() Asked {
 	a.book.mtx.Lock()
 	defer a.book.mtx.Unlock()
-	return Asked{Before: a.asked.Before, Series: slices.Clone(a.asked.Series)}
+	return a.asked.clone()
 }
 
 // Late says which samples were sent beside the others: a time tells them.

@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
@@ -67,7 +66,7 @@ type stateDestination struct {
 	Mark            backlog.Position `json:"mark"`
 	Sent            backlog.Position `json:"sent"`
 	Unordered       backlog.Position `json:"unordered,omitzero"`
-	Asked           *Asked           `json:"asked,omitempty"`
+	Asked           Asked            `json:"asked,omitzero"`
 	Late            Late             `json:"late,omitzero"`
 	Born            uint64           `json:"born"`
 	BornNotAppended uint64           `json:"bornNotAppended"`
@@ -156,20 +155,17 @@ func stateOf(f File) state {
 	}
 	for name, d := range f.Destinations {
 		s.Destinations[name] = stateDestination{
-			URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Late: d.Late,
+			URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Asked: d.Asked, Late: d.Late,
 			Born:            s.Appended - d.Terms.Appended,
 			BornNotAppended: s.NotAppended - d.Terms.NotAppended,
 			Counting:        d.Counting,
 			Ledger:          d.Terms,
 		}
-		sd := s.Destinations[name]
-		if !d.Asked.Before.IsZero() {
-			sd.Asked = &d.Asked
-		}
 		if !d.GoneSince.IsZero() {
+			sd := s.Destinations[name]
 			sd.GoneSince, sd.GoneFor = d.GoneSince.UnixMilli(), d.GoneFor.Milliseconds()
+			s.Destinations[name] = sd
 		}
-		s.Destinations[name] = sd
 	}
 	return s
 }
@@ -187,16 +183,12 @@ func (s state) file() File {
 		t.Appended = max(s.Appended-min(s.Appended, d.Born), settled)
 		t.OnDisk = t.Appended - settled
 		t.NotAppended = s.NotAppended - min(s.NotAppended, d.BornNotAppended)
-		f.Destinations[name] = Saved{URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Late: d.Late, Counting: d.Counting, Terms: t, origin: &origin{}}
-		saved := f.Destinations[name]
-		if d.Asked != nil {
-			saved.Asked = *d.Asked
-			slices.Sort(saved.Asked.Series)
-		}
+		f.Destinations[name] = Saved{URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Asked: d.Asked, Late: d.Late, Counting: d.Counting, Terms: t, origin: &origin{}}
 		if d.GoneSince != 0 {
+			saved := f.Destinations[name]
 			saved.GoneSince, saved.GoneFor = time.UnixMilli(d.GoneSince), time.Duration(d.GoneFor)*time.Millisecond
+			f.Destinations[name] = saved
 		}
-		f.Destinations[name] = saved
 	}
 	return f
 }
