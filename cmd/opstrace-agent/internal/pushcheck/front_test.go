@@ -15,15 +15,13 @@ import (
 )
 
 // TestPlainToTLS: plain HTTP on a port for TLS, whose server says so, or ends the
-// connection.
+// connection. Where it closes before it has read everything, its kernel may reset the
+// connection, and its words are lost.
 func TestPlainToTLS(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	steps, good := run(t, destination(t, strings.Replace(s.URL, "https", "http", 1)))
-	expect(t, steps, good, noToken, connected,
-		"FAIL write: HTTP 400 Bad Request: Client sent an HTTP request to an HTTPS server. | this port speaks TLS: write https:// in the url")
 
 	mute, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: s.TLS.Certificates})
 	if err != nil {
@@ -42,9 +40,32 @@ func TestPlainToTLS(t *testing.T) {
 			}()
 		}
 	}()
-	steps, good = run(t, destination(t, "http://"+mute.Addr().String()+"/api/v1/push"))
-	if last := steps[len(steps)-1]; good || !strings.HasPrefix(last, "FAIL write: ") || !strings.HasSuffix(last, " | this port speaks TLS: write https:// in the url") {
-		t.Errorf("got %q", steps)
+
+	for _, address := range []string{s.Listener.Addr().String(), mute.Addr().String()} {
+		steps, good := run(t, destination(t, "http://"+address+"/api/v1/push"))
+		if last := steps[len(steps)-1]; good || !strings.HasPrefix(last, "FAIL write: ") || !strings.HasSuffix(last, " | this port speaks TLS: write https:// in the url") {
+			t.Errorf("got %q", steps)
+		}
+	}
+}
+
+// TestCutAnswer: what came of an answer counts where the connection is lost before its
+// end, as the agent counts it.
+func TestCutAnswer(t *testing.T) {
+	for status, want := range map[int]string{
+		http.StatusBadRequest: "FAIL write: HTTP 400 Bad Request: Your browser sent a request that this server could not understand. | the endpoint does not understand an empty write: check that it takes Prometheus remote write",
+		http.StatusOK:         "ok write: an empty write is accepted: HTTP 200 OK",
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			w.WriteHeader(status)
+			if status != http.StatusOK {
+				_, _ = io.WriteString(w, "Your browser sent a request that this server could not understand.\n")
+			}
+		}))
+		t.Cleanup(s.Close)
+		steps, good := run(t, destination(t, s.URL))
+		expect(t, steps, good, noToken, connected, inTime, want)
 	}
 }
 

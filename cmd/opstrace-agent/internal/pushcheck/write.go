@@ -81,10 +81,9 @@ func post(ctx context.Context, client *http.Client, endpoint *remotewrite.Endpoi
 		return nil, err
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return nil, err
-	}
+	// An answer that is cut short counts all the same, as for the agent: the status
+	// was first.
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	stats, _ := remote.ParseWriteResponseStats(resp)
 	return &answer{status: resp.StatusCode, header: resp.Header, body: string(text), wrote: stats.Confirmed}, nil
 }

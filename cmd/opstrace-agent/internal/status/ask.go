@@ -116,7 +116,7 @@ func get(ctx context.Context, client *http.Client, u *url.URL, data any) error {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
+	if err != nil && resp.StatusCode == http.StatusOK {
 		return err
 	}
 	envelope := struct {

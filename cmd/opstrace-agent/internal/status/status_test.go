@@ -222,6 +222,11 @@ func TestUnreachable(t *testing.T) {
 	plain.Scheme = "http"
 	withPassword := text(401, "Unauthorized\n")
 	withPassword.User = url.UserPassword("me", "s3cret")
+	cut := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000") // and the connection is lost before
+		w.WriteHeader(http.StatusInternalServerError)
+		fmt.Fprint(w, `{"status": "error", "error": "broken"}`)
+	}))
 
 	for name, tc := range map[string]struct {
 		base      *url.URL
@@ -238,6 +243,7 @@ func TestUnreachable(t *testing.T) {
 		"password": {withPassword, "HTTP 401 Unauthorized: Unauthorized",
 			"it asks for a password: put it into a file for --http.config.file"},
 		"error of its own": {text(500, `{"status": "error", "error": "broken"}`), "HTTP 500 Internal Server Error: broken", "check --url"},
+		"cut":              {cut, "HTTP 500 Internal Server Error: broken", "check --url"},
 		"a page":           {text(502, "<html><body>nginx</body></html>"), "HTTP 502 Bad Gateway", "check --url"},
 		"TLS": {&plain, "HTTP 400 Bad Request: Client sent an HTTP request to an HTTPS server.",
 			"it listens with TLS: write https:// in --url"},
