@@ -69,7 +69,7 @@ func (d *Delivery) exchange(p *Prepared) {
 		d.mtx.Lock()
 		delete(d.destinations, t.name)
 		d.mtx.Unlock()
-		d.gone.begin(t.name, absence{since: now, noted: now})
+		d.gone.begin(t.name, absence{since: now, noted: now, partial: t.partialWrites(), v2: t.inForce().V2})
 	}
 	unfinished = d.adopt(wanted, unfinished, now)
 	for _, k := range d.Kept() {
@@ -149,6 +149,7 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 	}
 	// All accounts are closed before one is opened: two may have exchanged their names.
 	saved := map[string]ledger.Saved{}
+	partial := map[string]partialWrites{} // of endpoints that were in force a moment ago
 	renamed := maps.Clone(unfinished)
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		from := predecessor(name, wanted[name].URL(), func(other string) bool { return wanted[other] != nil }, gone)
@@ -156,7 +157,11 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 			continue
 		}
 		delete(gone, from)
-		if a, _ := d.gone.end(from); !a.since.Equal(now) {
+		a, _ := d.gone.end(from)
+		if a.since.Equal(now) && a.v2 == wanted[name].V2 { // a receiver has a handler for each
+			partial[name] = a.partial
+		}
+		if !a.since.Equal(now) {
 			level.Info(d.logger).Log("msg", "A destination is back in the configuration, and goes on from where it was", "destination", name, "was", from, "gone_since", a.since.UTC().Format(time.RFC3339))
 		}
 		saved[name] = d.book.Remove(from)
@@ -171,6 +176,7 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 			if s.URL != e.URL() {
 				// What is there already is at the other one.
 				s.Sent, s.Unordered, s.Asked, s.Late = backlog.Position{}, backlog.Position{}, ledger.Asked{}, ledger.Late{}
+				partial[name] = partialUnknown
 			}
 			s.URL = e.URL()
 			account = d.book.Open(name, s, false)
@@ -180,6 +186,7 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 			})
 		}
 		t := newDestination(d.shared, e, account)
+		t.machine.partial = partial[name]
 		d.mtx.Lock()
 		d.destinations[name] = t
 		d.mtx.Unlock()

@@ -59,15 +59,25 @@ type drain struct {
 	// sends so of a batch itself goes for no other batch.
 	asked ledger.Asked
 	late  ledger.Late
+	// inParts: what was sent last of what need not have been sent in order was not taken
+	// whole, or nothing was sent of that.
+	inParts bool
 }
 
+// fewAtOnce is how many samples are sent together that may have to be asked about one by
+// one: with many, a run that ends before the last of them has got nowhere.
+const fewAtOnce = 100
+
 func newDrain(t *destination, delivered []remotewrite.Item) *drain {
-	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce()), asked: t.account.Asked(), late: t.account.Late()}
+	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce()), asked: t.account.Asked(), late: t.account.Late(), inParts: true}
 }
 
 // run returns nil when everything on disk has been acknowledged or given up and
 // the destination is to be handed over, and an error when ctx ends.
 func (d *drain) run(ctx context.Context) error {
+	if err := d.askWitnesses(ctx); err != nil {
+		return err
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			d.flushAtStop()
@@ -229,6 +239,9 @@ func scrapedAt(newest int64, read time.Time) int64 {
 func (d *drain) full(more int) bool {
 	n := len(d.batch.items)
 	enough := max(batchFactor*d.inForce().BatchSize(), enoughOfSeries*d.batch.size.Series())
+	if d.batch.unordered && d.inParts && !d.storesPartialWrites() {
+		enough = min(enough, fewAtOnce)
+	}
 	return n > 0 && (n+more > min(d.most(), d.memory.shrunk(enough)) || d.batch.size.Bytes() >= d.memory.shrunk(batchBytes))
 }
 
@@ -283,6 +296,9 @@ func (d *drain) flush(ctx context.Context) error {
 		}
 		d.learnBudget(s)
 		d.learnUnwanted(s)
+		if p.unordered && (s.parts > 1 || len(p.items) >= fewAtOnce/2) { // one sample tells nothing
+			d.inParts = s.parts > 1
+		}
 	}
 	d.settle(b.end, b.outcome)
 	b.size.Reset()

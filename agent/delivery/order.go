@@ -24,8 +24,9 @@ import (
 // To find a bad sample, though, parts and single samples are sent out of that order. Then
 // nothing follows from one sample for another but in its own series, whose samples always
 // go in their order; a batch of which that may be so is split down to single samples where
-// the endpoint has some of it. The ledger's account keeps it (Unordered), and
-// delivery.json has it before the first such request.
+// the endpoint has some of it, unless it stores the good samples of a request that it
+// refuses, which is looked into first (askWitnesses). The ledger's account keeps it
+// (Unordered), and delivery.json has it before the first such request.
 //
 // A question about a single series leaves that order for this series alone. The account
 // keeps which they are (Asked): of a batch that is sent again, they go by themselves, and
@@ -94,11 +95,7 @@ func (t *destination) sendLate(ctx context.Context, upTo int64, to backlog.Posit
 	return t.saveMarks(ctx)
 }
 
-func (t *destination) storesPartialWrites() bool {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	return t.machine.partial == partialStored
-}
+func (t *destination) storesPartialWrites() bool { return t.partialWrites() == partialStored }
 
 // aside returns the samples of series that were asked about, of a part that is sent again,
 // and the others, which have an order among themselves.

@@ -290,6 +290,13 @@ func spread(indices []int, n int) []int {
 	return out
 }
 
+// partialWrites is what is known of the endpoint.
+func (t *destination) partialWrites() partialWrites {
+	t.mtx.Lock()
+	defer t.mtx.Unlock()
+	return t.machine.partial
+}
+
 func (t *destination) learnPartial(p partialWrites) {
 	t.mtx.Lock()
 	defer t.mtx.Unlock()

@@ -254,13 +254,6 @@ func post(t *testing.T, e *agenttest.Endpoint, ls labels.Labels, at int64, v flo
 	}
 }
 
-// partialWrites is what the destination knows of its endpoint.
-func (t *destination) partialWrites() partialWrites {
-	t.mtx.Lock()
-	defer t.mtx.Unlock()
-	return t.machine.partial
-}
-
 // TestOneOldSample: a series that is too old does not cost the others of its
 // requests, at a receiver that rolls back.
 func TestOneOldSample(t *testing.T) {

@@ -306,9 +306,7 @@ func (d *sender) askEmpty(ctx context.Context) bool {
 func (d *sender) newSearch(items []remotewrite.Item) *search {
 	s := &search{budget: d.budget, asked: d.inconclusive >= mostInconclusive}
 	if anyOvertaken(items, d.overtaken) {
-		d.mtx.Lock()
-		unknown := d.machine.partial == partialUnknown
-		d.mtx.Unlock()
+		unknown := d.partialWrites() == partialUnknown
 		s.asked, s.overtaken, s.unsure = true, true, unknown && len(items) > 1
 	}
 	return s
