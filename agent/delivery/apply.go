@@ -69,7 +69,7 @@ func (d *Delivery) exchange(p *Prepared) {
 		d.mtx.Lock()
 		delete(d.destinations, t.name)
 		d.mtx.Unlock()
-		d.gone.begin(t.name, absence{since: now, noted: now, partial: t.partialWrites(), v2: t.inForce().V2})
+		d.gone.begin(t.name, absence{since: now, noted: now})
 	}
 	unfinished = d.adopt(wanted, unfinished, now)
 	for _, k := range d.Kept() {
@@ -83,9 +83,20 @@ func (d *Delivery) exchange(p *Prepared) {
 	}
 }
 
+// longestTrust is for how long what is known of an endpoint is good without a run: somebody
+// may have put another receiver there. It is as short as a reload or a restart in most cases,
+// and much longer goes on the run that has found it out.
+const longestTrust = time.Hour
+
 // inherited returns what delivery.json knows.
 func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string]ledger.Saved {
 	kept := maps.Clone(d.opts.Saved.Destinations)
+	if ago := time.Since(time.UnixMilli(d.opts.Saved.Written)); ago < 0 || ago > longestTrust {
+		for name, s := range kept {
+			s.StoresPartial = ""
+			kept[name] = s
+		}
+	}
 	switch {
 	case d.opts.Saved.Lost && d.store.Oldest().Generation < d.store.Generation():
 		level.Warn(d.logger).Log("msg", "There are no marks: everything on disk is sent, some of it again")
@@ -149,7 +160,6 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 	}
 	// All accounts are closed before one is opened: two may have exchanged their names.
 	saved := map[string]ledger.Saved{}
-	partial := map[string]partialWrites{} // of endpoints that were in force a moment ago
 	renamed := maps.Clone(unfinished)
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		from := predecessor(name, wanted[name].URL(), func(other string) bool { return wanted[other] != nil }, gone)
@@ -158,13 +168,15 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 		}
 		delete(gone, from)
 		a, _ := d.gone.end(from)
-		if a.since.Equal(now) && a.v2 == wanted[name].V2 { // a receiver has a handler for each
-			partial[name] = a.partial
-		}
-		if !a.since.Equal(now) {
+		back := !a.since.Equal(now)
+		if back {
 			level.Info(d.logger).Log("msg", "A destination is back in the configuration, and goes on from where it was", "destination", name, "was", from, "gone_since", a.since.UTC().Format(time.RFC3339))
 		}
-		saved[name] = d.book.Remove(from)
+		s := d.book.Remove(from)
+		if back {
+			s.StoresPartial = "" // there may be another receiver there by now
+		}
+		saved[name] = s
 		if mark, ok := unfinished[from]; ok {
 			delete(renamed, from)
 			renamed[name] = mark
@@ -176,7 +188,7 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 			if s.URL != e.URL() {
 				// What is there already is at the other one.
 				s.Sent, s.Unordered, s.Asked, s.Late = backlog.Position{}, backlog.Position{}, ledger.Asked{}, ledger.Late{}
-				partial[name] = partialUnknown
+				s.StoresPartial = ""
 			}
 			s.URL = e.URL()
 			account = d.book.Open(name, s, false)
@@ -186,7 +198,6 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 			})
 		}
 		t := newDestination(d.shared, e, account)
-		t.machine.partial = partial[name]
 		d.mtx.Lock()
 		d.destinations[name] = t
 		d.mtx.Unlock()

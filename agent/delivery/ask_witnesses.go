@@ -2,30 +2,43 @@ package delivery
 
 import (
 	"context"
-	"math"
+	"errors"
+	"io"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
+	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
 const (
-	// witnessesAsked is how many series are sent by themselves. Two have to agree, as
-	// somebody else may write ahead of us in one.
-	witnessesAsked = 4
+	// witnessesAsked is how many series are sent by themselves at a time. Two have to agree
+	// that partial writes are stored, as somebody else may write ahead of us in one. Of
+	// mostWitnesses, one takes the place of another that tells nothing.
+	witnessesAsked = 3
+	mostWitnesses  = 8
+	// mostAskedAhead is how many of their samples are sent at the most.
+	mostAskedAhead = 3000
 	// witnessPauses is how many times the shortest stay behind is waited for samples that the
 	// endpoint does not have.
-	witnessPauses = 4
+	witnessPauses = 6
 )
 
-// hearing is what came of the questions to witnesses.
+// hearing is what has come of the questions to witnesses.
 type hearing struct {
 	*drain
 
+	chosen    bool
+	witnesses []*witness // as they are chosen
+	// sent is how far samples may have been sent before: none of ours is there behind it.
+	sent backlog.Position
 	// there is a sample that the endpoint refuses, as it has a newer one of its series; nil:
 	// none is known.
 	there  *remotewrite.Item
 	agreed int // witnesses that say that partial writes are stored
+	asked  int // samples
 }
 
 // askWitnesses finds out what the endpoint does with partial writes, where samples may have
@@ -33,10 +46,11 @@ type hearing struct {
 // of it may be there from before. But as long as it is not known, each of its samples is a
 // question of its own, which takes hours where the endpoint is far away.
 //
-// So some series are followed by themselves, oldest sample first. Those that are there are
-// refused. The first that is taken is the newest that is there, or new: what comes behind
-// it, the endpoint does not have. Of that, two samples are sent with one that it refuses,
-// and then the older of the two alone: it is refused where the newer one was stored.
+// So some series are followed from the mark on by themselves, oldest sample first. Those
+// that are there are refused. The first that is taken is the newest that is there, or new:
+// what comes behind it, the endpoint does not have. Of that, two samples are sent with one
+// that it refuses, and then the older of the two alone: it is refused where the newer one
+// was stored.
 //
 // The batches begin at the mark all the same, and what the witnesses have delivered is in
 // them. The account knows of which series that is (Asked).
@@ -47,7 +61,7 @@ func (d *drain) askWitnesses(ctx context.Context) error {
 	if !worth || d.account.Unordered().Compare(d.account.Mark()) <= 0 {
 		return nil
 	}
-	h := hearing{drain: d}
+	h := hearing{drain: d, sent: d.account.Sent()}
 	err := h.hear(ctx)
 	d.cursor.reopen(d.store, d.account.Mark())
 	d.cursor.selection.Forget()
@@ -55,145 +69,178 @@ func (d *drain) askWitnesses(ctx context.Context) error {
 	return err
 }
 
-// readWitnesses reads on to the end of the WAL.
-func (d *drain) readWitnesses(ctx context.Context, ws *witnesses) error {
-	s := d.cursor.selection
-	for ctx.Err() == nil {
-		d.breathe()
-		rec, err := d.cursor.reader.Next()
-		switch {
-		case err != nil: // the end, or what cannot be read, as the drainer says then
-			return nil
-		case rec.Kind == backlog.Generation:
-			s.Forget()
-			continue
-		case rec.Kind != backlog.Data || s.Read(rec) != nil || rec.Context:
-			continue
-		}
-		now := time.Now()
-		oldest := int64(math.MinInt64)
-		if limit := d.inForce().AgeLimit; limit > 0 {
-			oldest = now.Add(-limit).UnixMilli()
-		}
-		if d.overtaken > 0 {
-			oldest = max(oldest, d.overtaken+1)
-		}
-		ws.read(s.Items, rec.End, oldest, now.Add(goesOn).UnixMilli())
-	}
-	return ctx.Err()
-}
-
-// hear asks witnesses until two agree, or it is known that the endpoint rolls back, and
-// waits for a while for samples that it does not have.
+// hear reads the backlog, and has the witnesses in it asked, until it is known what the
+// endpoint does, or none can tell it. It waits for a while for samples that it cannot have.
 func (h *hearing) hear(ctx context.Context) error {
-	ws := newWitnesses()
-	var chosen []*witness
+	c := newCandidates()
 	var until time.Time
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h.breathe()
 		changed := h.store.Changed()
-		if err := h.readWitnesses(ctx, ws); err != nil {
-			return err
-		}
-		if !ws.chosen {
-			chosen = ws.choose(witnessesAsked)
-		}
-		if done, err := h.askSome(ctx, chosen); done || err != nil {
-			return err
-		}
-		if until.IsZero() {
+		rec, err := h.cursor.reader.Next()
+		end := errors.Is(err, io.EOF)
+		switch {
+		case end && until.IsZero():
 			until = time.Now().Add(witnessPauses * h.minStay)
+		case end && time.Until(until) <= 0:
+			return nil
+		case end:
+		case err != nil:
+			return nil // the drainer tells of it
+		case h.see(rec, c):
+			continue
 		}
-		left := time.Until(until)
-		if h.there == nil || left <= 0 {
-			return nil // nothing is there, as far as anybody can say, or nothing comes any more
+		if !h.chosen {
+			h.chosen, h.witnesses = true, c.choose()
 		}
-		wait(ctx, changed, nil, left)
+		if done, err := h.ask(ctx); done || err != nil {
+			return err
+		}
+		if end {
+			wait(ctx, changed, nil, min(time.Until(until), pulse.Next(time.Second)))
+		}
 	}
 }
 
-// askSome asks witnesses, two of those that may tell something. done: it is known now what the
-// endpoint does, or none will tell it.
-func (h *hearing) askSome(ctx context.Context, chosen []*witness) (done bool, err error) {
-	promising := 0
-	for i := 0; i < len(chosen) && promising < 2; i++ {
-		if err := h.follow(ctx, chosen[i]); err != nil {
-			return false, err
+// see takes in a record. more: nothing can be asked before the next one.
+func (h *hearing) see(rec *backlog.Record, c *candidates) (more bool) {
+	s := h.cursor.selection
+	if rec.Kind == backlog.Generation {
+		s.Forget()
+	}
+	if rec.Kind != backlog.Data || s.Read(rec) != nil || rec.Context {
+		return true
+	}
+	var oldest int64
+	if limit := h.inForce().AgeLimit; limit > 0 {
+		oldest = time.Now().Add(-limit).UnixMilli()
+	}
+	enough := false
+	for _, it := range s.Items {
+		if it.Kind == remotewrite.Exemplar || it.T < oldest { // the latter are dropped; see dropOld
+			continue
 		}
-		for _, w := range chosen[:i+1] {
-			if known, err := h.tell(ctx, w); known || err != nil {
-				return known, err
+		hash := labels.StableHash(it.Series.Labels)
+		if !h.chosen {
+			enough = c.see(hash, sighting{it, rec.End}) || enough
+		} else if w := c.byHash[hash]; w != nil {
+			w.see(sighting{it, rec.End})
+			enough = true
+		}
+	}
+	return !enough
+}
+
+// ask sends what was seen of some witnesses. done: it is known what the endpoint does, or
+// none can tell it.
+func (h *hearing) ask(ctx context.Context) (done bool, err error) {
+	newest := newestOf(h.witnesses)
+	asked, following, telling := 0, 0, 0
+	for _, w := range h.witnesses {
+		for !w.unfit && !w.caught && len(w.seen) > 0 {
+			if err := h.follow(ctx, w); err != nil {
+				return false, err
 			}
 		}
-		if !chosen[i].unfit {
-			promising++
+		switch {
+		case w.unfit:
+			continue
+		case w.agrees:
+		case w.ended(newest):
+			w.giveUp()
+			continue
+		case !w.caught:
+			following++
+		default:
+			telling++
+		}
+		if asked++; asked == witnessesAsked {
+			break
 		}
 	}
-	return promising == 0, nil
+	if h.there == nil {
+		return following == 0, nil
+	}
+	for _, w := range h.witnesses {
+		if w.unfit || w.agrees || !w.caught || len(w.seen) < toTell {
+			continue
+		}
+		if known, err := h.tell(ctx, w); known || err != nil {
+			return known, err
+		}
+		if !w.agrees {
+			w.giveUp()
+		}
+	}
+	return following+telling == 0 || h.asked > mostAskedAhead, nil
 }
 
-// follow sends a witness' samples one by one up to the first that is taken.
+// follow sends the next sample of a witness by itself.
 func (h *hearing) follow(ctx context.Context, w *witness) error {
-	for !w.unfit && !w.caught && w.asked < len(w.items) {
-		r, err := h.sendNext(ctx, w)
-		switch {
-		case err != nil:
-			return err
-		case r == nil:
-			w.caught = true
-		case remotewrite.AlreadyThere(r.Body):
-			h.there = &w.items[w.asked]
-		default:
-			w.unfit = true
-		}
-		w.asked++
+	s := w.seen[0]
+	switch r, err := h.sendNext(ctx, w); {
+	case err != nil:
+		return err
+	case r == nil:
+		w.caught = true
+	case remotewrite.AlreadyThere(r.Body) && s.end.Compare(h.sent) <= 0 && !anyOvertaken([]remotewrite.Item{s.Item}, h.overtaken):
+		h.there = &s.Item
+	default:
+		w.giveUp() // refused for something else, or somebody else is ahead of us
 	}
 	return nil
 }
 
-// tell sends two samples that the endpoint does not have with one that it refuses, then the
-// older by itself, and reports whether it is known now what the endpoint does.
+// tell asks a witness of which three samples are not there, and reports whether it is known
+// now what the endpoint does.
 func (h *hearing) tell(ctx context.Context, w *witness) (known bool, err error) {
-	if h.there == nil || w.unfit || w.told || !w.fresh() {
-		return false, nil
+	// The first is taken, unless somebody else writes between our samples.
+	if r, err := h.sendNext(ctx, w); err != nil || r != nil {
+		return false, err
 	}
-	w.unfit = true // unless it says something clear
-	r, err := h.sendOf(ctx, w, *h.there, w.items[w.asked], w.items[w.asked+1])
+	older, newer := w.seen[0], w.seen[1]
+	r, err := h.send(ctx, newer.end, *h.there, older.Item, newer.Item)
+	if err != nil || r == nil || !remotewrite.AlreadyThere(r.Body) {
+		return false, err // it refuses nothing any more, or something else
+	}
+	refusal, err := h.sendNext(ctx, w)
+	if err != nil || refusal != nil && !remotewrite.AlreadyThere(refusal.Body) {
+		return false, err
+	}
+	// It takes the newer one in either case: it has that, or not.
+	if r, err := h.sendNext(ctx, w); err != nil || r != nil {
+		return false, err
+	}
+	if refusal != nil {
+		w.agrees = true
+		if h.agreed++; h.agreed == 2 {
+			h.learnStored()
+		}
+		return h.agreed == 2, nil
+	}
+	// Had it a window for samples out of order, it would take the older one once more.
+	r, err = h.send(ctx, older.end, older.Item)
 	if err != nil || r == nil || !remotewrite.AlreadyThere(r.Body) {
 		return false, err
 	}
-	older, err := h.sendNext(ctx, w)
-	if err != nil || older != nil && !remotewrite.AlreadyThere(older.Body) {
-		return false, err
-	}
-	w.asked++
-	// In either case it takes the newer one: it has that, or not. If not, somebody else
-	// writes this series ahead of us.
-	newer, err := h.sendNext(ctx, w)
-	if err != nil || newer != nil {
-		return false, err
-	}
-	w.asked++
-	if older == nil {
-		h.learnPartial(partialRolledBack)
-		return true, nil
-	}
-	w.unfit, w.told = false, true
-	h.agreed++
-	if h.agreed == 2 {
-		h.learnPartial(partialStored)
-	}
-	return h.agreed == 2, nil
+	h.learnPartial(partialRolledBack)
+	return true, nil
 }
 
 // sendNext sends the next sample of a witness by itself.
 func (h *hearing) sendNext(ctx context.Context, w *witness) (*remotewrite.Refusal, error) {
-	return h.sendOf(ctx, w, w.items[w.asked])
+	next := w.seen[0]
+	w.seen = w.seen[1:]
+	return h.send(ctx, next.end, next.Item)
 }
 
-// sendOf sends items of which the last are the next ones of a witness.
-func (h *hearing) sendOf(ctx context.Context, w *witness, items ...remotewrite.Item) (*remotewrite.Refusal, error) {
-	h.end = w.ends[min(w.asked+1, len(w.ends)-1)]
-	h.account.MaySent(h.end)
+// send sends items of which the last lies in a record that ends at end.
+func (h *hearing) send(ctx context.Context, end backlog.Position, items ...remotewrite.Item) (*remotewrite.Refusal, error) {
+	h.asked++
+	h.end = end
 	if err := h.drain.ask(ctx, items); err != nil {
 		return nil, err
 	}

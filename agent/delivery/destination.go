@@ -60,13 +60,25 @@ type destination struct {
 
 func newDestination(s *shared, e *remotewrite.Endpoint, a *ledger.Account) *destination {
 	now := time.Now()
-	return &destination{
+	t := &destination{
 		shared: s, name: e.Name, endpoint: e, account: a,
 		logger:  log.With(s.logger, "destination", e.Name),
 		done:    make(chan struct{}),
 		machine: newMachine(s.minStay, now), requests: requestSize{pause: s.minStay / growthPause},
 		left: stopped, beat: now,
 	}
+	if a.StoresPartial() == version(e) {
+		t.machine.partial = partialStored
+	}
+	return t
+}
+
+// version of remote write that an endpoint is sent. A receiver has a handler for each.
+func version(e *remotewrite.Endpoint) string {
+	if e.V2 {
+		return "2.0"
+	}
+	return "1.0"
 }
 
 // leave ends the destination's life; done says when.

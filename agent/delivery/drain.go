@@ -297,7 +297,7 @@ func (d *drain) flush(ctx context.Context) error {
 		d.learnBudget(s)
 		d.learnUnwanted(s)
 		if p.unordered && (s.parts > 1 || len(p.items) >= fewAtOnce/2) { // one sample tells nothing
-			d.inParts = s.parts > 1
+			d.inParts = s.parts != 1
 		}
 	}
 	d.settle(b.end, b.outcome)

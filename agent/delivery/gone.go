@@ -23,10 +23,6 @@ type absence struct {
 	since  time.Time     // for people
 	before time.Duration // that it lasted in earlier runs
 	noted  time.Time     // in this run
-	// partial is what was known of the endpoint in this run, by requests of a version;
-	// see askPartial.
-	partial partialWrites
-	v2      bool
 }
 
 func (a absence) lasted(now time.Time) time.Duration { return a.before + now.Sub(a.noted) }

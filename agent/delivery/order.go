@@ -111,6 +111,7 @@ func (p part) aside(a ledger.Asked) (asked, others part) {
 	})
 	asked, others = p.of(p.items[:at]), p.of(p.items[at:])
 	asked.asked, asked.unordered = true, true
+	asked.before, asked.resent = true, true // also where nothing else was sent
 	return asked, others
 }
 

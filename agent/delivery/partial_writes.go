@@ -63,6 +63,8 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 	switch {
 	case len(pairs) == 0:
 		return false, d.askDelivered(ctx, p)
+	case older > 1 && !unclear:
+		d.learnStored()
 	case older > 0 && !unclear:
 		d.learnPartial(partialStored)
 	default:
@@ -297,7 +299,17 @@ func (t *destination) partialWrites() partialWrites {
 	return t.machine.partial
 }
 
+// learnStored is learnPartial where several series agree that they are stored: that is good
+// for the next run, too.
+func (t *destination) learnStored() {
+	t.learnPartial(partialStored)
+	t.account.SetStoresPartial(version(t.inForce()))
+}
+
 func (t *destination) learnPartial(p partialWrites) {
+	if p != partialStored {
+		t.account.SetStoresPartial("")
+	}
 	t.mtx.Lock()
 	defer t.mtx.Unlock()
 	t.machine.partial = p

@@ -1,126 +1,135 @@
 package delivery
 
 import (
-	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
-
-	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
 const (
-	// mostWitnesses is of how many series samples are kept while the backlog is read,
-	// mostOfWitness how many of each: they take some megabytes at the most.
-	mostWitnesses = 32
-	mostOfWitness = 1000
-	// goesOn is how long ago a series has its last sample at the most that is taken to go on:
-	// Prometheus' lookback delta. No sample is kept that is dated further ahead.
-	goesOn = 5 * time.Minute
+	// mostCandidates is how many series are looked at before some are chosen.
+	mostCandidates = 32
+	// candidatesSpan is for how long, mostRead how many samples of all series.
+	candidatesSpan = 2 * time.Minute
+	mostRead       = 200_000
+	// mostApart is how far the samples of a witness are from each other at the most. A
+	// receiver that takes nothing from more than an hour before the newest that it has
+	// (Cortex) must not be led away from what is on disk before them.
+	mostApart = time.Minute
+	// toTell is how many samples that the endpoint does not have it takes to tell what it
+	// does with partial writes.
+	toTell = 3
 )
 
-// witness is a series that is sent by itself, as far as the endpoint has it and a little
-// further, to find out what the endpoint does with partial writes; see askWitnesses.
+// sighting is a sample and where the record ends that it is from.
+type sighting struct {
+	remotewrite.Item
+
+	end backlog.Position
+}
+
+// witness is a series that is sent by itself, from the mark on as far as the endpoint has it
+// and a little further; see askWitnesses.
 type witness struct {
-	hash   uint64 // labels.StableHash
 	series *remotewrite.Series
-	items  []remotewrite.Item
-	ends   []backlog.Position // of the records that they are from
-	last   int64              // the newest time read, in milliseconds
-	asked  int                // how many of the items were sent
-	caught bool               // the last of those is the newest that the endpoint has
-	told   bool               // it agrees that partial writes are stored
-	unfit  bool               // it tells nothing
+	seen   []sighting // that were not sent yet
+	last   int64      // the newest time seen, in milliseconds
+	caught bool       // the last that was sent is the newest that the endpoint has
+	agrees bool       // it has told that partial writes are stored
+	unfit  bool       // it tells nothing
 }
 
-// fresh reports whether there are two items behind what the endpoint has.
-func (w *witness) fresh() bool { return w.caught && len(w.items)-w.asked >= 2 }
+func (w *witness) giveUp() { w.unfit, w.seen = true, nil }
 
-// witnesses are kept while the backlog is read, by a choice that has nothing to do with
-// what their labels mean: those with the lowest hashes. They do no I/O.
-type witnesses struct {
-	kept   map[uint64]*witness
-	most   uint64 // no hash above it is kept
-	chosen bool   // no others are taken any more
-	newest int64  // the newest time read, in milliseconds
+// ended reports whether a witness has no more to tell when others have gone on to a time, in
+// milliseconds.
+func (w *witness) ended(newest int64) bool {
+	return newest-w.last > 2*mostApart.Milliseconds() && (!w.caught || len(w.seen) < toTell)
 }
 
-func newWitnesses() *witnesses {
-	return &witnesses{kept: map[uint64]*witness{}, most: math.MaxUint64}
-}
-
-// read takes what a record has of the series that are kept. Samples that are not dated
-// between two times, in milliseconds, make their series unfit: the endpoint may refuse them
-// for that. So do those that are not newer than what came before.
-func (ws *witnesses) read(items []remotewrite.Item, end backlog.Position, oldest, latest int64) {
-	for i := range items {
-		it := &items[i]
-		if it.Kind == remotewrite.Exemplar {
-			continue
-		}
-		hash := labels.StableHash(it.Series.Labels)
-		w := ws.kept[hash]
-		if w == nil {
-			if ws.chosen || hash > ws.most {
-				continue
-			}
-			w = &witness{hash: hash, series: it.Series}
-			ws.keep(w)
-		}
-		switch {
-		case w.unfit:
-			continue
-		case it.T < oldest || it.T > latest || len(w.items) > 0 && it.T <= w.last:
-			w.unfit, w.items, w.ends = true, nil, nil
-			continue
-		}
-		w.last = it.T
-		ws.newest = max(ws.newest, it.T)
-		if len(w.items) == mostOfWitness {
-			continue
-		}
-		kept := *it
-		kept.Series = w.series // of two generations, a request would name it twice
-		w.items, w.ends = append(w.items, kept), append(w.ends, end)
+func newestOf(ws []*witness) (newest int64) {
+	for _, w := range ws {
+		newest = max(newest, w.last)
 	}
+	return newest
 }
 
-func (ws *witnesses) keep(w *witness) {
-	ws.kept[w.hash] = w
-	if len(ws.kept) <= mostWitnesses {
+// see takes the next sample of the series, dated in milliseconds.
+func (w *witness) see(s sighting) {
+	first := w.last == 0
+	switch {
+	case w.unfit:
+		return
+	case s.Kind != remotewrite.FloatSample, // a histogram would take kilobytes
+		!first && (s.T <= w.last || s.T-w.last > mostApart.Milliseconds()),
+		len(w.seen) == mostAskedAhead:
+		w.giveUp()
 		return
 	}
-	highest := uint64(0)
-	for hash := range ws.kept {
-		highest = max(highest, hash)
+	w.last = s.T
+	if w.caught && len(w.seen) == toTell {
+		return
 	}
-	delete(ws.kept, highest)
-	ws.most = highest - 1
+	s.Series = w.series // of two generations, a request would name it twice
+	w.seen = append(w.seen, s)
 }
 
-// choose keeps those that go on, at most n, and returns them, those with the fewest samples
-// first: each may cost a request. Of n series or fewer it is none: to ask about each sample
-// is as good.
-func (ws *witnesses) choose(n int) []*witness {
-	var out []*witness
-	if len(ws.kept) <= n {
-		clear(ws.kept)
-	}
-	for _, w := range ws.kept {
-		if !w.unfit && len(w.items) > 0 && ws.newest-w.last <= goesOn.Milliseconds() {
-			out = append(out, w)
+// candidates are the series that witnesses are chosen of: those with the lowest hashes,
+// which has nothing to do with what their labels mean. They begin where what is read
+// begins: none must be sent ahead of what is hours older. They do no I/O.
+type candidates struct {
+	byHash map[uint64]*witness // labels.StableHash
+	most   uint64              // no hash above it is kept
+	read   int                 // samples
+}
+
+func newCandidates() *candidates {
+	return &candidates{byHash: map[uint64]*witness{}, most: math.MaxUint64}
+}
+
+// see takes a sample of a series with a hash, and reports whether enough have been seen.
+func (c *candidates) see(hash uint64, s sighting) (enough bool) {
+	c.read++
+	w := c.byHash[hash]
+	if w == nil {
+		if hash > c.most {
+			return c.read >= mostRead
+		}
+		w = &witness{series: s.Series}
+		c.byHash[hash] = w
+		if len(c.byHash) > mostCandidates {
+			highest := slices.Max(slices.Collect(maps.Keys(c.byHash)))
+			delete(c.byHash, highest)
+			c.most = highest - 1
 		}
 	}
-	slices.SortFunc(out, func(a, b *witness) int {
-		return cmp.Or(cmp.Compare(len(a.items), len(b.items)), cmp.Compare(a.hash, b.hash))
-	})
-	out = out[:min(n, len(out))]
-	ws.kept, ws.chosen = map[uint64]*witness{}, true
-	for _, w := range out {
-		ws.kept[w.hash] = w
+	w.see(s)
+	spans := len(w.seen) > 0 && w.last-w.seen[0].T >= candidatesSpan.Milliseconds()
+	return spans || c.read >= mostRead
+}
+
+// choose returns some of them by their hashes, none unless there are more than are asked: to
+// ask about each sample of so few is as good. It keeps no others.
+func (c *candidates) choose() []*witness {
+	few := len(c.byHash) <= witnessesAsked
+	begin := int64(math.MaxInt64)
+	for _, w := range c.byHash {
+		if !w.unfit {
+			begin = min(begin, w.seen[0].T)
+		}
+	}
+	var out []*witness
+	for _, hash := range slices.Sorted(maps.Keys(c.byHash)) {
+		w := c.byHash[hash]
+		if few || w.unfit || w.seen[0].T-begin > mostApart.Milliseconds() || len(out) == mostWitnesses {
+			delete(c.byHash, hash)
+			continue
+		}
+		out = append(out, w)
 	}
 	return out
 }

@@ -1,8 +1,9 @@
 package delivery
 
 import (
+	"cmp"
 	"fmt"
-	"math"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/backlog"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
@@ -45,7 +47,7 @@ func TestRunThatCouldSayNothing(t *testing.T) {
 		partial  partialWrites
 		requests int
 	}{
-		"stores partial writes": {agenttest.Manners{}, partialStored, 100},
+		"stores partial writes": {agenttest.Manners{}, partialStored, 120},
 		"all or nothing":        {agenttest.Manners{AllOrNothing: true}, partialRolledBack, 2 * n * series},
 	} {
 		for _, stored := range []int{n, n / 2} { // scrapes, of those that were sent
@@ -71,9 +73,9 @@ func TestRunThatCouldSayNothing(t *testing.T) {
 				if a := r.delivery.all()[0].account; a.Unordered().IsZero() {
 					t.Error("it is taken for ordered")
 				}
-				r.scrapes(2, series) // which the endpoint cannot have
+				r.scrapes(toTell, series) // which the endpoint cannot have
 				l := r.awaitSettled("one")
-				if l.Delivered != l.Appended || r.accepted("one") != before+(n+2)*series {
+				if l.Delivered != l.Appended || r.accepted("one") != before+(n+toTell)*series {
 					t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
 				}
 				if requests = r.requests("one") - requests; requests > c.requests {
@@ -91,7 +93,7 @@ func TestRunThatCouldSayNothing(t *testing.T) {
 // before the last of them has got further all the same.
 func TestProgressOneByOne(t *testing.T) {
 	t.Parallel()
-	const n, series = 10, 60
+	const n, series = 40, 60
 	r := newRig(t, agenttest.Manners{AllOrNothing: true})
 	r.options.SaveInterval = time.Hour
 	r.openBehind()
@@ -104,7 +106,7 @@ func TestProgressOneByOne(t *testing.T) {
 		r.awaitAccepted(before + n*series)
 	})
 	var over atomic.Bool
-	left := 300
+	left := 1500
 	r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
 		if left--; left < 0 {
 			over.Store(true)
@@ -117,7 +119,7 @@ func TestProgressOneByOne(t *testing.T) {
 	account := r.delivery.all()[0].account
 	begun := account.Terms().Delivered
 	r.awaitTrue("some questions", &over)
-	if settled := account.Terms().Delivered - begun; settled == 0 || settled >= n*series {
+	if settled := account.Terms().Delivered - begun; settled < 5*series || settled >= n*series {
 		t.Errorf("%d are settled", settled)
 	}
 	r.one().Recover()
@@ -173,75 +175,209 @@ func TestForeignWitness(t *testing.T) {
 	}
 }
 
-// TestWitnesses: of many series some are kept, whose samples ascend, are not dated oddly, and
-// go on; the shortest is first.
-func TestWitnesses(t *testing.T) {
+// TestForeignTwin: nor that somebody else has written between two of our samples, as a twin
+// of this agent does.
+func TestForeignTwin(t *testing.T) {
 	t.Parallel()
-	ws := newWitnesses()
-	named := func(name string) *remotewrite.Series {
-		return &remotewrite.Series{Labels: labels.FromStrings("__name__", name)}
-	}
-	const minute = int64(60_000)
-	read := func(at int64, series ...*remotewrite.Series) {
-		var items []remotewrite.Item
-		for _, s := range series {
-			items = append(items, remotewrite.Item{Series: s, T: at})
+	const n, series = 10, 20
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.options.SaveInterval = time.Hour
+	r.openBehind()
+	r.one().Recover()
+	r.awaitSettled("one")
+	r.close()
+	before := r.accepted("one")
+	begin := r.next()
+	at := func(i int) time.Time { return begin.Add(time.Duration(i) * 10 * time.Millisecond) }
+	r.unsaid(func() {
+		for i := range n {
+			r.scrape(series, at(i))
 		}
-		ws.read(items, backlog.Position{Segment: int(at / minute)}, minute, 100*minute)
+		r.awaitAccepted(before + n*series)
+	})
+	asked := r.requests("one")
+	r.options.MinStay = 10 * time.Second
+	r.open()
+	r.eventually("questions about all that is there", func() error {
+		if now := r.requests("one") - asked; now < witnessesAsked*n {
+			return fmt.Errorf("%d", now)
+		}
+		return nil
+	})
+	for i := range series {
+		post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(i)), at(n).UnixMilli()+5, 99)
 	}
-	long, short, old, back, future, ended := named("long"), named("short"), named("old"), named("back"), named("future"), named("ended")
-	read(0, old)
-	read(10*minute, long, back, future, ended, old)
-	read(9*minute, back)
-	read(101*minute, future)
-	read(11*minute, named("long")) // of another generation
-	read(12*minute, short)
-	read(20*minute, long, back, future, old)
-	read(20*minute-1, short)
-	read(20*minute, short)
-	ws.read([]remotewrite.Item{{Series: ended, T: 20 * minute, Kind: remotewrite.Exemplar}}, backlog.Position{}, minute, 100*minute)
+	for i := range toTell {
+		r.scrape(series, at(n+i))
+	}
+	l := r.awaitSettled("one")
+	if p := r.delivery.all()[0].partialWrites(); p == partialStored {
+		t.Errorf("it is taken for one that stores partial writes: %+v", l)
+	}
+	for _, s := range r.one().Snapshot().Series() {
+		want := n + toTell // but for the first of these, that the twin has overtaken, and with the twin's
+		if s.Labels.Get("i") == "0" {
+			want++ // which took it behind
+		}
+		if s.Labels.Get("__name__") == "m" && s.Count != want {
+			t.Errorf("%s: %d", s.Labels, s.Count)
+		}
+	}
+}
 
-	chosen := ws.choose(5)
+// TestForeignBehindWhatWasSent: what somebody else is ahead of us with does not have it taken
+// for sent before, behind what was: it is refused.
+func TestForeignBehindWhatWasSent(t *testing.T) {
+	t.Parallel()
+	const n, series, foreign = 10, 20, witnessesAsked
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.options.SaveInterval = time.Hour
+	r.openBehind()
+	r.one().Recover()
+	r.awaitSettled("one")
+	r.close()
+	r.unsaid(func() {
+		r.one().RespondIf(away)
+		r.scrapes(n, series)
+	})
+	r.one().Recover()
+	for _, i := range lowest(series)[:foreign] {
+		post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(i)), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+	}
+	r.one().RespondIf(away)
+	r.options.MinStay = 100 * time.Millisecond
+	r.open()
+	r.scrapes(5*n, series)
+	r.one().Recover()
+	l := r.awaitSettled("one")
+	// But for the first of each, which was asked about.
+	if l.Delivered > 1+uint64(n*series+5*n*(series-foreign)+foreign) || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended {
+		t.Errorf("%+v", l)
+	}
+}
+
+// lowest returns the numbers of so many series m, that with the lowest hash first.
+func lowest(series int) []int {
+	hash := func(i int) uint64 { return labels.StableHash(labels.FromStrings("__name__", "m", "i", fmt.Sprint(i))) }
+	out := make([]int, series)
+	for i := range out {
+		out[i] = i
+	}
+	slices.SortFunc(out, func(a, b int) int { return cmp.Compare(hash(a), hash(b)) })
+	return out
+}
+
+// TestWitnessesDoNotLead: an endpoint that takes nothing from more than an hour before the
+// newest that it has is not led away from a long backlog by series that begin late.
+func TestWitnessesDoNotLead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, agenttest.Manners{})
+	r.options.SaveInterval = time.Hour
+	r.open()
+	r.awaitState("one", Live)
+	r.awaitSettled("one")
+	r.close()
+	now := time.Now()
+	n := 0
+	r.unsaid(func() {
+		r.one().RespondIf(away)
+		for at := now.Add(-3 * time.Hour); at.Before(now); at = at.Add(30 * time.Second) {
+			app := r.append.AppenderV2(t.Context())
+			for i := range 40 {
+				r.add(app, labels.FromStrings("__name__", "m", "i", fmt.Sprint(i)), at, 1)
+				n++
+			}
+			for i := range 40 {
+				if now.Sub(at) < 4*time.Minute {
+					r.add(app, labels.FromStrings("__name__", "young", "i", fmt.Sprint(i)), at, 1)
+					n++
+				}
+			}
+			if err := app.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	r.one().Recover()
+	r.options.MinStay = 100 * time.Millisecond
+	r.open()
+	if l := r.awaitSettled("one"); int(l.Delivered) != n || int(r.accepted("one")) != n {
+		t.Errorf("the endpoint holds %d of %d: %+v", r.accepted("one"), n, l)
+	}
+}
+
+// TestCandidates: of many series some are looked at, and those are chosen that begin where all
+// begin, and whose samples are floats that come often, one after the other.
+func TestCandidates(t *testing.T) {
+	t.Parallel()
+	c := newCandidates()
+	const second = int64(1000)
+	hashes := map[string]uint64{}
+	see := func(at int64, kind remotewrite.ItemKind, names ...string) (enough bool) {
+		for _, name := range names {
+			s := &remotewrite.Series{Labels: labels.FromStrings("__name__", name)}
+			hashes[name] = labels.StableHash(s.Labels)
+			enough = c.see(hashes[name], sighting{remotewrite.Item{Series: s, T: at, Kind: kind}, backlog.Position{}}) || enough
+		}
+		return enough
+	}
+	see(10*second, remotewrite.FloatSample, "a", "b", "back", "seldom")
+	see(10*second, remotewrite.HistogramSample, "histogram")
+	see(70*second, remotewrite.FloatSample, "a", "b", "c")
+	see(9*second, remotewrite.FloatSample, "back")
+	see(71*second, remotewrite.FloatSample, "late", "seldom")
+	if see(129*second, remotewrite.FloatSample, "a", "b", "late", "c") {
+		t.Error("two minutes have not passed")
+	}
+	if !see(130*second, remotewrite.FloatSample, "a") {
+		t.Error("two minutes have passed")
+	}
 	var got []string
-	for _, w := range chosen {
-		got = append(got, fmt.Sprint(w.series.Labels.Get("__name__"), len(w.items), w.ends[len(w.ends)-1].Segment))
-		for _, it := range w.items {
-			if it.Series != w.series {
+	for _, w := range c.choose() {
+		got = append(got, w.series.Labels.Get("__name__"))
+		for _, s := range w.seen {
+			if s.Series != w.series {
 				t.Error("a request would name the series twice")
 			}
 		}
 	}
-	if want := []string{"short3 20", "long3 20"}; !slices.Equal(got, want) && !slices.Equal(got, []string{want[1], want[0]}) {
+	if !slices.IsSortedFunc(got, func(a, b string) int { return cmp.Compare(hashes[a], hashes[b]) }) || len(c.byHash) != 3 {
+		t.Errorf("chosen: %q, kept %d", got, len(c.byHash))
+	}
+	if slices.Sort(got); !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Errorf("chosen: %q", got)
 	}
-	read(21*minute, long, named("new"))
-	if len(ws.kept) != 2 || len(ws.kept[labels.StableHash(long.Labels)].items) != 4 {
-		t.Errorf("kept: %+v", ws.kept)
+	if got := c.choose(); len(got) != 0 {
+		t.Errorf("%d are chosen of too few", len(got))
+	}
+	w := &witness{series: &remotewrite.Series{}, caught: true}
+	for i := range int64(10) {
+		w.see(sighting{remotewrite.Item{T: i + 1}, backlog.Position{}})
+	}
+	if len(w.seen) != toTell || w.unfit || w.ended(mostApart.Milliseconds()*3) {
+		t.Errorf("%d are kept", len(w.seen))
+	}
+	w.seen = w.seen[1:]
+	if w.ended(mostApart.Milliseconds()*2) || !w.ended(mostApart.Milliseconds()*3) {
+		t.Error("it has ended")
 	}
 
-	ws = newWitnesses()
-	var hashes []uint64
-	for i := range 10 * mostWitnesses {
-		s := named(fmt.Sprint(i))
-		hashes = append(hashes, labels.StableHash(s.Labels))
-		read(10*minute, s)
+	c = newCandidates()
+	var all []uint64
+	for i := range 10 * mostCandidates {
+		see(second, remotewrite.FloatSample, fmt.Sprint(i))
+		all = append(all, hashes[fmt.Sprint(i)])
 	}
-	slices.Sort(hashes)
-	for at := 11 * minute; at < 11*minute+2*mostOfWitness; at++ {
-		for _, w := range ws.kept {
-			read(at, w.series)
-		}
+	slices.Sort(all)
+	if kept := slices.Sorted(maps.Keys(c.byHash)); !slices.Equal(kept, all[:mostCandidates]) {
+		t.Errorf("%d are kept", len(kept))
 	}
-	for _, hash := range hashes[:mostWitnesses] {
-		if w := ws.kept[hash]; w == nil || len(w.items) != mostOfWitness || w.unfit {
-			t.Fatalf("kept: %+v", w)
-		}
+	if got := c.choose(); len(got) != mostWitnesses {
+		t.Errorf("%d are chosen", len(got))
 	}
-	if chosen := ws.choose(3); len(ws.kept) != 3 || len(chosen) != 3 || chosen[0].hash != hashes[0] {
-		t.Errorf("chosen: %d", len(chosen))
-	}
-	if len(newWitnesses().choose(math.MaxInt)) != 0 {
-		t.Error("chosen without any")
+	c.read = mostRead - 1
+	if !see(second, remotewrite.FloatSample, "last") {
+		t.Error("it reads on for ever")
 	}
 }
 
@@ -256,13 +392,17 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 		"headers: {X-New: a}": {"    headers: {X-New: a}\n", true},
 		"remote write 2.0":    {"    protobuf_message: io.prometheus.write.v2.Request\n", false},
 		"url":                 {"", false},
+		"refuted":             {"    headers: {X-New: a}\n", false},
 	} {
 		t.Run(change, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, agenttest.Manners{RemoteWrite2: agenttest.AcceptRemoteWrite2})
 			r.open()
 			d := r.delivery.all()[0]
-			d.learnPartial(partialStored)
+			d.learnStored()
+			if change == "refuted" {
+				d.learnPartial(partialRolledBack)
+			}
 			r.extra["one"] = c.settings
 			if change == "url" {
 				r.urls = map[string]string{"one": r.one().URL() + "?other"}
@@ -273,6 +413,34 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 				t.Fatal("it was not begun anew")
 			}
 			if kept := now.partialWrites() == partialStored; kept != c.kept {
+				t.Errorf("kept: %v", kept)
+			}
+		})
+	}
+}
+
+// TestRestartKeepsWhatIsKnown: a run that begins within an hour knows what the one before it
+// has found out, and no other.
+func TestRestartKeepsWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	for ago, want := range map[time.Duration]partialWrites{0: partialStored, time.Hour + time.Minute: partialUnknown, -time.Hour: partialUnknown} {
+		t.Run(ago.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{})
+			r.open()
+			r.delivery.all()[0].learnStored()
+			r.close()
+			saved, err := ledger.Load(r.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.open()
+			if p := r.delivery.all()[0].partialWrites(); p != partialStored {
+				t.Errorf("it is taken for %d", p)
+			}
+			saved.Written -= ago.Milliseconds()
+			r.delivery.opts.Saved = saved
+			if kept := r.delivery.inherited(nil)["one"].StoresPartial != ""; kept != (want == partialStored) {
 				t.Errorf("kept: %v", kept)
 			}
 		})

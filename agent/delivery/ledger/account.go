@@ -20,6 +20,7 @@ type Account struct {
 	usedAsked bool
 	// late: see Saved. toldLate is what delivery.json has of it for sure.
 	late, toldLate Late
+	storesPartial  string // see Saved
 	// evicted is how far eviction has gone: nothing before it will be read any
 	// more. gone is the same without the evictions that are being counted, whose
 	// files are there still. claims are where these began.
@@ -78,6 +79,21 @@ func (a *Account) forget() {
 	a.read = a.mark
 }
 
+// StoresPartial returns the version of remote write of which the endpoint is known to store
+// the good samples of a request that it refuses; empty: of none.
+func (a *Account) StoresPartial() string {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return a.storesPartial
+}
+
+// SetStoresPartial notes what StoresPartial returns.
+func (a *Account) SetStoresPartial(version string) {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	a.storesPartial = version
+}
+
 // URL of the destination, without secrets.
 func (a *Account) URL() string { return a.url }
 
@@ -118,7 +134,7 @@ func (a *Account) now() Terms {
 }
 
 func (a *Account) saved() Saved {
-	s := Saved{URL: a.url, Mark: later(a.mark, a.gone), Sent: a.sent, Late: a.late, Terms: a.now()}
+	s := Saved{URL: a.url, Mark: later(a.mark, a.gone), Sent: a.sent, Late: a.late, StoresPartial: a.storesPartial, Terms: a.now()}
 	if a.used || a.unordered.Compare(s.Mark) > 0 {
 		s.Unordered = a.unordered
 	}

@@ -95,7 +95,7 @@ func (b *Book) Open(name string, s Saved, counting bool) *Account {
 	}
 	a := &Account{
 		book: b, url: s.URL,
-		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered, asked: s.Asked.clone(), late: s.Late,
+		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered, asked: s.Asked.clone(), late: s.Late, storesPartial: s.StoresPartial,
 		terms: s.Terms.clone(), unread: slices.Clone(o.unread), counting: counting,
 	}
 	if o.removed {
@@ -221,6 +221,9 @@ type Saved struct {
 	// be older than what was sent last, any position but zero stands for Sent. It stays
 	// when Mark is behind it: who sends samples as late again needs no write of its own.
 	Late Late
+	// StoresPartial is the version of remote write, 1.0 or 2.0, of which the endpoint is known
+	// to store the good samples of a request that it refuses; empty: of none.
+	StoresPartial string
 	// Counting: what earlier runs appended had not been counted when this was
 	// taken. Terms do not have it then, nor anything that is behind Mark: Open
 	// with counting, and count from Mark on (Account.Recovered).

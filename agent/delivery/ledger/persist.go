@@ -68,6 +68,7 @@ type stateDestination struct {
 	Unordered       backlog.Position `json:"unordered,omitzero"`
 	Asked           Asked            `json:"asked,omitzero"`
 	Late            Late             `json:"late,omitzero"`
+	StoresPartial   string           `json:"storesPartial,omitempty"`
 	Born            uint64           `json:"born"`
 	BornNotAppended uint64           `json:"bornNotAppended"`
 	Counting        bool             `json:"counting,omitempty"`
@@ -156,6 +157,7 @@ func stateOf(f File) state {
 	for name, d := range f.Destinations {
 		s.Destinations[name] = stateDestination{
 			URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Asked: d.Asked, Late: d.Late,
+			StoresPartial:   d.StoresPartial,
 			Born:            s.Appended - d.Terms.Appended,
 			BornNotAppended: s.NotAppended - d.Terms.NotAppended,
 			Counting:        d.Counting,
@@ -183,7 +185,10 @@ func (s state) file() File {
 		t.Appended = max(s.Appended-min(s.Appended, d.Born), settled)
 		t.OnDisk = t.Appended - settled
 		t.NotAppended = s.NotAppended - min(s.NotAppended, d.BornNotAppended)
-		f.Destinations[name] = Saved{URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Asked: d.Asked, Late: d.Late, Counting: d.Counting, Terms: t, origin: &origin{}}
+		f.Destinations[name] = Saved{
+			URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Asked: d.Asked, Late: d.Late,
+			StoresPartial: d.StoresPartial, Counting: d.Counting, Terms: t, origin: &origin{},
+		}
 		if d.GoneSince != 0 {
 			saved := f.Destinations[name]
 			saved.GoneSince, saved.GoneFor = time.UnixMilli(d.GoneSince), time.Duration(d.GoneFor)*time.Millisecond
