@@ -19,8 +19,9 @@ const (
 	// mostWitnesses, one takes the place of another that tells nothing.
 	witnessesAsked = 3
 	mostWitnesses  = 8
-	// mostAskedAhead is how many of their samples are sent at the most.
-	mostAskedAhead = 3000
+	// mostAskedAhead is how many of their samples are sent at the most: three series at 15 s
+	// for an hour, nearly.
+	mostAskedAhead = 600
 	// witnessPauses is how many times the shortest stay behind is waited for samples that the
 	// endpoint does not have.
 	witnessPauses = 6
@@ -39,6 +40,7 @@ type hearing struct {
 	there  *remotewrite.Item
 	agreed int // witnesses that say that partial writes are stored
 	asked  int // samples
+	idle   int // samples that were read since the last of a witness
 }
 
 // askWitnesses finds out what the endpoint does with partial writes, where samples may have
@@ -52,17 +54,24 @@ type hearing struct {
 // that it refuses, and then the older of the two alone: it is refused where the newer one
 // was stored.
 //
-// The batches begin at the mark all the same, and what the witnesses have delivered is in
-// them. The account knows of which series that is (Asked).
+// The batches begin at the mark all the same, and what the witnesses have delivered is left
+// out of them (witnessed). For the next run, the account knows of which series that is
+// (Asked).
 func (d *drain) askWitnesses(ctx context.Context) error {
 	d.mtx.Lock()
 	worth := d.machine.partial == partialUnknown && d.doubtful == nil
 	d.mtx.Unlock()
-	if !worth || d.account.Unordered().Compare(d.account.Mark()) <= 0 {
+	if !worth || d.account.Unordered().Compare(d.account.Mark()) <= 0 || d.account.Asked().Room() < mostWitnesses {
 		return nil
 	}
 	h := hearing{drain: d, sent: d.account.Sent()}
 	err := h.hear(ctx)
+	d.witnessed = map[uint64]int64{}
+	for _, w := range h.witnesses {
+		if w.upTo > 0 {
+			d.witnessed[w.hash] = w.upTo
+		}
+	}
 	d.cursor.reopen(d.store, d.account.Mark())
 	d.cursor.selection.Forget()
 	d.asked = d.account.Asked()
@@ -90,6 +99,8 @@ func (h *hearing) hear(ctx context.Context) error {
 		case end:
 		case err != nil:
 			return nil // the drainer tells of it
+		case h.cursor.worn() || h.idle > mostRead:
+			return nil
 		case h.see(rec, c):
 			continue
 		}
@@ -119,6 +130,7 @@ func (h *hearing) see(rec *backlog.Record, c *candidates) (more bool) {
 		oldest = time.Now().Add(-limit).UnixMilli()
 	}
 	enough := false
+	h.idle += len(s.Items)
 	for _, it := range s.Items {
 		if it.Kind == remotewrite.Exemplar || it.T < oldest { // the latter are dropped; see dropOld
 			continue
@@ -128,7 +140,7 @@ func (h *hearing) see(rec *backlog.Record, c *candidates) (more bool) {
 			enough = c.see(hash, sighting{it, rec.End}) || enough
 		} else if w := c.byHash[hash]; w != nil {
 			w.see(sighting{it, rec.End})
-			enough = true
+			enough, h.idle = true, 0
 		}
 	}
 	return !enough
@@ -185,9 +197,9 @@ func (h *hearing) follow(ctx context.Context, w *witness) error {
 	case err != nil:
 		return err
 	case r == nil:
-		w.caught = true
+		w.caught, w.upTo = true, s.T
 	case remotewrite.AlreadyThere(r.Body) && s.end.Compare(h.sent) <= 0 && !anyOvertaken([]remotewrite.Item{s.Item}, h.overtaken):
-		h.there = &s.Item
+		h.there, w.upTo = &s.Item, s.T
 	default:
 		w.giveUp() // refused for something else, or somebody else is ahead of us
 	}
@@ -198,9 +210,11 @@ func (h *hearing) follow(ctx context.Context, w *witness) error {
 // now what the endpoint does.
 func (h *hearing) tell(ctx context.Context, w *witness) (known bool, err error) {
 	// The first is taken, unless somebody else writes between our samples.
+	control := w.seen[0]
 	if r, err := h.sendNext(ctx, w); err != nil || r != nil {
 		return false, err
 	}
+	w.upTo = control.T
 	older, newer := w.seen[0], w.seen[1]
 	r, err := h.send(ctx, newer.end, *h.there, older.Item, newer.Item)
 	if err != nil || r == nil || !remotewrite.AlreadyThere(r.Body) {
@@ -215,12 +229,17 @@ func (h *hearing) tell(ctx context.Context, w *witness) (known bool, err error) 
 		return false, err
 	}
 	if refusal != nil {
-		w.agrees = true
-		if h.agreed++; h.agreed == 2 {
-			h.learnStored()
+		w.agrees, w.both = true, newer.T
+		if h.agreed++; h.agreed < 2 {
+			return false, nil
 		}
-		return h.agreed == 2, nil
+		for _, w := range h.witnesses {
+			w.upTo = max(w.upTo, w.both)
+		}
+		h.learnStored()
+		return true, nil
 	}
+	w.upTo = newer.T
 	// Had it a window for samples out of order, it would take the older one once more.
 	r, err = h.send(ctx, older.end, older.Item)
 	if err != nil || r == nil || !remotewrite.AlreadyThere(r.Body) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-kit/log/level"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/tsdb/record"
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
@@ -59,6 +60,9 @@ type drain struct {
 	// sends so of a batch itself goes for no other batch.
 	asked ledger.Asked
 	late  ledger.Late
+	// witnessed is up to which time, in milliseconds, the endpoint has what some series have,
+	// by labels.StableHash; see askWitnesses.
+	witnessed map[uint64]int64
 	// inParts: what was sent last of what need not have been sent in order was not taken
 	// whole, or nothing was sent of that.
 	inParts bool
@@ -287,10 +291,13 @@ func (d *drain) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range d.parts(items) {
+	for _, p := range d.parts(d.leaveWitnessed(items)) {
 		// What is refused of the late ones may be so for their time: it tells nothing of
 		// the others.
 		s := d.newSearch(p.items)
+		if p.perhaps {
+			s.asked, s.overtaken = true, true
+		}
 		if err := d.deliver(calm, p, s, &b.outcome); err != nil {
 			return err
 		}
@@ -304,6 +311,19 @@ func (d *drain) flush(ctx context.Context) error {
 	b.size.Reset()
 	d.batch = batch{items: reuse(b.items), size: b.size}
 	return nil
+}
+
+// leaveWitnessed counts what the witnesses have delivered, and returns the other items.
+func (d *drain) leaveWitnessed(items []remotewrite.Item) []remotewrite.Item {
+	if len(d.witnessed) == 0 || !d.batch.asked {
+		return items
+	}
+	at := partition(items, func(it *remotewrite.Item) bool {
+		upTo, was := d.witnessed[labels.StableHash(it.Series.Labels)]
+		return !was || it.T > upTo
+	})
+	d.batch.outcome.Delivered += remotewrite.Samples(items[at:])
+	return items[:at]
 }
 
 // parts returns items of the batch as what is sent one after the other.

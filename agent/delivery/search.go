@@ -94,6 +94,9 @@ type part struct {
 	// asked: it has samples only of series that were asked about; see part.aside. late: it
 	// has late ones only; see part.apart.
 	asked, late bool
+	// perhaps: that it was sent before is no more than possible, so that what is there is not
+	// known to be ours.
+	perhaps bool
 	// last is the newest sample of the request, stamped ahead ones aside.
 	last remotewrite.Item
 	// failed is how many requests with it have failed before it became a part.

@@ -13,13 +13,14 @@ import (
 const (
 	// mostCandidates is how many series are looked at before some are chosen.
 	mostCandidates = 32
-	// candidatesSpan is for how long, mostRead how many samples of all series.
-	candidatesSpan = 2 * time.Minute
+	// candidatesSpan is for how long, mostRead how many samples of all series at the most,
+	// also later without one of a witness.
+	candidatesSpan = 3 * time.Minute
 	mostRead       = 200_000
 	// mostApart is how far the samples of a witness are from each other at the most. A
 	// receiver that takes nothing from more than an hour before the newest that it has
 	// (Cortex) must not be led away from what is on disk before them.
-	mostApart = time.Minute
+	mostApart = 2 * time.Minute
 	// toTell is how many samples that the endpoint does not have it takes to tell what it
 	// does with partial writes.
 	toTell = 3
@@ -35,11 +36,14 @@ type sighting struct {
 // witness is a series that is sent by itself, from the mark on as far as the endpoint has it
 // and a little further; see askWitnesses.
 type witness struct {
+	hash   uint64 // labels.StableHash
 	series *remotewrite.Series
 	seen   []sighting // that were not sent yet
 	last   int64      // the newest time seen, in milliseconds
 	caught bool       // the last that was sent is the newest that the endpoint has
+	upTo   int64      // what is dated up to then, in milliseconds, the endpoint has; 0: nothing
 	agrees bool       // it has told that partial writes are stored
+	both   int64      // what upTo is if that is so; 0: it has not told
 	unfit  bool       // it tells nothing
 }
 
@@ -50,6 +54,9 @@ func (w *witness) giveUp() { w.unfit, w.seen = true, nil }
 func (w *witness) ended(newest int64) bool {
 	return newest-w.last > 2*mostApart.Milliseconds() && (!w.caught || len(w.seen) < toTell)
 }
+
+// distance returns how far two times are from each other, in milliseconds.
+func distance(a, b int64) time.Duration { return (time.Duration(a-b) * time.Millisecond).Abs() }
 
 func newestOf(ws []*witness) (newest int64) {
 	for _, w := range ws {
@@ -65,7 +72,7 @@ func (w *witness) see(s sighting) {
 	case w.unfit:
 		return
 	case s.Kind != remotewrite.FloatSample, // a histogram would take kilobytes
-		!first && (s.T <= w.last || s.T-w.last > mostApart.Milliseconds()),
+		s.T <= 0, !first && (s.T <= w.last || s.T-w.last > mostApart.Milliseconds()),
 		len(w.seen) == mostAskedAhead:
 		w.giveUp()
 		return
@@ -99,7 +106,7 @@ func (c *candidates) see(hash uint64, s sighting) (enough bool) {
 		if hash > c.most {
 			return c.read >= mostRead
 		}
-		w = &witness{series: s.Series}
+		w = &witness{hash: hash, series: s.Series}
 		c.byHash[hash] = w
 		if len(c.byHash) > mostCandidates {
 			highest := slices.Max(slices.Collect(maps.Keys(c.byHash)))
@@ -116,16 +123,18 @@ func (c *candidates) see(hash uint64, s sighting) (enough bool) {
 // ask about each sample of so few is as good. It keeps no others.
 func (c *candidates) choose() []*witness {
 	few := len(c.byHash) <= witnessesAsked
-	begin := int64(math.MaxInt64)
+	var firsts []int64
 	for _, w := range c.byHash {
 		if !w.unfit {
-			begin = min(begin, w.seen[0].T)
+			firsts = append(firsts, w.seen[0].T)
 		}
 	}
+	slices.Sort(firsts)
 	var out []*witness
 	for _, hash := range slices.Sorted(maps.Keys(c.byHash)) {
 		w := c.byHash[hash]
-		if few || w.unfit || w.seen[0].T-begin > mostApart.Milliseconds() || len(out) == mostWitnesses {
+		// One may date its samples back or ahead; most do not.
+		if few || w.unfit || len(out) == mostWitnesses || distance(w.seen[0].T, firsts[len(firsts)/2]) > mostApart {
 			delete(c.byHash, hash)
 			continue
 		}

@@ -230,29 +230,36 @@ func TestForeignTwin(t *testing.T) {
 func TestForeignBehindWhatWasSent(t *testing.T) {
 	t.Parallel()
 	const n, series, foreign = 10, 20, witnessesAsked
-	r := newRig(t, agenttest.Manners{AllOrNothing: true})
-	r.options.SaveInterval = time.Hour
-	r.openBehind()
-	r.one().Recover()
-	r.awaitSettled("one")
-	r.close()
-	r.unsaid(func() {
+	for _, stored := range []bool{false, true} { // what was sent before
+		r := newRig(t, agenttest.Manners{AllOrNothing: true})
+		r.options.SaveInterval = time.Hour
+		r.openBehind()
+		r.one().Recover()
+		r.awaitSettled("one")
+		r.close()
+		before := r.accepted("one")
+		r.unsaid(func() {
+			if !stored {
+				r.one().RespondIf(away)
+			}
+			r.scrapes(n, series)
+			if stored {
+				r.awaitAccepted(before + n*series)
+			}
+		})
+		r.one().Recover()
+		for _, i := range lowest(series)[:foreign] {
+			post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(i)), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+		}
 		r.one().RespondIf(away)
-		r.scrapes(n, series)
-	})
-	r.one().Recover()
-	for _, i := range lowest(series)[:foreign] {
-		post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(i)), time.Now().Add(5*time.Minute).UnixMilli(), 99)
-	}
-	r.one().RespondIf(away)
-	r.options.MinStay = 100 * time.Millisecond
-	r.open()
-	r.scrapes(5*n, series)
-	r.one().Recover()
-	l := r.awaitSettled("one")
-	// But for the first of each, which was asked about.
-	if l.Delivered > 1+uint64(n*series+5*n*(series-foreign)+foreign) || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended {
-		t.Errorf("%+v", l)
+		r.options.MinStay = 100 * time.Millisecond
+		r.open()
+		r.scrapes(5*n, series)
+		r.one().Recover()
+		l := r.awaitSettled("one")
+		if l.Delivered > 1+uint64(n*series+5*n*(series-foreign)) || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended {
+			t.Errorf("%+v", l)
+		}
 	}
 }
 
@@ -317,20 +324,22 @@ func TestCandidates(t *testing.T) {
 		for _, name := range names {
 			s := &remotewrite.Series{Labels: labels.FromStrings("__name__", name)}
 			hashes[name] = labels.StableHash(s.Labels)
-			enough = c.see(hashes[name], sighting{remotewrite.Item{Series: s, T: at, Kind: kind}, backlog.Position{}}) || enough
+			enough = c.see(hashes[name], sighting{remotewrite.Item{Series: s, T: 1000*second + at, Kind: kind}, backlog.Position{}}) || enough
 		}
 		return enough
 	}
 	see(10*second, remotewrite.FloatSample, "a", "b", "back", "seldom")
+	see(-1001*second, remotewrite.FloatSample, "before 1970")
+	see(-500*second, remotewrite.FloatSample, "dated back")
 	see(10*second, remotewrite.HistogramSample, "histogram")
 	see(70*second, remotewrite.FloatSample, "a", "b", "c")
 	see(9*second, remotewrite.FloatSample, "back")
-	see(71*second, remotewrite.FloatSample, "late", "seldom")
-	if see(129*second, remotewrite.FloatSample, "a", "b", "late", "c") {
-		t.Error("two minutes have not passed")
+	see(131*second, remotewrite.FloatSample, "late", "seldom")
+	if see(189*second, remotewrite.FloatSample, "a", "b", "late", "c") {
+		t.Error("three minutes have not passed")
 	}
-	if !see(130*second, remotewrite.FloatSample, "a") {
-		t.Error("two minutes have passed")
+	if !see(190*second, remotewrite.FloatSample, "a") {
+		t.Error("three minutes have passed")
 	}
 	var got []string
 	for _, w := range c.choose() {

@@ -93,6 +93,9 @@ func (a Asked) clone() Asked {
 // mostAsked is how many series are kept: the questions of some runs that did not end well.
 const mostAsked = 64
 
+// Room returns how many more series there can be.
+func (a Asked) Room() int { return mostAsked - len(a.Series) }
+
 // MayAsk is MaySendUnordered where all that may be sent so from now on is samples of one
 // series. Where there are too many, it is the same.
 func (a *Account) MayAsk(series uint64, to backlog.Position) (told bool) {
