@@ -66,12 +66,7 @@ func (d *drain) askWitnesses(ctx context.Context) error {
 	}
 	h := hearing{drain: d, sent: d.account.Sent()}
 	err := h.hear(ctx)
-	d.witnessed = map[uint64]int64{}
-	for _, w := range h.witnesses {
-		if w.upTo > 0 {
-			d.witnessed[w.hash] = w.upTo
-		}
-	}
+	d.witnessed = witnessed(h.witnesses)
 	d.cursor.reopen(d.store, d.account.Mark())
 	d.cursor.selection.Forget()
 	d.asked = d.account.Asked()

@@ -213,10 +213,11 @@ func (r *rig) close() {
 // next open finds.
 func (r *rig) crash() {
 	r.t.Helper()
-	image := r.t.TempDir()
-	if err := os.CopyFS(image, os.DirFS(r.dir)); err != nil {
-		r.t.Fatal(err)
-	}
+	var image string
+	r.eventually("nothing to be removed meanwhile", func() error {
+		image = r.t.TempDir()
+		return os.CopyFS(image, os.DirFS(r.dir))
+	})
 	_ = os.Remove(filepath.Join(image, "lock"))
 	r.close()
 	r.dir = image

@@ -45,6 +45,7 @@ type witness struct {
 	agrees bool       // it has told that partial writes are stored
 	both   int64      // what upTo is if that is so; 0: it has not told
 	unfit  bool       // it tells nothing
+	back   bool       // a sample of it is dated no later than one before it
 }
 
 func (w *witness) giveUp() { w.unfit, w.seen = true, nil }
@@ -68,11 +69,13 @@ func newestOf(ws []*witness) (newest int64) {
 // see takes the next sample of the series, dated in milliseconds.
 func (w *witness) see(s sighting) {
 	first := w.last == 0
+	back := !first && s.T <= w.last
+	w.back = w.back || back
 	switch {
 	case w.unfit:
 		return
 	case s.Kind != remotewrite.FloatSample, // a histogram would take kilobytes
-		s.T <= 0, !first && (s.T <= w.last || s.T-w.last > mostApart.Milliseconds()),
+		back, s.T <= 0, !first && s.T-w.last > mostApart.Milliseconds(),
 		len(w.seen) == mostAskedAhead:
 		w.giveUp()
 		return
@@ -83,6 +86,18 @@ func (w *witness) see(s sighting) {
 	}
 	s.Series = w.series // of two generations, a request would name it twice
 	w.seen = append(w.seen, s)
+}
+
+// witnessed returns up to which time, in milliseconds, the endpoint has what each of some
+// series has, by labels.StableHash, where that tells which samples these are.
+func witnessed(ws []*witness) map[uint64]int64 {
+	out := map[uint64]int64{}
+	for _, w := range ws {
+		if w.upTo > 0 && !w.back {
+			out[w.hash] = w.upTo
+		}
+	}
+	return out
 }
 
 // candidates are the series that witnesses are chosen of: those with the lowest hashes,

@@ -371,6 +371,16 @@ func TestCandidates(t *testing.T) {
 		t.Error("it has ended")
 	}
 
+	w.hash, w.upTo = 7, 5
+	if got := witnessed([]*witness{w, {hash: 8}}); !maps.Equal(got, map[uint64]int64{7: 5}) {
+		t.Errorf("witnessed: %v", got)
+	}
+	w.giveUp()
+	w.see(sighting{remotewrite.Item{T: 5}, backlog.Position{}}) // was not sent
+	if got := witnessed([]*witness{w}); len(got) != 0 {
+		t.Errorf("witnessed, with one that is dated back: %v", got)
+	}
+
 	c = newCandidates()
 	var all []uint64
 	for i := range 10 * mostCandidates {
