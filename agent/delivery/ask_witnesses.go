@@ -22,6 +22,9 @@ const (
 	// mostAskedAhead is how many of their samples are sent at the most: three series at 15 s
 	// for an hour, nearly.
 	mostAskedAhead = 600
+	// mostIdle is how many samples of others are read in search of the next one of theirs:
+	// what some seconds are enough for.
+	mostIdle = 2_000_000
 	// witnessPauses is how many times the shortest stay behind is waited for samples that the
 	// endpoint does not have.
 	witnessPauses = 6
@@ -61,12 +64,12 @@ func (d *drain) askWitnesses(ctx context.Context) error {
 	d.mtx.Lock()
 	worth := d.machine.partial == partialUnknown && d.doubtful == nil
 	d.mtx.Unlock()
-	if !worth || d.account.Unordered().Compare(d.account.Mark()) <= 0 || d.account.Asked().Room() < mostWitnesses {
+	if !worth || d.account.Unordered().Compare(d.account.Mark()) <= 0 || d.account.RoomToAsk() < mostWitnesses {
 		return nil
 	}
 	h := hearing{drain: d, sent: d.account.Sent()}
 	err := h.hear(ctx)
-	d.witnessed = witnessed(h.witnesses)
+	d.witnessed, d.heard = witnessed(h.witnesses), d.cursor.reader.Position()
 	d.cursor.reopen(d.store, d.account.Mark())
 	d.cursor.selection.Forget()
 	d.asked = d.account.Asked()
@@ -79,10 +82,14 @@ func (h *hearing) hear(ctx context.Context) error {
 	c := newCandidates()
 	var until time.Time
 	for {
-		if err := ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil || h.idle > mostIdle {
 			return err
 		}
 		h.breathe()
+		if h.cursor.worn() {
+			h.cursor.reopen(h.store, h.cursor.reader.Position())
+			h.cursor.selection.Forget()
+		}
 		changed := h.store.Changed()
 		rec, err := h.cursor.reader.Next()
 		end := errors.Is(err, io.EOF)
@@ -94,13 +101,11 @@ func (h *hearing) hear(ctx context.Context) error {
 		case end:
 		case err != nil:
 			return nil // the drainer tells of it
-		case h.cursor.worn() || h.idle > mostRead:
-			return nil
 		case h.see(rec, c):
 			continue
 		}
 		if !h.chosen {
-			h.chosen, h.witnesses = true, c.choose()
+			h.chosen, h.witnesses, h.idle = true, c.choose(), 0
 		}
 		if done, err := h.ask(ctx); done || err != nil {
 			return err

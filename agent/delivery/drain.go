@@ -38,6 +38,8 @@ type earlier struct {
 	// unordered: and what lies before it in the WAL need not have been. asked: that goes for
 	// some series. late: late samples of it were sent beside the others.
 	unordered, asked, late bool
+	// heard: some of its samples may be those of witnesses; see drain.heard.
+	heard bool
 }
 
 func (d *drain) earlier(at backlog.Position) earlier {
@@ -46,6 +48,7 @@ func (d *drain) earlier(at backlog.Position) earlier {
 		unordered: at.Compare(d.account.Unordered()) < 0,
 		asked:     at.Compare(d.asked.Before) < 0,
 		late:      at.Compare(d.late.Before) < 0,
+		heard:     at.Compare(d.heard) < 0,
 	}
 }
 
@@ -60,9 +63,10 @@ type drain struct {
 	// sends so of a batch itself goes for no other batch.
 	asked ledger.Asked
 	late  ledger.Late
-	// witnessed is up to which time, in milliseconds, the endpoint has what some series have,
-	// by labels.StableHash; see askWitnesses.
-	witnessed map[uint64]int64
+	// witnessed is what the endpoint has of some series in records before heard, by
+	// labels.StableHash; see askWitnesses.
+	witnessed map[uint64]period
+	heard     backlog.Position
 	// inParts: what was sent last of what need not have been sent in order was not taken
 	// whole, or nothing was sent of that.
 	inParts bool
@@ -198,7 +202,7 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 		}
 	}
 	b := &d.batch
-	b.earlier = earlier{b.resent || was.resent, b.unordered || was.unordered, b.asked || was.asked, b.late || was.late}
+	b.earlier = earlier{b.resent || was.resent, b.unordered || was.unordered, b.asked || was.asked, b.late || was.late, b.heard || was.heard}
 	if b.begun.IsZero() {
 		b.begun = time.Now()
 	}
@@ -284,6 +288,7 @@ func (d *drain) flush(ctx context.Context) error {
 	d.end = b.end
 	calm, cancel := graceful(ctx)
 	defer cancel()
+	b.items = d.leaveWitnessed(b)
 	if err := d.settleDoubt(calm, b.items, b.resent); err != nil {
 		return err
 	}
@@ -291,7 +296,7 @@ func (d *drain) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range d.parts(d.leaveWitnessed(items)) {
+	for _, p := range d.parts(items) {
 		// What is refused of the late ones may be so for their time: it tells nothing of
 		// the others.
 		s := d.newSearch(p.items)
@@ -303,8 +308,8 @@ func (d *drain) flush(ctx context.Context) error {
 		}
 		d.learnBudget(s)
 		d.learnUnwanted(s)
-		if p.unordered && (s.parts > 1 || len(p.items) >= fewAtOnce/2) { // one sample tells nothing
-			d.inParts = s.parts != 1
+		if p.unordered && (s.reason != "" || len(p.items) >= fewAtOnce/2) { // one sample tells nothing
+			d.inParts = s.reason != ""
 		}
 	}
 	d.settle(b.end, b.outcome)
@@ -313,17 +318,18 @@ func (d *drain) flush(ctx context.Context) error {
 	return nil
 }
 
-// leaveWitnessed counts what the witnesses have delivered, and returns the other items.
-func (d *drain) leaveWitnessed(items []remotewrite.Item) []remotewrite.Item {
-	if len(d.witnessed) == 0 || !d.batch.asked {
-		return items
+// leaveWitnessed counts what the witnesses have delivered of the batch, and returns its other
+// items. It comes before all that drops samples: these were sent.
+func (d *drain) leaveWitnessed(b *batch) []remotewrite.Item {
+	if len(d.witnessed) == 0 || !b.heard {
+		return b.items
 	}
-	at := partition(items, func(it *remotewrite.Item) bool {
-		upTo, was := d.witnessed[labels.StableHash(it.Series.Labels)]
-		return !was || it.T > upTo
+	at := partition(b.items, func(it *remotewrite.Item) bool {
+		p, was := d.witnessed[labels.StableHash(it.Series.Labels)]
+		return !was || !p.has(it.T)
 	})
-	d.batch.outcome.Delivered += remotewrite.Samples(items[at:])
-	return items[:at]
+	b.outcome.Delivered += remotewrite.Samples(b.items[at:])
+	return b.items[:at]
 }
 
 // parts returns items of the batch as what is sent one after the other.

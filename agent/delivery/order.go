@@ -112,7 +112,7 @@ func (p part) aside(a ledger.Asked) (asked, others part) {
 	asked, others = p.of(p.items[:at]), p.of(p.items[at:])
 	asked.asked, asked.unordered = true, true
 	if !p.before { // of what was not sent, these may have been all the same
-		asked.before, asked.perhaps = true, true
+		asked.before, asked.resent, asked.perhaps = true, true, true
 	}
 	return asked, others
 }

@@ -13,14 +13,15 @@ import (
 const (
 	// mostCandidates is how many series are looked at before some are chosen.
 	mostCandidates = 32
-	// candidatesSpan is for how long, mostRead how many samples of all series at the most,
-	// also later without one of a witness.
+	// candidatesSpan is for how long, mostRead how many samples of all series at the most.
 	candidatesSpan = 3 * time.Minute
-	mostRead       = 200_000
-	// mostApart is how far the samples of a witness are from each other at the most. A
-	// receiver that takes nothing from more than an hour before the newest that it has
-	// (Cortex) must not be led away from what is on disk before them.
-	mostApart = 2 * time.Minute
+	mostRead       = 50_000
+	// mostApart is how far the samples of a witness are from each other at the most, as after
+	// a boot, and nearMark how far its first is from that of the others. A receiver that takes
+	// nothing from more than an hour before the newest that it has (Cortex) must not be led
+	// away from what is on disk before them: a witness goes three samples further at the most.
+	mostApart = 10 * time.Minute
+	nearMark  = 2 * time.Minute
 	// toTell is how many samples that the endpoint does not have it takes to tell what it
 	// does with partial writes.
 	toTell = 3
@@ -41,7 +42,8 @@ type witness struct {
 	seen   []sighting // that were not sent yet
 	last   int64      // the newest time seen, in milliseconds
 	caught bool       // the last that was sent is the newest that the endpoint has
-	upTo   int64      // what is dated up to then, in milliseconds, the endpoint has; 0: nothing
+	from   int64      // the first time seen
+	upTo   int64      // what is dated from then up to this time the endpoint has; 0: nothing
 	agrees bool       // it has told that partial writes are stored
 	both   int64      // what upTo is if that is so; 0: it has not told
 	unfit  bool       // it tells nothing
@@ -53,7 +55,7 @@ func (w *witness) giveUp() { w.unfit, w.seen = true, nil }
 // ended reports whether a witness has no more to tell when others have gone on to a time, in
 // milliseconds.
 func (w *witness) ended(newest int64) bool {
-	return newest-w.last > 2*mostApart.Milliseconds() && (!w.caught || len(w.seen) < toTell)
+	return newest-w.last > mostApart.Milliseconds() && (!w.caught || len(w.seen) < toTell)
 }
 
 // distance returns how far two times are from each other, in milliseconds.
@@ -80,6 +82,9 @@ func (w *witness) see(s sighting) {
 		w.giveUp()
 		return
 	}
+	if first {
+		w.from = s.T
+	}
 	w.last = s.T
 	if w.caught && len(w.seen) == toTell {
 		return
@@ -88,13 +93,18 @@ func (w *witness) see(s sighting) {
 	w.seen = append(w.seen, s)
 }
 
-// witnessed returns up to which time, in milliseconds, the endpoint has what each of some
-// series has, by labels.StableHash, where that tells which samples these are.
-func witnessed(ws []*witness) map[uint64]int64 {
-	out := map[uint64]int64{}
+// period is from one time to another, both in it, in milliseconds.
+type period struct{ from, to int64 }
+
+func (p period) has(t int64) bool { return t >= p.from && t <= p.to }
+
+// witnessed returns the times of the samples that the endpoint has of some series, by
+// labels.StableHash, where times tell which samples these are.
+func witnessed(ws []*witness) map[uint64]period {
+	out := map[uint64]period{}
 	for _, w := range ws {
 		if w.upTo > 0 && !w.back {
-			out[w.hash] = w.upTo
+			out[w.hash] = period{w.from, w.upTo}
 		}
 	}
 	return out
@@ -139,9 +149,11 @@ func (c *candidates) see(hash uint64, s sighting) (enough bool) {
 func (c *candidates) choose() []*witness {
 	few := len(c.byHash) <= witnessesAsked
 	var firsts []int64
+	often := false // some come twice
 	for _, w := range c.byHash {
 		if !w.unfit {
 			firsts = append(firsts, w.seen[0].T)
+			often = often || len(w.seen) > 1
 		}
 	}
 	slices.Sort(firsts)
@@ -149,7 +161,7 @@ func (c *candidates) choose() []*witness {
 	for _, hash := range slices.Sorted(maps.Keys(c.byHash)) {
 		w := c.byHash[hash]
 		// One may date its samples back or ahead; most do not.
-		if few || w.unfit || len(out) == mostWitnesses || distance(w.seen[0].T, firsts[len(firsts)/2]) > mostApart {
+		if few || w.unfit || len(out) == mostWitnesses || distance(w.seen[0].T, firsts[len(firsts)/2]) > nearMark || often && len(w.seen) < 2 {
 			delete(c.byHash, hash)
 			continue
 		}

@@ -3,7 +3,6 @@ package delivery
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,9 +13,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
-	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
-	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
 // unsaid ends a run as a kill does one that could not write delivery.json: the next has
@@ -41,15 +38,17 @@ func (r *rig) unsaid(during func()) {
 // asked about where the good samples of a refused request are stored.
 func TestRunThatCouldSayNothing(t *testing.T) {
 	t.Parallel()
-	const n, series = 10, 60
 	for name, c := range map[string]struct {
-		manners  agenttest.Manners
-		partial  partialWrites
-		requests int
+		manners   agenttest.Manners
+		n, series int
+		partial   partialWrites
+		requests  int
 	}{
-		"stores partial writes": {agenttest.Manners{}, partialStored, 120},
-		"all or nothing":        {agenttest.Manners{AllOrNothing: true}, partialRolledBack, 2 * n * series},
+		"stores partial writes": {agenttest.Manners{}, 10, 60, partialStored, 120},
+		"all or nothing":        {agenttest.Manners{AllOrNothing: true}, 10, 60, partialRolledBack, 2 * 10 * 60},
+		"many series":           {agenttest.Manners{}, 52, mostRead/50 + 1, partialStored, 500},
 	} {
+		n, series := c.n, c.series
 		for _, stored := range []int{n, n / 2} { // scrapes, of those that were sent
 			t.Run(fmt.Sprintf("%s, %d stored", name, stored), func(t *testing.T) {
 				t.Parallel()
@@ -75,7 +74,7 @@ func TestRunThatCouldSayNothing(t *testing.T) {
 				}
 				r.scrapes(toTell, series) // which the endpoint cannot have
 				l := r.awaitSettled("one")
-				if l.Delivered != l.Appended || r.accepted("one") != before+(n+toTell)*series {
+				if l.Delivered != l.Appended || r.accepted("one") != before+uint64((n+toTell)*series) {
 					t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
 				}
 				if requests = r.requests("one") - requests; requests > c.requests {
@@ -310,158 +309,5 @@ func TestWitnessesDoNotLead(t *testing.T) {
 	r.open()
 	if l := r.awaitSettled("one"); int(l.Delivered) != n || int(r.accepted("one")) != n {
 		t.Errorf("the endpoint holds %d of %d: %+v", r.accepted("one"), n, l)
-	}
-}
-
-// TestCandidates: of many series some are looked at, and those are chosen that begin where all
-// begin, and whose samples are floats that come often, one after the other.
-func TestCandidates(t *testing.T) {
-	t.Parallel()
-	c := newCandidates()
-	const second = int64(1000)
-	hashes := map[string]uint64{}
-	see := func(at int64, kind remotewrite.ItemKind, names ...string) (enough bool) {
-		for _, name := range names {
-			s := &remotewrite.Series{Labels: labels.FromStrings("__name__", name)}
-			hashes[name] = labels.StableHash(s.Labels)
-			enough = c.see(hashes[name], sighting{remotewrite.Item{Series: s, T: 1000*second + at, Kind: kind}, backlog.Position{}}) || enough
-		}
-		return enough
-	}
-	see(10*second, remotewrite.FloatSample, "a", "b", "back", "seldom")
-	see(-1001*second, remotewrite.FloatSample, "before 1970")
-	see(-500*second, remotewrite.FloatSample, "dated back")
-	see(10*second, remotewrite.HistogramSample, "histogram")
-	see(70*second, remotewrite.FloatSample, "a", "b", "c")
-	see(9*second, remotewrite.FloatSample, "back")
-	see(131*second, remotewrite.FloatSample, "late", "seldom")
-	if see(189*second, remotewrite.FloatSample, "a", "b", "late", "c") {
-		t.Error("three minutes have not passed")
-	}
-	if !see(190*second, remotewrite.FloatSample, "a") {
-		t.Error("three minutes have passed")
-	}
-	var got []string
-	for _, w := range c.choose() {
-		got = append(got, w.series.Labels.Get("__name__"))
-		for _, s := range w.seen {
-			if s.Series != w.series {
-				t.Error("a request would name the series twice")
-			}
-		}
-	}
-	if !slices.IsSortedFunc(got, func(a, b string) int { return cmp.Compare(hashes[a], hashes[b]) }) || len(c.byHash) != 3 {
-		t.Errorf("chosen: %q, kept %d", got, len(c.byHash))
-	}
-	if slices.Sort(got); !slices.Equal(got, []string{"a", "b", "c"}) {
-		t.Errorf("chosen: %q", got)
-	}
-	if got := c.choose(); len(got) != 0 {
-		t.Errorf("%d are chosen of too few", len(got))
-	}
-	w := &witness{series: &remotewrite.Series{}, caught: true}
-	for i := range int64(10) {
-		w.see(sighting{remotewrite.Item{T: i + 1}, backlog.Position{}})
-	}
-	if len(w.seen) != toTell || w.unfit || w.ended(mostApart.Milliseconds()*3) {
-		t.Errorf("%d are kept", len(w.seen))
-	}
-	w.seen = w.seen[1:]
-	if w.ended(mostApart.Milliseconds()*2) || !w.ended(mostApart.Milliseconds()*3) {
-		t.Error("it has ended")
-	}
-
-	w.hash, w.upTo = 7, 5
-	if got := witnessed([]*witness{w, {hash: 8}}); !maps.Equal(got, map[uint64]int64{7: 5}) {
-		t.Errorf("witnessed: %v", got)
-	}
-	w.giveUp()
-	w.see(sighting{remotewrite.Item{T: 5}, backlog.Position{}}) // was not sent
-	if got := witnessed([]*witness{w}); len(got) != 0 {
-		t.Errorf("witnessed, with one that is dated back: %v", got)
-	}
-
-	c = newCandidates()
-	var all []uint64
-	for i := range 10 * mostCandidates {
-		see(second, remotewrite.FloatSample, fmt.Sprint(i))
-		all = append(all, hashes[fmt.Sprint(i)])
-	}
-	slices.Sort(all)
-	if kept := slices.Sorted(maps.Keys(c.byHash)); !slices.Equal(kept, all[:mostCandidates]) {
-		t.Errorf("%d are kept", len(kept))
-	}
-	if got := c.choose(); len(got) != mostWitnesses {
-		t.Errorf("%d are chosen", len(got))
-	}
-	c.read = mostRead - 1
-	if !see(second, remotewrite.FloatSample, "last") {
-		t.Error("it reads on for ever")
-	}
-}
-
-// TestReloadKeepsWhatIsKnown: what was found out about an endpoint is known after a reload
-// that changes something else of its entry, and not of another endpoint or version.
-func TestReloadKeepsWhatIsKnown(t *testing.T) {
-	t.Parallel()
-	for change, c := range map[string]struct {
-		settings string
-		kept     bool
-	}{
-		"headers: {X-New: a}": {"    headers: {X-New: a}\n", true},
-		"remote write 2.0":    {"    protobuf_message: io.prometheus.write.v2.Request\n", false},
-		"url":                 {"", false},
-		"refuted":             {"    headers: {X-New: a}\n", false},
-	} {
-		t.Run(change, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, agenttest.Manners{RemoteWrite2: agenttest.AcceptRemoteWrite2})
-			r.open()
-			d := r.delivery.all()[0]
-			d.learnStored()
-			if change == "refuted" {
-				d.learnPartial(partialRolledBack)
-			}
-			r.extra["one"] = c.settings
-			if change == "url" {
-				r.urls = map[string]string{"one": r.one().URL() + "?other"}
-			}
-			r.apply()
-			now := r.delivery.all()[0]
-			if now == d {
-				t.Fatal("it was not begun anew")
-			}
-			if kept := now.partialWrites() == partialStored; kept != c.kept {
-				t.Errorf("kept: %v", kept)
-			}
-		})
-	}
-}
-
-// TestRestartKeepsWhatIsKnown: a run that begins within an hour knows what the one before it
-// has found out, and no other.
-func TestRestartKeepsWhatIsKnown(t *testing.T) {
-	t.Parallel()
-	for ago, want := range map[time.Duration]partialWrites{0: partialStored, time.Hour + time.Minute: partialUnknown, -time.Hour: partialUnknown} {
-		t.Run(ago.String(), func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, agenttest.Manners{})
-			r.open()
-			r.delivery.all()[0].learnStored()
-			r.close()
-			saved, err := ledger.Load(r.dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.open()
-			if p := r.delivery.all()[0].partialWrites(); p != partialStored {
-				t.Errorf("it is taken for %d", p)
-			}
-			saved.Written -= ago.Milliseconds()
-			r.delivery.opts.Saved = saved
-			if kept := r.delivery.inherited(nil)["one"].StoresPartial != ""; kept != (want == partialStored) {
-				t.Errorf("kept: %v", kept)
-			}
-		})
 	}
 }

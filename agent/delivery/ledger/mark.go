@@ -93,16 +93,13 @@ func (a Asked) clone() Asked {
 // mostAsked is how many series are kept: the questions of some runs that did not end well.
 const mostAsked = 64
 
-// Room returns how many more series there can be.
-func (a Asked) Room() int { return mostAsked - len(a.Series) }
-
 // MayAsk is MaySendUnordered where all that may be sent so from now on is samples of one
 // series. Where there are too many, it is the same.
 func (a *Account) MayAsk(series uint64, to backlog.Position) (told bool) {
 	a.book.mtx.Lock()
 	defer a.book.mtx.Unlock()
-	if a.asked.Before.Compare(a.mark) <= 0 && len(a.asked.Series) == mostAsked {
-		a.asked.Series = nil // of batches that are settled
+	if a.askedIsSettled() {
+		a.asked.Series = nil
 	}
 	at, has := slices.BinarySearch(a.asked.Series, series)
 	if !has && len(a.asked.Series) == mostAsked {
@@ -114,6 +111,22 @@ func (a *Account) MayAsk(series uint64, to backlog.Position) (told bool) {
 	}
 	a.asked.Before, a.usedAsked = later(a.asked.Before, to), true
 	return slices.Contains(a.toldAsked, series)
+}
+
+// askedIsSettled reports whether what is kept is of batches that are settled, and much. It
+// stays as long as it is little, so that the file need not be written for each question.
+func (a *Account) askedIsSettled() bool {
+	return a.asked.Before.Compare(a.mark) <= 0 && len(a.asked.Series) > mostAsked/2
+}
+
+// RoomToAsk returns for how many more series MayAsk is not the same as MaySendUnordered.
+func (a *Account) RoomToAsk() int {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	if a.askedIsSettled() {
+		return mostAsked
+	}
+	return mostAsked - len(a.asked.Series)
 }
 
 // Asked returns the series of which samples may have been sent by themselves, by this run

@@ -1,0 +1,75 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+)
+
+// TestReloadKeepsWhatIsKnown: what was found out about an endpoint is known after a reload
+// that changes something else of its entry, and not of another endpoint or version.
+func TestReloadKeepsWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	for change, c := range map[string]struct {
+		settings string
+		kept     bool
+	}{
+		"headers: {X-New: a}": {"    headers: {X-New: a}\n", true},
+		"remote write 2.0":    {"    protobuf_message: io.prometheus.write.v2.Request\n", false},
+		"url":                 {"", false},
+		"refuted":             {"    headers: {X-New: a}\n", false},
+	} {
+		t.Run(change, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{RemoteWrite2: agenttest.AcceptRemoteWrite2})
+			r.open()
+			d := r.delivery.all()[0]
+			d.learnStored()
+			if change == "refuted" {
+				d.learnPartial(partialRolledBack)
+			}
+			r.extra["one"] = c.settings
+			if change == "url" {
+				r.urls = map[string]string{"one": r.one().URL() + "?other"}
+			}
+			r.apply()
+			now := r.delivery.all()[0]
+			if now == d {
+				t.Fatal("it was not begun anew")
+			}
+			if kept := now.partialWrites() == partialStored; kept != c.kept {
+				t.Errorf("kept: %v", kept)
+			}
+		})
+	}
+}
+
+// TestRestartKeepsWhatIsKnown: a run that begins within an hour knows what the one before it
+// has found out, and no other.
+func TestRestartKeepsWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	for ago, want := range map[time.Duration]partialWrites{0: partialStored, time.Hour + time.Minute: partialUnknown, -time.Hour: partialUnknown} {
+		t.Run(ago.String(), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, agenttest.Manners{})
+			r.open()
+			r.delivery.all()[0].learnStored()
+			r.close()
+			saved, err := ledger.Load(r.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.open()
+			if p := r.delivery.all()[0].partialWrites(); p != partialStored {
+				t.Errorf("it is taken for %d", p)
+			}
+			saved.Written -= ago.Milliseconds()
+			r.delivery.opts.Saved = saved
+			if kept := r.delivery.inherited(nil)["one"].StoresPartial != ""; kept != (want == partialStored) {
+				t.Errorf("kept: %v", kept)
+			}
+		})
+	}
+}
