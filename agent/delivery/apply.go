@@ -88,10 +88,17 @@ func (d *Delivery) exchange(p *Prepared) {
 // and much longer goes on the run that has found it out.
 const longestTrust = time.Hour
 
+// trusted reports whether what was known of an endpoint when something was written, in
+// milliseconds, is good. A clock that was set back tells nothing.
+func trusted(written int64, now time.Time) bool {
+	ago := now.Sub(time.UnixMilli(written))
+	return ago >= 0 && ago <= longestTrust
+}
+
 // inherited returns what delivery.json knows.
 func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string]ledger.Saved {
 	kept := maps.Clone(d.opts.Saved.Destinations)
-	if ago := time.Since(time.UnixMilli(d.opts.Saved.Written)); ago < 0 || ago > longestTrust {
+	if !trusted(d.opts.Saved.Written, time.Now()) {
 		for name, s := range kept {
 			s.StoresPartial = ""
 			kept[name] = s

@@ -50,26 +50,32 @@ func TestReloadKeepsWhatIsKnown(t *testing.T) {
 // has found out, and no other.
 func TestRestartKeepsWhatIsKnown(t *testing.T) {
 	t.Parallel()
-	for ago, want := range map[time.Duration]partialWrites{0: partialStored, time.Hour + time.Minute: partialUnknown, -time.Hour: partialUnknown} {
-		t.Run(ago.String(), func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, agenttest.Manners{})
-			r.open()
-			r.delivery.all()[0].learnStored()
-			r.close()
-			saved, err := ledger.Load(r.dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.open()
-			if p := r.delivery.all()[0].partialWrites(); p != partialStored {
-				t.Errorf("it is taken for %d", p)
-			}
-			saved.Written -= ago.Milliseconds()
-			r.delivery.opts.Saved = saved
-			if kept := r.delivery.inherited(nil)["one"].StoresPartial != ""; kept != (want == partialStored) {
-				t.Errorf("kept: %v", kept)
-			}
-		})
+	r := newRig(t, agenttest.Manners{})
+	r.open()
+	r.delivery.all()[0].learnStored()
+	r.close()
+	r.open()
+	if p := r.delivery.all()[0].partialWrites(); p != partialStored {
+		t.Errorf("it is taken for %d", p)
+	}
+	r.close()
+	saved, err := ledger.Load(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved.Written += (2 * time.Hour).Milliseconds() // as by a clock that was ahead
+	if _, err := ledger.Write(r.dir, saved); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	if p := r.delivery.all()[0].partialWrites(); p != partialUnknown {
+		t.Errorf("two hours before it was written, it is taken for %d", p)
+	}
+
+	now := time.Now()
+	for ago, want := range map[time.Duration]bool{0: true, longestTrust: true, longestTrust + time.Millisecond: false, -time.Millisecond: false} {
+		if got := trusted(now.Add(-ago).UnixMilli(), now.Truncate(time.Millisecond)); got != want {
+			t.Errorf("%s ago: %v", ago, got)
+		}
 	}
 }
