@@ -33,6 +33,18 @@ func (r *rig) unsaid(during func()) {
 	}
 }
 
+// closedRig has a run behind it that has delivered something, and returns how much.
+func closedRig(t *testing.T, manners agenttest.Manners) (r *rig, before uint64) {
+	t.Helper()
+	r = newRig(t, manners)
+	r.options.SaveInterval = time.Hour
+	r.openBehind()
+	r.one().Recover()
+	r.awaitSettled("one")
+	r.close()
+	return r, r.accepted("one")
+}
+
 // TestRunThatCouldSayNothing: after a run that could not say in which order it sent, what the
 // endpoint does with partial writes is found out by a few series, and not a sample of it is
 // asked about where the good samples of a refused request are stored.
@@ -52,14 +64,8 @@ func TestRunThatCouldSayNothing(t *testing.T) {
 		for _, stored := range []int{n, n / 2} { // scrapes, of those that were sent
 			t.Run(fmt.Sprintf("%s, %d stored", name, stored), func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t, c.manners)
-				r.options.SaveInterval = time.Hour
+				r, before := closedRig(t, c.manners)
 				r.options.MinStay = 10 * time.Second
-				r.openBehind()
-				r.one().Recover()
-				r.awaitSettled("one")
-				r.close()
-				before := r.accepted("one")
 				r.unsaid(func() {
 					r.scrapes(stored, series)
 					r.awaitAccepted(before + uint64(stored*series))
@@ -93,13 +99,7 @@ func TestRunThatCouldSayNothing(t *testing.T) {
 func TestProgressOneByOne(t *testing.T) {
 	t.Parallel()
 	const n, series = 40, 60
-	r := newRig(t, agenttest.Manners{AllOrNothing: true})
-	r.options.SaveInterval = time.Hour
-	r.openBehind()
-	r.one().Recover()
-	r.awaitSettled("one")
-	r.close()
-	before := r.accepted("one")
+	r, before := closedRig(t, agenttest.Manners{AllOrNothing: true})
 	r.unsaid(func() {
 		r.scrapes(n, series)
 		r.awaitAccepted(before + n*series)
@@ -132,13 +132,7 @@ func TestProgressOneByOne(t *testing.T) {
 func TestForeignWitness(t *testing.T) {
 	t.Parallel()
 	const n, series = 10, 20
-	r := newRig(t, agenttest.Manners{AllOrNothing: true})
-	r.options.SaveInterval = time.Hour
-	r.openBehind()
-	r.one().Recover()
-	r.awaitSettled("one")
-	r.close()
-	before := r.accepted("one")
+	r, before := closedRig(t, agenttest.Manners{AllOrNothing: true})
 	r.unsaid(func() {
 		r.scrapes(n/2, series)
 		r.awaitAccepted(before + n/2*series)
@@ -179,13 +173,7 @@ func TestForeignWitness(t *testing.T) {
 func TestForeignTwin(t *testing.T) {
 	t.Parallel()
 	const n, series = 10, 20
-	r := newRig(t, agenttest.Manners{AllOrNothing: true})
-	r.options.SaveInterval = time.Hour
-	r.openBehind()
-	r.one().Recover()
-	r.awaitSettled("one")
-	r.close()
-	before := r.accepted("one")
+	r, before := closedRig(t, agenttest.Manners{AllOrNothing: true})
 	begin := r.next()
 	at := func(i int) time.Time { return begin.Add(time.Duration(i) * 10 * time.Millisecond) }
 	r.unsaid(func() {
@@ -230,13 +218,7 @@ func TestForeignBehindWhatWasSent(t *testing.T) {
 	t.Parallel()
 	const n, series, foreign = 10, 20, witnessesAsked
 	for _, stored := range []bool{false, true} { // what was sent before
-		r := newRig(t, agenttest.Manners{AllOrNothing: true})
-		r.options.SaveInterval = time.Hour
-		r.openBehind()
-		r.one().Recover()
-		r.awaitSettled("one")
-		r.close()
-		before := r.accepted("one")
+		r, before := closedRig(t, agenttest.Manners{AllOrNothing: true})
 		r.unsaid(func() {
 			if !stored {
 				r.one().RespondIf(away)
