@@ -37,13 +37,11 @@ type hearing struct {
 	chosen    bool
 	witnesses []*witness // as they are chosen
 	// sent is how far samples may have been sent before: none of ours is there behind it.
-	sent backlog.Position
-	// there is a sample that the endpoint refuses, as it has a newer one of its series; nil:
-	// none is known.
-	there  *remotewrite.Item
-	agreed int // witnesses that say that partial writes are stored
-	asked  int // samples
-	idle   int // samples that were read since the last of a witness
+	sent   backlog.Position
+	there  bool // some of what was asked about is
+	agreed int  // witnesses that say that partial writes are stored
+	asked  int  // samples
+	idle   int  // samples that were read since the last of a witness
 }
 
 // askWitnesses finds out what the endpoint does with partial writes, where samples may have
@@ -53,9 +51,9 @@ type hearing struct {
 //
 // So some series are followed from the mark on by themselves, oldest sample first. Those
 // that are there are refused. The first that is taken is the newest that is there, or new:
-// what comes behind it, the endpoint does not have. Of that, two samples are sent with one
-// that it refuses, and then the older of the two alone: it is refused where the newer one
-// was stored.
+// what comes behind it, the endpoint does not have. Once the next one is there, too, it
+// refuses that first one. So two more are sent with it, and then the older of the two alone:
+// it is refused where the newer one was stored.
 //
 // The batches begin at the mark all the same, and what the witnesses have delivered is left
 // out of them (witnessed). For the next run, the account knows of which series that is
@@ -77,7 +75,8 @@ func (d *drain) askWitnesses(ctx context.Context) error {
 }
 
 // hear reads the backlog, and has the witnesses in it asked, until it is known what the
-// endpoint does, or none can tell it. It waits for a while for samples that it cannot have.
+// endpoint does, or none can tell it. Where some of it is there, it waits for a while for
+// samples that cannot be.
 func (h *hearing) hear(ctx context.Context) error {
 	c := newCandidates()
 	var until time.Time
@@ -109,6 +108,9 @@ func (h *hearing) hear(ctx context.Context) error {
 		}
 		if done, err := h.ask(ctx); done || err != nil {
 			return err
+		}
+		if end && !h.there {
+			return nil
 		}
 		if end {
 			wait(ctx, changed, nil, min(time.Until(until), pulse.Next(time.Second)))
@@ -173,9 +175,6 @@ func (h *hearing) ask(ctx context.Context) (done bool, err error) {
 			break
 		}
 	}
-	if h.there == nil {
-		return following == 0, nil
-	}
 	for _, w := range h.witnesses {
 		if w.unfit || w.agrees || !w.caught || len(w.seen) < toTell {
 			continue
@@ -197,9 +196,9 @@ func (h *hearing) follow(ctx context.Context, w *witness) error {
 	case err != nil:
 		return err
 	case r == nil:
-		w.caught, w.upTo = true, s.T
+		w.caught, w.first, w.upTo = true, s.Item, s.T
 	case remotewrite.AlreadyThere(r.Body) && s.end.Compare(h.sent) <= 0 && !anyOvertaken([]remotewrite.Item{s.Item}, h.overtaken):
-		h.there, w.upTo = &s.Item, s.T
+		h.there, w.upTo = true, s.T
 	default:
 		w.giveUp() // refused for something else, or somebody else is ahead of us
 	}
@@ -216,7 +215,7 @@ func (h *hearing) tell(ctx context.Context, w *witness) (known bool, err error) 
 	}
 	w.upTo = control.T
 	older, newer := w.seen[0], w.seen[1]
-	r, err := h.send(ctx, newer.end, *h.there, older.Item, newer.Item)
+	r, err := h.send(ctx, newer.end, w.first, older.Item, newer.Item)
 	if err != nil || r == nil || !remotewrite.AlreadyThere(r.Body) {
 		return false, err // it refuses nothing any more, or something else
 	}

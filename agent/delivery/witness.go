@@ -39,15 +39,16 @@ type sighting struct {
 type witness struct {
 	hash   uint64 // labels.StableHash
 	series *remotewrite.Series
-	seen   []sighting // that were not sent yet
-	last   int64      // the newest time seen, in milliseconds
-	caught bool       // the last that was sent is the newest that the endpoint has
-	from   int64      // the first time seen
-	upTo   int64      // what is dated from then up to this time the endpoint has; 0: nothing
-	agrees bool       // it has told that partial writes are stored
-	both   int64      // what upTo is if that is so; 0: it has not told
-	unfit  bool       // it tells nothing
-	back   bool       // a sample of it is dated no later than one before it
+	seen   []sighting       // that were not sent yet
+	last   int64            // the newest time seen, in milliseconds
+	caught bool             // the last that was sent is the newest that the endpoint has
+	first  remotewrite.Item // that one
+	from   int64            // the first time seen
+	upTo   int64            // what is dated from then up to this time the endpoint has; 0: nothing
+	agrees bool             // it has told that partial writes are stored
+	both   int64            // what upTo is if that is so; 0: it has not told
+	unfit  bool             // it tells nothing
+	back   bool             // a sample of it is dated no later than one before it
 }
 
 func (w *witness) giveUp() { w.unfit, w.seen = true, nil }

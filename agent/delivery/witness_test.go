@@ -127,6 +127,32 @@ func TestProgressOneByOne(t *testing.T) {
 	}
 }
 
+// TestOthersAreThere: nor where none of the series that are asked about is there, but others.
+func TestOthersAreThere(t *testing.T) {
+	t.Parallel()
+	const n, series, there = 20, 60, 30
+	r, _ := closedRig(t, agenttest.Manners{})
+	r.unsaid(func() {
+		r.one().RespondIf(away)
+		r.scrapes(n, series)
+	})
+	r.one().Recover()
+	for _, i := range lowest(series)[series-there:] {
+		post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(i)), r.last.UnixMilli(), 99)
+	}
+	before := r.accepted("one")
+	requests := r.requests("one")
+	r.options.MinStay = 100 * time.Millisecond
+	r.open()
+	l := r.awaitSettled("one")
+	if stored := r.accepted("one") - before; l.Delivered != l.Appended || stored != n*(series-there) {
+		t.Errorf("the endpoint took %d: %+v", stored, l)
+	}
+	if requests = r.requests("one") - requests; requests > 100 {
+		t.Errorf("%d requests", requests)
+	}
+}
+
 // TestForeignWitness: that somebody else writes ahead of us in the series that are asked
 // about does not have what is lost taken for delivered.
 func TestForeignWitness(t *testing.T) {
