@@ -213,14 +213,20 @@ func (r *rig) close() {
 // next open finds.
 func (r *rig) crash() {
 	r.t.Helper()
-	var image string
+	image := r.copyDir()
+	r.close()
+	r.dir = image
+}
+
+// copyDir copies the directory as it is at this moment, without the lock.
+func (r *rig) copyDir() (image string) {
+	r.t.Helper()
 	r.eventually("nothing to be removed meanwhile", func() error {
 		image = r.t.TempDir()
 		return os.CopyFS(image, os.DirFS(r.dir))
 	})
 	_ = os.Remove(filepath.Join(image, "lock"))
-	r.close()
-	r.dir = image
+	return image
 }
 
 // crashInOutage leaves scrapes of 20 series of which the first are stored and the

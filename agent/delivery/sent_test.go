@@ -58,11 +58,7 @@ func TestCrashBehindACleanFile(t *testing.T) {
 	r.awaitState("one", Live)
 	r.scrapes(20, 20)
 	r.awaitSettled("one")
-	image := t.TempDir()
-	if err := os.CopyFS(image, os.DirFS(r.dir)); err != nil {
-		t.Fatal(err)
-	}
-	_ = os.Remove(filepath.Join(image, "lock"))
+	image := r.copyDir()
 	_ = os.Remove(filepath.Join(image, "delivery.json.tmp"))
 	_ = os.Remove(block)
 	r.close()
