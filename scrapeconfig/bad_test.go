@@ -293,7 +293,30 @@ global: {external_labels: *l}`,
 ---
 opstrace: {cluster: c, tenant: t}`,
 		"testdata/bad.yml:3: the opstrace block is not in the first YAML document of the file",
-		"remove the `---` above it: only the first document is read"},
+		"remove the `---`, `...` or `%` line above it: only the first document is read"},
+	{`global: {}
+...
+opstrace: {cluster: c, tenant: t}`,
+		"testdata/bad.yml:3: the opstrace block is not in the first YAML document of the file",
+		"remove the `---`, `...` or `%` line above it: only the first document is read"},
+	{`global: {}
+---
+x: [
+"opstrace" : {cluster: c, tenant: t}`,
+		"testdata/bad.yml:4: the opstrace block is not in the first YAML document of the file",
+		"remove the `---`, `...` or `%` line above it: only the first document is read"},
+	{`global: {}
+%YAML 1.1
+
+  opstrace:
+    cluster: c
+    tenant: t
+`,
+		"testdata/bad.yml:4: the opstrace block is not in the first YAML document of the file",
+		"remove the `---`, `...` or `%` line above it: only the first document is read"},
+	{"global: {}\n...\u2028a: b\nopstrace: {cluster: c, tenant: t}",
+		"testdata/bad.yml:4: the opstrace block is not in the first YAML document of the file",
+		"remove the `---`, `...` or `%` line above it: only the first document is read"},
 	{`opstrace: {cluster: c, tenant: t}
 ---
 global: {}`,

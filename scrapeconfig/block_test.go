@@ -92,6 +92,9 @@ func checkInsert(t *testing.T, content []byte, n int, block string) bool {
 		return slices.Concat(bytes.Join(lines[:at], nil), []byte(s), bytes.Join(lines[at:], nil))
 	}
 	checkCut(t, join(inserted.String()))
+	if root := rootOf(join(inserted.String())); root != nil && len(find(root, blockKey)) == 0 {
+		return false // What stands above has ended the document, or begun a text.
+	}
 	got, err := Load(join(inserted.String()), "testdata/agent.yml", log.NewNopLogger())
 	want, wantErr := Load(join(comments.String()), "testdata/agent.yml", log.NewNopLogger())
 	if fmt.Sprint(err) != fmt.Sprint(wantErr) {
@@ -184,7 +187,7 @@ func FuzzBlock(f *testing.F) {
 	for _, content := range []string{
 		"a: |+\n x\n\nopstrace: {a: b}\nb: c\n", "opstrace: {a: b}\n? >\n x\n: c\n", "\xef\xbb\xbfopstrace: 1\na: b\n",
 		"a: b\u2028opstrace:\u2028  c: d\u2028e: f\n", "opstrace: !!map\n &a\n {a: b}\nb: *a\n", "a:\n- b\nopstrace:\n- c\n--- x\n",
-		"?\nopstrace: {a: b}\n", "alerting:\n  alertmanagers:\n    -",
+		"?\nopstrace: {a: b}\n", "global: {}\n%YAML 1.1\n", "global: {}\n...\u2028", "alerting:\n  alertmanagers:\n    -",
 	} {
 		f.Add([]byte(content), uint8(0), uint8(0))
 	}

@@ -43,20 +43,35 @@ func parse(content []byte, path string) (*source, error) {
 	if err := src.cut(doc.Content[0], content); err != nil {
 		return nil, err
 	}
-	return src, src.refuseLaterDocuments(dec)
+	lines := splitLines(content)
+	return src, src.refuseLaterDocuments(dec, lines, blockEnd(lines, doc.Content[0].Line))
 }
 
-// refuseLaterDocuments refuses a block behind a document marker: upstream
-// reads the first document only and ignores the others without a word.
-func (s *source) refuseLaterDocuments(dec *yaml.Decoder) error {
+// refuseLaterDocuments refuses a block behind the first document, which ends
+// in a line: upstream reads that one only and ignores the others without a
+// word, even what does not parse.
+func (s *source) refuseLaterDocuments(dec *yaml.Decoder, lines [][]byte, end int) error {
+	fail := func(line int) error {
+		return s.fail(line, "the opstrace block is not in the first YAML document of the file",
+			"remove the `---`, `...` or `%` line above it: only the first document is read")
+	}
 	for {
 		doc := &yaml.Node{}
-		if dec.Decode(doc) != nil {
+		err := dec.Decode(doc)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			for n := end; n < len(lines); n++ {
+				key, found := bytes.CutPrefix(bytes.TrimLeft(lines[n], " \"'"), []byte(blockKey))
+				if found && bytes.HasPrefix(bytes.TrimLeft(key, " \"'"), []byte(":")) {
+					return fail(n + 1)
+				}
+			}
 			return nil
 		}
 		if keys := find(doc.Content[0], blockKey); len(keys) > 0 {
-			return s.fail(doc.Content[0].Content[keys[0]].Line, "the opstrace block is not in the first YAML document of the file",
-				"remove the `---` above it: only the first document is read")
+			return fail(doc.Content[0].Content[keys[0]].Line)
 		}
 	}
 }
@@ -262,14 +277,17 @@ func startsLine(line []byte, column int) bool {
 }
 
 // blockEnd returns the last line of the document's last section, which starts
-// in line first.
+// in line first. A directive ends a document, too.
 func blockEnd(lines [][]byte, first int) int {
 	for n := first; n < len(lines); n++ {
 		line := lines[n]
+		if bytes.HasPrefix(line, []byte("%")) {
+			return n
+		}
 		if !bytes.HasPrefix(line, []byte("---")) && !bytes.HasPrefix(line, []byte("...")) {
 			continue
 		}
-		if len(line) == 3 || bytes.ContainsAny(line[3:4], " \t\r\n") {
+		if r, _ := utf8.DecodeRune(line[3:]); len(line) == 3 || r == ' ' || r == '\t' || isBreak(r) {
 			return n
 		}
 	}
