@@ -45,9 +45,10 @@ type hearing struct {
 }
 
 // askWitnesses finds out what the endpoint does with partial writes, where samples may have
-// been sent in another order than that of the WAL. A batch from there does not tell it: all
-// of it may be there from before. But as long as it is not known, each of its samples is a
-// question of its own, which takes hours where the endpoint is far away.
+// been sent in another order than that of the WAL, all or those of more than a few series. A
+// batch from there does not tell it: all of it may be there from before. But as long as it is
+// not known, each such sample is a question of its own, which takes hours where the endpoint
+// is far away.
 //
 // So some series are followed from the mark on by themselves, oldest sample first. Those
 // that are there are refused. The first that is taken is the newest that is there, or new:
@@ -60,9 +61,11 @@ type hearing struct {
 // (Asked).
 func (d *drain) askWitnesses(ctx context.Context) error {
 	d.mtx.Lock()
-	worth := d.machine.partial == partialUnknown && d.doubtful == nil
+	unknown := d.machine.partial == partialUnknown && d.doubtful == nil
 	d.mtx.Unlock()
-	if !worth || d.account.Unordered().Compare(d.account.Mark()) <= 0 || d.account.RoomToAsk() < mostWitnesses {
+	mark := d.account.Mark()
+	each := d.account.Unordered().Compare(mark) > 0 || len(d.asked.Series) > mostWitnesses && d.asked.Before.Compare(mark) > 0
+	if !unknown || !each || d.account.RoomToAsk() < mostWitnesses {
 		return nil
 	}
 	h := hearing{drain: d, sent: d.account.Sent()}

@@ -63,8 +63,6 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 	switch {
 	case len(pairs) == 0:
 		return false, d.askDelivered(ctx, p)
-	case older > 1 && !unclear:
-		d.learnStored()
 	case older > 0 && !unclear:
 		d.learnPartial(partialStored)
 	default:
@@ -299,8 +297,9 @@ func (t *destination) partialWrites() partialWrites {
 	return t.machine.partial
 }
 
-// learnStored is learnPartial where several series agree that they are stored: that is good
-// for the next run, too.
+// learnStored is learnPartial where several series agree that they are stored, each of which
+// had a sample taken just before: that is good for the next run, too. Refusals alone are not,
+// as a twin of this agent may be ahead of it in all series.
 func (t *destination) learnStored() {
 	t.learnPartial(partialStored)
 	t.account.SetStoresPartial(version(t.inForce()))

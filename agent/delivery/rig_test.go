@@ -243,12 +243,17 @@ func (r *rig) crashInOutage() {
 	r.open()
 }
 
+// seriesOf are the labels of the i-th series of a scrape.
+func seriesOf(i int) labels.Labels {
+	return labels.FromStrings("__name__", "m", "i", strconv.Itoa(i))
+}
+
 // scrape appends a sample of each of n series at a time, and commits.
 func (r *rig) scrape(n int, t time.Time) {
 	r.t.Helper()
 	app := r.append.AppenderV2(r.t.Context())
 	for i := range n {
-		r.add(app, labels.FromStrings("__name__", "m", "i", strconv.Itoa(i)), t, rand.Float64())
+		r.add(app, seriesOf(i), t, rand.Float64())
 	}
 	if err := app.Commit(); err != nil {
 		r.t.Fatal(err)

@@ -79,3 +79,32 @@ func TestRestartKeepsWhatIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusalsAloneAreNotKept: a twin of this agent that is ahead of it in all series makes a
+// receiver that takes all or nothing look like one that stores the good samples of a refused
+// request. No later run may believe that.
+func TestRefusalsAloneAreNotKept(t *testing.T) {
+	t.Parallel()
+	const series = 20
+	r := newRig(t, agenttest.Manners{AllOrNothing: true})
+	r.openBehind()
+	r.one().Recover()
+	for i := range series {
+		post(t, r.one(), seriesOf(i), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+	}
+	r.one().Respond(agenttest.Answer{Status: 503})
+	r.scrapes(10, series)
+	r.one().Recover()
+	r.awaitSettled("one")
+	if p := r.delivery.all()[0].partialWrites(); p != partialStored {
+		t.Errorf("it is taken for %d", p)
+	}
+	r.close()
+	saved, err := ledger.Load(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := saved.Destinations["one"].StoresPartial; v != "" {
+		t.Errorf("%q is kept", v)
+	}
+}

@@ -94,6 +94,56 @@ func TestRunThatCouldSayNothing(t *testing.T) {
 	}
 }
 
+// TestManySeriesWereAsked: nor is each sample of series that runs before have asked about, of
+// which there are more than it takes to find that out.
+func TestManySeriesWereAsked(t *testing.T) {
+	t.Parallel()
+	const n, series, asked = 20, 60, 40
+	for _, stored := range []int{n, n / 2} { // scrapes, of those that were sent
+		t.Run(fmt.Sprintf("%d stored", stored), func(t *testing.T) {
+			t.Parallel()
+			r, before := closedRig(t, agenttest.Manners{})
+			r.options.MinStay = 10 * time.Second
+			r.open()
+			r.goBehind("one")
+			r.one().RespondIf(func(*agenttest.Incoming) *agenttest.Answer { return &agenttest.Answer{Status: 503, Store: true} })
+			r.scrapes(stored, series)
+			r.awaitAccepted(before + uint64(stored*series))
+			r.one().RespondIf(away)
+			r.scrapes(n-stored, series)
+			r.crash()
+			saved, err := ledger.Load(r.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := saved.Destinations["one"]
+			d.Asked = ledger.Asked{Before: d.Mark}
+			for i := range asked {
+				d.Asked.Series = append(d.Asked.Series, labels.StableHash(seriesOf(i)))
+			}
+			slices.Sort(d.Asked.Series)
+			saved.Destinations["one"] = d
+			if _, err := ledger.Write(r.dir, saved); err != nil {
+				t.Fatal(err)
+			}
+			requests := r.requests("one")
+			r.one().Recover()
+			r.open()
+			if a := r.delivery.all()[0].account; !a.Unordered().IsZero() || a.Asked().Before.Compare(a.Mark()) <= 0 {
+				t.Errorf("unordered up to %s, asked about %v", a.Unordered(), a.Asked())
+			}
+			r.scrapes(toTell, series) // which the endpoint cannot have
+			l := r.awaitSettled("one")
+			if l.Delivered != l.Appended || r.accepted("one") < before+(n+toTell)*series {
+				t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
+			}
+			if requests = r.requests("one") - requests; requests > 150 {
+				t.Errorf("%d requests", requests)
+			}
+		})
+	}
+}
+
 // TestProgressOneByOne: where each sample has to be asked about by itself, a run that ends
 // before the last of them has got further all the same.
 func TestProgressOneByOne(t *testing.T) {
