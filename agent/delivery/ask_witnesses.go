@@ -26,7 +26,7 @@ const (
 	// what some seconds are enough for.
 	mostIdle = 2_000_000
 	// witnessPauses is how many times the shortest stay behind is waited for samples that the
-	// endpoint does not have.
+	// endpoint does not have; the longest lag of a live destination, if that is shorter.
 	witnessPauses = 6
 )
 
@@ -45,10 +45,10 @@ type hearing struct {
 }
 
 // askWitnesses finds out what the endpoint does with partial writes, where samples may have
-// been sent in another order than that of the WAL, all or those of more than a few series. A
-// batch from there does not tell it: all of it may be there from before. But as long as it is
-// not known, each such sample is a question of its own, which takes hours where the endpoint
-// is far away.
+// been sent in another order than that of the WAL, be it all, those of some series or late
+// ones. A batch from there does not tell it: all of it may be there from before. But as long
+// as it is not known, each such sample is a question of its own, which takes hours where the
+// endpoint is far away.
 //
 // So some series are followed from the mark on by themselves, oldest sample first. Those
 // that are there are refused. The first that is taken is the newest that is there, or new:
@@ -64,7 +64,7 @@ func (d *drain) askWitnesses(ctx context.Context) error {
 	unknown := d.machine.partial == partialUnknown && d.doubtful == nil
 	d.mtx.Unlock()
 	mark := d.account.Mark()
-	each := d.account.Unordered().Compare(mark) > 0 || len(d.asked.Series) > mostWitnesses && d.asked.Before.Compare(mark) > 0
+	each := d.account.Unordered().Compare(mark) > 0 || d.asked.Before.Compare(mark) > 0 || d.late.Unordered && d.late.Before.Compare(mark) > 0
 	if !unknown || !each || d.account.RoomToAsk() < mostWitnesses {
 		return nil
 	}
@@ -97,7 +97,7 @@ func (h *hearing) hear(ctx context.Context) error {
 		end := errors.Is(err, io.EOF)
 		switch {
 		case end && until.IsZero():
-			until = time.Now().Add(witnessPauses * h.minStay)
+			until = time.Now().Add(min(witnessPauses*h.minStay, h.maxLiveLag))
 		case end && time.Until(until) <= 0:
 			return nil
 		case end:

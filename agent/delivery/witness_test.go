@@ -94,9 +94,8 @@ func TestRunThatCouldSayNothing(t *testing.T) {
 	}
 }
 
-// TestManySeriesWereAsked: nor is each sample of series that runs before have asked about, of
-// which there are more than it takes to find that out.
-func TestManySeriesWereAsked(t *testing.T) {
+// TestSeriesWereAsked: nor is each sample of series that runs before have asked about.
+func TestSeriesWereAsked(t *testing.T) {
 	t.Parallel()
 	const n, series, asked = 20, 60, 40
 	for _, stored := range []int{n, n / 2} { // scrapes, of those that were sent
