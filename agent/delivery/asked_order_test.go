@@ -30,6 +30,7 @@ func TestEndsWhileAsking(t *testing.T) {
 					r.openBehind()
 					r.one().Recover()
 					r.awaitSettled("one")
+					r.options.MinStay = 100 * time.Millisecond // is waited for samples that never come
 					before := r.accepted("one")
 					r.one().RespondIf(func(*agenttest.Incoming) *agenttest.Answer { return &agenttest.Answer{Status: 503, Store: true} })
 					r.scrapes(stored, series)
