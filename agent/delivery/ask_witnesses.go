@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -34,8 +35,8 @@ const (
 type hearing struct {
 	*drain
 
-	chosen    bool
-	witnesses []*witness // as they are chosen
+	candidates *candidates // nil: the witnesses are chosen
+	witnesses  []*witness
 	// sent is how far samples may have been sent before: none of ours is there behind it.
 	sent   backlog.Position
 	there  bool // some of what was asked about is
@@ -68,7 +69,7 @@ func (d *drain) askWitnesses(ctx context.Context) error {
 	if !unknown || !each || d.account.RoomToAsk() < mostWitnesses {
 		return nil
 	}
-	h := hearing{drain: d, sent: d.account.Sent()}
+	h := hearing{drain: d, candidates: newCandidates(), sent: d.account.Sent()}
 	err := h.hear(ctx)
 	d.witnessed, d.heard = witnessed(h.witnesses), d.cursor.reader.Position()
 	d.cursor.reopen(d.store, d.account.Mark())
@@ -81,7 +82,6 @@ func (d *drain) askWitnesses(ctx context.Context) error {
 // endpoint does, or none can tell it. Where some of it is there, it waits for a while for
 // samples that cannot be.
 func (h *hearing) hear(ctx context.Context) error {
-	c := newCandidates()
 	var until time.Time
 	for {
 		if err := ctx.Err(); err != nil || h.idle > mostIdle {
@@ -96,18 +96,19 @@ func (h *hearing) hear(ctx context.Context) error {
 		rec, err := h.cursor.reader.Next()
 		end := errors.Is(err, io.EOF)
 		switch {
+		case err != nil && !end:
+			return nil // the drainer tells of it
+		case !end && h.see(rec):
+			continue
+		case h.candidates != nil:
+			if h.choose(); len(h.witnesses) == 0 {
+				return nil
+			}
+			continue
 		case end && until.IsZero():
 			until = time.Now().Add(min(witnessPauses*h.minStay, h.maxLiveLag))
 		case end && time.Until(until) <= 0:
 			return nil
-		case end:
-		case err != nil:
-			return nil // the drainer tells of it
-		case h.see(rec, c):
-			continue
-		}
-		if !h.chosen {
-			h.chosen, h.witnesses, h.idle = true, c.choose(), 0
 		}
 		if done, err := h.ask(ctx); done || err != nil {
 			return err
@@ -121,8 +122,15 @@ func (h *hearing) hear(ctx context.Context) error {
 	}
 }
 
+// choose ends the search for witnesses. They are followed from the mark on.
+func (h *hearing) choose() {
+	h.witnesses, h.candidates, h.idle = h.candidates.choose(), nil, 0
+	h.cursor.reopen(h.store, h.account.Mark())
+	h.cursor.selection.Forget()
+}
+
 // see takes in a record. more: nothing can be asked before the next one.
-func (h *hearing) see(rec *backlog.Record, c *candidates) (more bool) {
+func (h *hearing) see(rec *backlog.Record) (more bool) {
 	s := h.cursor.selection
 	if rec.Kind == backlog.Generation {
 		s.Forget()
@@ -141,10 +149,10 @@ func (h *hearing) see(rec *backlog.Record, c *candidates) (more bool) {
 			continue
 		}
 		hash := labels.StableHash(it.Series.Labels)
-		if !h.chosen {
-			enough = c.see(hash, sighting{it, rec.End}) || enough
-		} else if w := c.byHash[hash]; w != nil {
-			w.see(sighting{it, rec.End})
+		if h.candidates != nil {
+			enough = h.candidates.see(hash, it) || enough
+		} else if i := slices.IndexFunc(h.witnesses, func(w *witness) bool { return w.hash == hash }); i >= 0 {
+			h.witnesses[i].see(sighting{it, rec.End})
 			enough, h.idle = true, 0
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"testing"
 
@@ -13,18 +14,18 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
-// TestCandidates: of many series some are looked at, and those are chosen that begin where all
-// begin, and whose samples are floats that come often, one after the other.
+// TestCandidates: those are chosen that begin where most do, and whose samples are floats that
+// come often, one after the other; however many there are that come once.
 func TestCandidates(t *testing.T) {
 	t.Parallel()
 	c := newCandidates()
 	const second = int64(1000)
-	hashes := map[string]uint64{}
-	see := func(at int64, kind remotewrite.ItemKind, names ...string) (enough bool) {
-		for _, name := range names {
-			s := &remotewrite.Series{Labels: labels.FromStrings("__name__", name)}
-			hashes[name] = labels.StableHash(s.Labels)
-			enough = c.see(hashes[name], sighting{remotewrite.Item{Series: s, T: 1000*second + at, Kind: kind}, backlog.Position{}}) || enough
+	names := map[uint64]string{}
+	see := func(at int64, kind remotewrite.ItemKind, of ...string) (enough bool) {
+		for _, name := range of {
+			hash := labels.StableHash(labels.FromStrings("__name__", name))
+			names[hash] = name
+			enough = c.see(hash, remotewrite.Item{T: 1000*second + at, Kind: kind}) || enough
 		}
 		return enough
 	}
@@ -35,43 +36,70 @@ func TestCandidates(t *testing.T) {
 	see(70*second, remotewrite.FloatSample, "a", "b", "c")
 	see(9*second, remotewrite.FloatSample, "back")
 	see(131*second, remotewrite.FloatSample, "late")
+	for i := range 1000 {
+		see(140*second, remotewrite.FloatSample, fmt.Sprint("once ", i))
+		see(141*second, remotewrite.FloatSample, fmt.Sprint("a gap ", i%10))
+	}
 	if see(189*second, remotewrite.FloatSample, "a", "b", "late", "c") {
 		t.Error("three minutes have not passed")
 	}
 	if !see(190*second, remotewrite.FloatSample, "a") {
 		t.Error("three minutes have passed")
 	}
-	var got []string
-	for _, w := range c.choose() {
-		got = append(got, w.series.Labels.Get("__name__"))
-		for _, s := range w.seen {
-			if s.Series != w.series {
-				t.Error("a request would name the series twice")
-			}
-		}
+	chosen := c.choose()
+	if !slices.IsSortedFunc(chosen, func(a, b *witness) int { return cmp.Compare(a.hash, b.hash) }) {
+		t.Error("they are in no order")
 	}
-	if !slices.IsSortedFunc(got, func(a, b string) int { return cmp.Compare(hashes[a], hashes[b]) }) || len(c.byHash) != 3 {
-		t.Errorf("chosen: %q, kept %d", got, len(c.byHash))
+	var got []string
+	for _, w := range chosen {
+		got = append(got, names[w.hash])
 	}
 	if slices.Sort(got); !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Errorf("chosen: %q", got)
 	}
-	if got := c.choose(); len(got) != 0 {
-		t.Errorf("%d are chosen of too few", len(got))
+	c = newCandidates()
+	if see(second, remotewrite.FloatSample, "a", "b", "c"); len(c.choose()) != 0 {
+		t.Error("some are chosen of too few")
 	}
-	gap := &witness{series: &remotewrite.Series{}}
+	for i := range 100 {
+		see(second, remotewrite.FloatSample, fmt.Sprint(i))
+	}
+	if got := c.choose(); len(got) != mostWitnesses {
+		t.Errorf("%d are chosen", len(got))
+	}
+	c.read = mostRead - 1
+	if !see(second, remotewrite.FloatSample, "last") {
+		t.Error("it reads on for ever")
+	}
+}
+
+// TestWitness: what a witness keeps, and when it has no more to tell.
+func TestWitness(t *testing.T) {
+	t.Parallel()
+	of := func(at int64) sighting {
+		return sighting{remotewrite.Item{Series: &remotewrite.Series{}, T: at}, backlog.Position{}}
+	}
+	gap := &witness{}
 	for _, at := range []int64{1, 1 + mostApart.Milliseconds(), 2 + 2*mostApart.Milliseconds()} {
 		if gap.unfit {
 			t.Error("it has no gap")
 		}
-		gap.see(sighting{remotewrite.Item{T: at}, backlog.Position{}})
+		gap.see(of(at))
 	}
 	if !gap.unfit {
 		t.Error("it has a gap")
 	}
-	w := &witness{series: &remotewrite.Series{}, caught: true}
+	w := &witness{caught: true}
+	if w.ended(math.MaxInt64) {
+		t.Error("it has ended before it was seen")
+	}
 	for i := range int64(10) {
-		w.see(sighting{remotewrite.Item{T: i + 1}, backlog.Position{}})
+		w.see(of(i + 1))
+	}
+	for _, s := range w.seen {
+		if s.Series != w.series {
+			t.Error("a request would name the series twice")
+		}
 	}
 	if len(w.seen) != toTell || w.unfit || w.ended(mostApart.Milliseconds()*2) {
 		t.Errorf("%d are kept", len(w.seen))
@@ -86,26 +114,8 @@ func TestCandidates(t *testing.T) {
 		t.Errorf("witnessed: %v", got)
 	}
 	w.giveUp()
-	w.see(sighting{remotewrite.Item{T: 5}, backlog.Position{}}) // was not sent
+	w.see(of(5)) // was not sent
 	if got := witnessed([]*witness{w}); len(got) != 0 {
 		t.Errorf("witnessed, with one that is dated back: %v", got)
-	}
-
-	c = newCandidates()
-	var all []uint64
-	for i := range 10 * mostCandidates {
-		see(second, remotewrite.FloatSample, fmt.Sprint(i))
-		all = append(all, hashes[fmt.Sprint(i)])
-	}
-	slices.Sort(all)
-	if kept := slices.Sorted(maps.Keys(c.byHash)); !slices.Equal(kept, all[:mostCandidates]) {
-		t.Errorf("%d are kept", len(kept))
-	}
-	if got := c.choose(); len(got) != mostWitnesses {
-		t.Errorf("%d are chosen", len(got))
-	}
-	c.read = mostRead - 1
-	if !see(second, remotewrite.FloatSample, "last") {
-		t.Error("it reads on for ever")
 	}
 }

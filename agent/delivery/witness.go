@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -11,9 +10,8 @@ import (
 )
 
 const (
-	// mostCandidates is how many series are looked at before some are chosen.
-	mostCandidates = 32
-	// candidatesSpan is for how long, mostRead how many samples of all series at the most.
+	// candidatesSpan is for how long it is looked which series there are before some are
+	// chosen, mostRead for how many samples of all at the most.
 	candidatesSpan = 3 * time.Minute
 	mostRead       = 50_000
 	// mostApart is how far the samples of a witness are from each other at the most, as after
@@ -37,18 +35,18 @@ type sighting struct {
 // witness is a series that is sent by itself, from the mark on as far as the endpoint has it
 // and a little further; see askWitnesses.
 type witness struct {
-	hash   uint64 // labels.StableHash
-	series *remotewrite.Series
-	seen   []sighting       // that were not sent yet
-	last   int64            // the newest time seen, in milliseconds
-	caught bool             // the last that was sent is the newest that the endpoint has
-	first  remotewrite.Item // that one
-	from   int64            // the first time seen
-	upTo   int64            // what is dated from then up to this time the endpoint has; 0: nothing
-	agrees bool             // it has told that partial writes are stored
-	both   int64            // what upTo is if that is so; 0: it has not told
-	unfit  bool             // it tells nothing
-	back   bool             // a sample of it is dated no later than one before it
+	hash   uint64              // labels.StableHash
+	series *remotewrite.Series // nil before it is seen
+	seen   []sighting          // that were not sent yet
+	last   int64               // the newest time seen, in milliseconds
+	caught bool                // the last that was sent is the newest that the endpoint has
+	first  remotewrite.Item    // that one
+	from   int64               // the first time seen
+	upTo   int64               // what is dated from then up to this time the endpoint has; 0: nothing
+	agrees bool                // it has told that partial writes are stored
+	both   int64               // what upTo is if that is so; 0: it has not told
+	unfit  bool                // it tells nothing
+	back   bool                // a sample of it is dated no later than one before it
 }
 
 func (w *witness) giveUp() { w.unfit, w.seen = true, nil }
@@ -56,7 +54,7 @@ func (w *witness) giveUp() { w.unfit, w.seen = true, nil }
 // ended reports whether a witness has no more to tell when others have gone on to a time, in
 // milliseconds.
 func (w *witness) ended(newest int64) bool {
-	return newest-w.last > mostApart.Milliseconds() && (!w.caught || len(w.seen) < toTell)
+	return w.series != nil && newest-w.last > mostApart.Milliseconds() && (!w.caught || len(w.seen) < toTell)
 }
 
 // distance returns how far two times are from each other, in milliseconds.
@@ -69,22 +67,25 @@ func newestOf(ws []*witness) (newest int64) {
 	return newest
 }
 
+// fit reports whether a witness may have a sample: a histogram would take kilobytes.
+func fit(it remotewrite.Item) bool { return it.Kind == remotewrite.FloatSample && it.T > 0 }
+
+// follows reports whether the samples of a witness may have these times, one after the other.
+func follows(t, last int64) bool { return t > last && t-last <= mostApart.Milliseconds() }
+
 // see takes the next sample of the series, dated in milliseconds.
 func (w *witness) see(s sighting) {
-	first := w.last == 0
-	back := !first && s.T <= w.last
-	w.back = w.back || back
+	first := w.series == nil
+	w.back = w.back || !first && s.T <= w.last
 	switch {
 	case w.unfit:
 		return
-	case s.Kind != remotewrite.FloatSample, // a histogram would take kilobytes
-		back, s.T <= 0, !first && s.T-w.last > mostApart.Milliseconds(),
-		len(w.seen) == mostAskedAhead:
+	case !fit(s.Item), !first && !follows(s.T, w.last), len(w.seen) == mostAskedAhead:
 		w.giveUp()
 		return
 	}
 	if first {
-		w.from = s.T
+		w.series, w.from = s.Series, s.T
 	}
 	w.last = s.T
 	if w.caught && len(w.seen) == toTell {
@@ -111,62 +112,67 @@ func witnessed(ws []*witness) map[uint64]period {
 	return out
 }
 
-// candidates are the series that witnesses are chosen of: those with the lowest hashes,
-// which has nothing to do with what their labels mean. They begin where what is read
-// begins: none must be sent ahead of what is hours older. They do no I/O.
-type candidates struct {
-	byHash map[uint64]*witness // labels.StableHash
-	most   uint64              // no hash above it is kept
-	read   int                 // samples
+// tally is what was seen of a series of which a witness may be chosen.
+type tally struct {
+	samples     int
+	first, last int64 // times in milliseconds
+	unfit       bool
 }
 
-func newCandidates() *candidates {
-	return &candidates{byHash: map[uint64]*witness{}, most: math.MaxUint64}
+// candidates are the series that witnesses are chosen of. They do no I/O.
+type candidates struct {
+	byHash map[uint64]tally // labels.StableHash
+	read   int              // samples
 }
+
+func newCandidates() *candidates { return &candidates{byHash: map[uint64]tally{}} }
 
 // see takes a sample of a series with a hash, and reports whether enough have been seen.
-func (c *candidates) see(hash uint64, s sighting) (enough bool) {
+func (c *candidates) see(hash uint64, it remotewrite.Item) (enough bool) {
 	c.read++
-	w := c.byHash[hash]
-	if w == nil {
-		if hash > c.most {
-			return c.read >= mostRead
-		}
-		w = &witness{hash: hash, series: s.Series}
-		c.byHash[hash] = w
-		if len(c.byHash) > mostCandidates {
-			highest := slices.Max(slices.Collect(maps.Keys(c.byHash)))
-			delete(c.byHash, highest)
-			c.most = highest - 1
-		}
+	t, known := c.byHash[hash]
+	if !known {
+		t.first = it.T
 	}
-	w.see(s)
-	spans := len(w.seen) > 0 && w.last-w.seen[0].T >= candidatesSpan.Milliseconds()
-	return spans || c.read >= mostRead
+	t.unfit = t.unfit || !fit(it) || known && !follows(it.T, t.last)
+	t.samples, t.last = t.samples+1, it.T
+	c.byHash[hash] = t
+	return c.read >= mostRead || !t.unfit && t.last-t.first >= candidatesSpan.Milliseconds()
 }
 
-// choose returns some of them by their hashes, none unless there are more than are asked: to
-// ask about each sample of so few is as good. It keeps no others.
-func (c *candidates) choose() []*witness {
-	few := len(c.byHash) <= witnessesAsked
-	var firsts []int64
-	often := false // some come twice
-	for _, w := range c.byHash {
-		if !w.unfit {
-			firsts = append(firsts, w.seen[0].T)
-			often = often || len(w.seen) > 1
+// choose returns some of them by their hashes, which have nothing to do with what their
+// labels mean; none unless there are more than are asked: to ask about each sample of so few
+// is as good.
+//
+// They come often: of a series that comes once, as there are thousands where a target has
+// new ones at each scrape, nothing can be asked that the endpoint does not have. And they
+// begin where most do: one may date its samples back or ahead, and none must be sent ahead
+// of what is hours older.
+func (c *candidates) choose() (out []*witness) {
+	if len(c.byHash) <= witnessesAsked {
+		return nil
+	}
+	most := 0
+	for _, t := range c.byHash {
+		if !t.unfit {
+			most = max(most, t.samples)
 		}
 	}
-	slices.Sort(firsts)
-	var out []*witness
-	for _, hash := range slices.Sorted(maps.Keys(c.byHash)) {
-		w := c.byHash[hash]
-		// One may date its samples back or ahead; most do not.
-		if few || w.unfit || len(out) == mostWitnesses || distance(w.seen[0].T, firsts[len(firsts)/2]) > nearMark || often && len(w.seen) < 2 {
-			delete(c.byHash, hash)
-			continue
+	var firsts []int64
+	hashes := slices.Sorted(maps.Keys(c.byHash))
+	hashes = slices.DeleteFunc(hashes, func(hash uint64) bool {
+		t := c.byHash[hash]
+		if seldom := t.samples < min(2, most) || t.samples <= most/4; t.unfit || seldom {
+			return true
 		}
-		out = append(out, w)
+		firsts = append(firsts, t.first)
+		return false
+	})
+	slices.Sort(firsts)
+	for _, hash := range hashes {
+		if len(out) < mostWitnesses && distance(c.byHash[hash].first, firsts[(len(firsts)-1)/2]) <= nearMark {
+			out = append(out, &witness{hash: hash})
+		}
 	}
 	return out
 }

@@ -94,6 +94,41 @@ func TestRunThatCouldSayNothing(t *testing.T) {
 	}
 }
 
+// TestAmongSeriesThatComeOnce: that is found out as well where there are many more series of
+// which nothing can be asked, as they come once.
+func TestAmongSeriesThatComeOnce(t *testing.T) {
+	t.Parallel()
+	const n, series, once = 10, 60, 300
+	r, before := closedRig(t, agenttest.Manners{})
+	r.options.MinStay = 10 * time.Second
+	scrapes := func(n int) {
+		for range n {
+			r.scrapes(1, series)
+			app := r.append.AppenderV2(t.Context())
+			for i := range once {
+				r.add(app, labels.FromStrings("__name__", "once", "i", fmt.Sprint(i), "at", fmt.Sprint(r.last.UnixMilli())), r.last, 1)
+			}
+			if err := app.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.unsaid(func() {
+		scrapes(n)
+		r.awaitAccepted(before + n*(series+once))
+	})
+	requests := r.requests("one")
+	r.open()
+	scrapes(toTell) // which the endpoint cannot have
+	l := r.awaitSettled("one")
+	if l.Delivered != l.Appended || r.accepted("one") != before+(n+toTell)*(series+once) {
+		t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
+	}
+	if requests = r.requests("one") - requests; requests > 150 {
+		t.Errorf("%d requests", requests)
+	}
+}
+
 // TestSeriesWereAsked: nor is each sample of series that runs before have asked about.
 func TestSeriesWereAsked(t *testing.T) {
 	t.Parallel()
