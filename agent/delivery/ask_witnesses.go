@@ -156,6 +156,9 @@ func (h *hearing) see(rec *backlog.Record) (more bool) {
 			enough, h.idle = true, 0
 		}
 	}
+	if h.candidates != nil {
+		h.candidates.recordEnds()
+	}
 	return !enough
 }
 

@@ -30,6 +30,7 @@ func TestCandidates(t *testing.T) {
 		return enough
 	}
 	see(10*second, remotewrite.FloatSample, "a", "b", "back", "seldom")
+	c.recordEnds()
 	see(-1001*second, remotewrite.FloatSample, "before 1970")
 	see(-500*second, remotewrite.FloatSample, "dated back")
 	see(10*second, remotewrite.HistogramSample, "histogram")
@@ -56,6 +57,16 @@ func TestCandidates(t *testing.T) {
 	}
 	if slices.Sort(got); !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Errorf("chosen: %q", got)
+	}
+	// After five hours without a scrape, the old series have a gap, and the new ones begin late.
+	c = newCandidates()
+	see(second, remotewrite.FloatSample, "a", "b", "c", "d")
+	c.recordEnds()
+	for at := 5 * 3600 * second; at < 5*3600*second+180*second; at += 15 * second {
+		see(at, remotewrite.FloatSample, "a", "b", "c", "d", "new 1", "new 2", "new 3", "new 4")
+	}
+	if got := c.choose(); len(got) != 0 {
+		t.Errorf("%d are chosen that lead away from what is older", len(got))
 	}
 	c = newCandidates()
 	if see(second, remotewrite.FloatSample, "a", "b", "c"); len(c.choose()) != 0 {

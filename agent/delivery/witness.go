@@ -14,8 +14,10 @@ const (
 	// chosen, mostRead for how many samples of all at the most.
 	candidatesSpan = 3 * time.Minute
 	mostRead       = 50_000
+	// mostBegin is how many samples of a record tell where what is read begins.
+	mostBegin = 100
 	// mostApart is how far the samples of a witness are from each other at the most, as after
-	// a boot, and nearMark how far its first is from that of the others. A receiver that takes
+	// a boot, and nearMark how far its first is from where it begins. A receiver that takes
 	// nothing from more than an hour before the newest that it has (Cortex) must not be led
 	// away from what is on disk before them: a witness goes three samples further at the most.
 	mostApart = 10 * time.Minute
@@ -123,6 +125,8 @@ type tally struct {
 type candidates struct {
 	byHash map[uint64]tally // labels.StableHash
 	read   int              // samples
+	begin  []int64          // times in the first record, or of some of it, in milliseconds
+	begun  bool             // that was seen
 }
 
 func newCandidates() *candidates { return &candidates{byHash: map[uint64]tally{}} }
@@ -130,6 +134,9 @@ func newCandidates() *candidates { return &candidates{byHash: map[uint64]tally{}
 // see takes a sample of a series with a hash, and reports whether enough have been seen.
 func (c *candidates) see(hash uint64, it remotewrite.Item) (enough bool) {
 	c.read++
+	if !c.begun && len(c.begin) < mostBegin {
+		c.begin = append(c.begin, it.T)
+	}
 	t, known := c.byHash[hash]
 	if !known {
 		t.first = it.T
@@ -140,14 +147,17 @@ func (c *candidates) see(hash uint64, it remotewrite.Item) (enough bool) {
 	return c.read >= mostRead || !t.unfit && t.last-t.first >= candidatesSpan.Milliseconds()
 }
 
+// recordEnds is called behind the samples of a record.
+func (c *candidates) recordEnds() { c.begun = len(c.begin) > 0 }
+
 // choose returns some of them by their hashes, which have nothing to do with what their
 // labels mean; none unless there are more than are asked: to ask about each sample of so few
 // is as good.
 //
 // They come often: of a series that comes once, as there are thousands where a target has
 // new ones at each scrape, nothing can be asked that the endpoint does not have. And they
-// begin where most do: one may date its samples back or ahead, and none must be sent ahead
-// of what is hours older.
+// begin where what is read begins, its first record: none must be sent ahead of what is hours
+// older.
 func (c *candidates) choose() (out []*witness) {
 	if len(c.byHash) <= witnessesAsked {
 		return nil
@@ -158,19 +168,12 @@ func (c *candidates) choose() (out []*witness) {
 			most = max(most, t.samples)
 		}
 	}
-	var firsts []int64
-	hashes := slices.Sorted(maps.Keys(c.byHash))
-	hashes = slices.DeleteFunc(hashes, func(hash uint64) bool {
+	slices.Sort(c.begin)
+	begins := c.begin[(len(c.begin)-1)/2]
+	for _, hash := range slices.Sorted(maps.Keys(c.byHash)) {
 		t := c.byHash[hash]
-		if seldom := t.samples < min(2, most) || t.samples <= most/4; t.unfit || seldom {
-			return true
-		}
-		firsts = append(firsts, t.first)
-		return false
-	})
-	slices.Sort(firsts)
-	for _, hash := range hashes {
-		if len(out) < mostWitnesses && distance(c.byHash[hash].first, firsts[(len(firsts)-1)/2]) <= nearMark {
+		seldom := t.samples < min(2, most) || t.samples <= most/4
+		if len(out) < mostWitnesses && !t.unfit && !seldom && distance(t.first, begins) <= nearMark {
 			out = append(out, &witness{hash: hash})
 		}
 	}
