@@ -14,8 +14,8 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
-// TestCandidates: those are chosen that begin where most do, and whose samples are floats that
-// come often, one after the other; however many there are that come once.
+// TestCandidates: those are chosen that begin where what is read begins, and whose samples are
+// floats that come often, one after the other; however many there are that come once.
 func TestCandidates(t *testing.T) {
 	t.Parallel()
 	c := newCandidates()

@@ -229,6 +229,16 @@ func (r *rig) copyDir() (image string) {
 	return image
 }
 
+// saved is what delivery.json has.
+func (r *rig) saved() ledger.File {
+	r.t.Helper()
+	saved, err := ledger.Load(r.dir)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return saved
+}
+
 // crashInOutage leaves scrapes of 20 series of which the first are stored and the
 // last are not, by a run that was killed, and opens the next one.
 func (r *rig) crashInOutage() {

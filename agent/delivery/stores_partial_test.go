@@ -59,10 +59,7 @@ func TestRestartKeepsWhatIsKnown(t *testing.T) {
 		t.Errorf("it is taken for %d", p)
 	}
 	r.close()
-	saved, err := ledger.Load(r.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	saved := r.saved()
 	saved.Written += (2 * time.Hour).Milliseconds() // as by a clock that was ahead
 	if _, err := ledger.Write(r.dir, saved); err != nil {
 		t.Fatal(err)
@@ -100,10 +97,7 @@ func TestRefusalsAloneAreNotKept(t *testing.T) {
 		t.Errorf("it is taken for %d", p)
 	}
 	r.close()
-	saved, err := ledger.Load(r.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	saved := r.saved()
 	if v := saved.Destinations["one"].StoresPartial; v != "" {
 		t.Errorf("%q is kept", v)
 	}

@@ -146,10 +146,7 @@ func TestSeriesWereAsked(t *testing.T) {
 			r.one().RespondIf(away)
 			r.scrapes(n-stored, series)
 			r.crash()
-			saved, err := ledger.Load(r.dir)
-			if err != nil {
-				t.Fatal(err)
-			}
+			saved := r.saved()
 			d := saved.Destinations["one"]
 			d.Asked = ledger.Asked{Before: d.Mark}
 			for i := range asked {
@@ -369,17 +366,17 @@ func lowest(series int) []int {
 // newest that it has is not led away from a long backlog by series that begin late.
 func TestWitnessesDoNotLead(t *testing.T) {
 	t.Parallel()
-	for name, old := range map[string]time.Duration{"hours of backlog": 3 * time.Hour, "one scrape, and hours without": 0} {
+	for name, gap := range map[string]bool{"hours of backlog": false, "one scrape, and hours without": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			witnessesDoNotLead(t, old)
+			witnessesDoNotLead(t, gap)
 		})
 	}
 }
 
-// witnessesDoNotLead has a backlog that begins three hours ago, goes on for as long, and then
-// in the last minutes, with series that are new then.
-func witnessesDoNotLead(t *testing.T, old time.Duration) {
+// witnessesDoNotLead has a backlog of three hours, in whose last minutes series are new. gap:
+// of what is before them, there is the first scrape only.
+func witnessesDoNotLead(t *testing.T, gap bool) {
 	t.Helper()
 	r := newRig(t, agenttest.Manners{})
 	r.options.SaveInterval = time.Hour
@@ -391,8 +388,9 @@ func witnessesDoNotLead(t *testing.T, old time.Duration) {
 	n := 0
 	r.unsaid(func() {
 		r.one().RespondIf(away)
-		for at := now.Add(-3 * time.Hour); at.Before(now); at = at.Add(30 * time.Second) {
-			if age := now.Sub(at); age < 3*time.Hour-old && age >= 4*time.Minute && at.Sub(now.Add(-3*time.Hour)) > 0 {
+		begin := now.Add(-3 * time.Hour)
+		for at := begin; at.Before(now); at = at.Add(30 * time.Second) {
+			if gap && at.After(begin) && now.Sub(at) >= 4*time.Minute {
 				continue
 			}
 			app := r.append.AppenderV2(t.Context())
