@@ -63,7 +63,10 @@ func matchesAny(patterns []string) bool {
 
 // ask runs one discovery until it has answered, for better or worse.
 func ask(ctx context.Context, sd discovery.Config, job string, timeout time.Duration) (groups map[string]*targetgroup.Group, failures []string) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	// It ends with no deadline of its own: a request that is cut off then would be told as
+	// a failure of that discovery, and whether before or after this one is chance.
+	ctx, cancel := context.WithCancel(ctx)
+	late := time.After(timeout)
 	reg := prometheus.NewRegistry()
 	metrics := sd.NewDiscovererMetrics(reg, discovery.NewRefreshMetrics(reg))
 	if err := metrics.Register(); err != nil {
@@ -100,6 +103,8 @@ func ask(ctx context.Context, sd discovery.Config, job string, timeout time.Dura
 		case <-quiet:
 			return groups, ears.failures()
 		case <-ctx.Done():
+			return groups, ears.failures()
+		case <-late:
 			failures = ears.failures()
 			if len(failures) == 0 && quiet == nil {
 				failures = []string{"no answer within " + timeout.String()}
