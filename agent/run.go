@@ -25,7 +25,6 @@ import (
 
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
-	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 )
 
 type metrics = []*dto.MetricFamily
@@ -71,8 +70,7 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 	a.usesDisk.Store(true)
 	defer a.usesDisk.Store(false)
 	r := &run{agent: a, reg: prometheus.NewRegistry(), skips: newSkips(a.opts.Logger)}
-	saved, err := r.openStorage()
-	if err != nil {
+	if err := r.openStorage(); err != nil {
 		return openingFailed(err, a.opened)
 	}
 	if !a.opened && r.delivery.Crashed() {
@@ -86,7 +84,7 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 			err = errors.Join(err, closing)
 		}
 	}()
-	r.awaitClock(ctx, time.UnixMilli(saved.Written))
+	r.awaitClock(ctx, r.delivery.Latest())
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -107,10 +105,10 @@ func (a *Agent) runOnce(ctx context.Context) (err error) {
 
 // openStorage opens backlog, delivery and WAL, in this order. On error it
 // leaves nothing open. That nothing can be written is no error: see openWAL.
-func (r *run) openStorage() (saved ledger.File, err error) {
+func (r *run) openStorage() (err error) {
 	o := r.agent.opts
 	if err := os.MkdirAll(o.StoragePath, 0o750); err != nil {
-		return saved, fmt.Errorf("%w: %w", backlog.ErrUnusable, err)
+		return fmt.Errorf("%w: %w", backlog.ErrUnusable, err)
 	}
 	saved, lost := r.agent.marks()
 	defer func() {
@@ -132,7 +130,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		Delivered:     func() backlog.Position { return r.delivery.Delivered() },
 	})
 	if err != nil {
-		return saved, err
+		return err
 	}
 	if lost != nil { // not before: of a directory that cannot be read, nothing is lost
 		level.Error(o.Logger).Log("msg", "The marks are lost; everything on disk is sent, some of it again", "err", lost)
@@ -141,6 +139,7 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		Dir:               o.StoragePath,
 		Store:             r.store,
 		Saved:             saved,
+		SameProcess:       r.agent.opened,
 		ScrapeManager:     r,
 		Logger:            log.With(o.Logger, "component", "delivery"),
 		Slogger:           r.agent.slogger.With("component", "remote"),
@@ -154,13 +153,13 @@ func (r *run) openStorage() (saved ledger.File, err error) {
 		Limits:            o.Limits,
 	})
 	if err != nil {
-		return saved, err
+		return err
 	}
 	if r.gatherer, err = r.gatherers(); err != nil {
-		return saved, err
+		return err
 	}
 	r.openWAL()
-	return saved, nil
+	return nil
 }
 
 // gatherers of everything that this run registers. Delivery's own metrics have a

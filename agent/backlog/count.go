@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 )
 
 // count is Count and Pending: how much lies between positions.
@@ -123,6 +124,63 @@ func (c *count) part(p part) (sum Counts, err error) {
 		c.inv.learn(p.g, p.segment, func(seg *segment) { seg.counts, seg.contextFree = &sum, !context })
 	}
 	return sum, err
+}
+
+// scraped is Store.Scraped.
+func (c *count) scraped(from, to Position) (all []Scraped, err error) {
+	parts := c.parts(from, to)
+	for len(parts) > 0 {
+		n := 1
+		for n < len(parts) && parts[n].g == parts[0].g {
+			n++
+		}
+		s := Scraped{Generation: parts[0].g.number}
+		for _, p := range parts[:n] {
+			err = errors.Join(err, p.times(func(t int64) bool {
+				s.First = t
+				return false
+			}))
+			if s.First != 0 {
+				break
+			}
+		}
+		for _, p := range slices.Backward(parts[:n]) {
+			err = errors.Join(err, p.times(func(t int64) bool {
+				s.Last = max(s.Last, t)
+				return true
+			}))
+			if s.Last != 0 {
+				all = append(all, s)
+				break
+			}
+		}
+		parts = parts[n:]
+	}
+	return all, err
+}
+
+// times calls see with the time of each record of float samples, until it returns false or
+// a damage is met.
+func (p part) times(see func(t int64) (more bool)) error {
+	if p.path == "" {
+		return nil
+	}
+	counter := newCounter()
+	err := scanFile(p.path, func(rec []byte, off int64) error {
+		if off > p.end {
+			return errStop
+		}
+		counter.count(rec)
+		if t, ok := counter.lastFloat(); ok && off > p.begin && !see(t) {
+			return errStop
+		}
+		return nil
+	})
+	var derr *damageError
+	if err == nil || errors.As(err, &derr) || isNoFile(err) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("cannot read the times in segment %08d/%08d: %w", p.g.number, p.segment, err)
 }
 
 // bytes returns the size of what lies behind a position; see Store.Pending.

@@ -116,3 +116,42 @@ func TestTallies(t *testing.T) {
 	ts.forget(4)
 	require.Zero(t, ts.count(4, 0, 1<<40))
 }
+
+// When something was scraped is told by the last samples of the first record of a generation,
+// and of its last segment, also where that has a damage; not by what else was dated ahead.
+func TestScraped(t *testing.T) {
+	dir, _ := finishedRun(t) // from 0 to 10,000
+	r := openRun(t, dir, runOptions{})
+	scraped := func(from Position) []Scraped {
+		t.Helper()
+		got, err := r.s.Scraped(from, Position{Generation: 3})
+		require.NoError(t, err)
+		return got
+	}
+	all := scraped(Position{})
+	require.Len(t, all, 1)
+	require.EqualValues(t, 10000, all[0].Last)
+	require.Less(t, all[0].First, int64(100))
+	require.Empty(t, scraped(Position{Generation: 2}))
+	at := func(times ...int64) {
+		app := r.db.Appender(t.Context())
+		for i, ts := range times {
+			_, err := app.Append(0, seriesLabels(i), ts, 1)
+			require.NoError(t, err)
+		}
+		require.NoError(t, app.Commit())
+		r.s.Notify()
+	}
+	at(1, 500)
+	between := r.s.End()
+	at(60_000, 600)
+	require.Equal(t, []Scraped{{2, 500, 600}}, scraped(Position{Generation: 2}))
+	require.Equal(t, []Scraped{{2, 600, 600}}, scraped(between), "the first of what is read")
+	segments, err := os.ReadDir(filepath.Join(dir, "backlog", segmentName(1)))
+	require.NoError(t, err)
+	// The last one has samples of 10,000 alone, or others before.
+	flip(t, filepath.Join(dir, "backlog", segmentName(1), segments[len(segments)-1].Name()), 10)
+	last := scraped(Position{})[0].Last
+	require.Less(t, last, int64(10000))
+	require.Positive(t, last)
+}

@@ -24,6 +24,7 @@ func newCounter() *counter {
 // count returns what a record holds. A record that cannot be decoded holds nothing
 // that anybody could deliver.
 func (c *counter) count(rec []byte) (n Counts) {
+	c.samples, c.histograms, c.floatHists = c.samples[:0], c.histograms[:0], c.floatHists[:0]
 	var err error
 	switch recordType(rec) {
 	case record.Samples, record.SamplesV2:
@@ -44,4 +45,13 @@ func (c *counter) count(rec []byte) (n Counts) {
 		}
 	}
 	return n
+}
+
+// lastFloat returns the timestamp of the last float sample in the record that was counted
+// last, in milliseconds; false: it has none.
+func (c *counter) lastFloat() (t int64, ok bool) {
+	if len(c.samples) == 0 {
+		return 0, false
+	}
+	return c.samples[len(c.samples)-1].T, true
 }

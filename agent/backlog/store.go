@@ -259,6 +259,20 @@ func (s *Store) NewReader(from Position) *Reader {
 // read.
 func (s *Store) Count(from, to Position) (Counts, error) { return s.count.between(from, to) }
 
+// Scraped is when something was scraped in one generation, in milliseconds: first, and last.
+// It goes by the last sample of a record. Upstream ends a scrape with the samples in which it
+// reports on it, whose time is that of the scrape, whatever the target dates its own
+// (scrape.scrapeLoop.report, v0.316.0).
+type Scraped struct {
+	Generation  int
+	First, Last int64
+}
+
+// Scraped returns that of each generation which has samples between two positions; the
+// first may have others before. With an error, a failure of the disk, comes what could be
+// read.
+func (s *Store) Scraped(from, to Position) ([]Scraped, error) { return s.count.scraped(from, to) }
+
 // Pending returns the number of bytes on disk behind a position, as the last sweep
 // found them: of the segment being written, less than there is. It reads nothing.
 func (s *Store) Pending(from Position) (bytes int64) { return s.count.bytes(from) }

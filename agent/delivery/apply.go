@@ -98,7 +98,7 @@ func trusted(written int64, now time.Time) bool {
 // inherited returns what delivery.json knows.
 func (d *Delivery) inherited(wanted map[string]*remotewrite.Endpoint) map[string]ledger.Saved {
 	kept := maps.Clone(d.opts.Saved.Destinations)
-	if !trusted(d.opts.Saved.Written, time.Now()) {
+	if !d.opts.SameProcess && !trusted(d.opts.Saved.Written, time.Now()) {
 		for name, s := range kept {
 			s.StoresPartial = ""
 			kept[name] = s

@@ -69,13 +69,24 @@ func (d *drain) askWitnesses(ctx context.Context) error {
 	if !unknown || !each || d.account.RoomToAsk() < mostWitnesses {
 		return nil
 	}
+	d.asking = max(d.asking, mark.Generation)
 	h := hearing{drain: d, candidates: newCandidates(), sent: d.account.Sent()}
 	err := h.hear(ctx)
 	d.witnessed, d.heard = witnessed(h.witnesses), d.cursor.reader.Position()
-	d.cursor.reopen(d.store, d.account.Mark())
-	d.cursor.selection.Forget()
+	d.readFrom(d.account.Mark())
 	d.asked = d.account.Asked()
 	return err
+}
+
+// askAnew has witnesses asked at the begin of a generation, where those before could not tell
+// it: what a clock dated that had been set back is refused either way, and what comes behind
+// it is hours away.
+func (d *drain) askAnew(ctx context.Context, generation int) error {
+	if generation <= d.asking || len(d.witnessed) > 0 && d.heard.Compare(d.account.Mark()) > 0 {
+		return nil
+	}
+	d.asking = generation
+	return d.askWitnesses(ctx)
 }
 
 // hear reads the backlog, and has the witnesses in it asked, until it is known what the
@@ -89,8 +100,7 @@ func (h *hearing) hear(ctx context.Context) error {
 		}
 		h.breathe()
 		if h.cursor.worn() {
-			h.cursor.reopen(h.store, h.cursor.reader.Position())
-			h.cursor.selection.Forget()
+			h.readFrom(h.cursor.reader.Position())
 		}
 		changed := h.store.Changed()
 		rec, err := h.cursor.reader.Next()
@@ -125,8 +135,7 @@ func (h *hearing) hear(ctx context.Context) error {
 // choose ends the search for witnesses. They are followed from the mark on.
 func (h *hearing) choose() {
 	h.witnesses, h.candidates, h.idle = h.candidates.choose(), nil, 0
-	h.cursor.reopen(h.store, h.account.Mark())
-	h.cursor.selection.Forget()
+	h.readFrom(h.account.Mark())
 }
 
 // see takes in a record. more: nothing can be asked before the next one.
@@ -149,10 +158,11 @@ func (h *hearing) see(rec *backlog.Record) (more bool) {
 			continue
 		}
 		hash := labels.StableHash(it.Series.Labels)
+		overtaken := h.overtaken.Load().Has(rec.Pos.Generation, it.T)
 		if h.candidates != nil {
-			enough = h.candidates.see(hash, it) || enough
+			enough = h.candidates.see(hash, it, overtaken) || enough
 		} else if i := slices.IndexFunc(h.witnesses, func(w *witness) bool { return w.hash == hash }); i >= 0 {
-			h.witnesses[i].see(sighting{it, rec.End})
+			h.witnesses[i].see(sighting{it, rec.End}, overtaken)
 			enough, h.idle = true, 0
 		}
 	}
@@ -211,7 +221,7 @@ func (h *hearing) follow(ctx context.Context, w *witness) error {
 		return err
 	case r == nil:
 		w.caught, w.first, w.upTo = true, s.Item, s.T
-	case remotewrite.AlreadyThere(r.Body) && s.end.Compare(h.sent) <= 0 && !anyOvertaken([]remotewrite.Item{s.Item}, h.overtaken):
+	case remotewrite.AlreadyThere(r.Body) && s.end.Compare(h.sent) <= 0 && !h.overtaken.Load().Has(s.end.Generation, s.T):
 		h.there, w.upTo = true, s.T
 	default:
 		w.giveUp() // refused for something else, or somebody else is ahead of us

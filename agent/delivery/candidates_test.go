@@ -25,7 +25,7 @@ func TestCandidates(t *testing.T) {
 		for _, name := range of {
 			hash := labels.StableHash(labels.FromStrings("__name__", name))
 			names[hash] = name
-			enough = c.see(hash, remotewrite.Item{T: 1000*second + at, Kind: kind}) || enough
+			enough = c.see(hash, remotewrite.Item{T: 1000*second + at, Kind: kind}, false) || enough
 		}
 		return enough
 	}
@@ -95,7 +95,7 @@ func TestWitness(t *testing.T) {
 		if gap.unfit {
 			t.Error("it has no gap")
 		}
-		gap.see(of(at))
+		gap.see(of(at), false)
 	}
 	if !gap.unfit {
 		t.Error("it has a gap")
@@ -105,7 +105,7 @@ func TestWitness(t *testing.T) {
 		t.Error("it has ended before it was seen")
 	}
 	for i := range int64(10) {
-		w.see(of(i + 1))
+		w.see(of(i+1), false)
 	}
 	for _, s := range w.seen {
 		if s.Series != w.series {
@@ -125,7 +125,7 @@ func TestWitness(t *testing.T) {
 		t.Errorf("witnessed: %v", got)
 	}
 	w.giveUp()
-	w.see(of(5)) // was not sent
+	w.see(of(5), false) // was not sent
 	if got := witnessed([]*witness{w}); len(got) != 0 {
 		t.Errorf("witnessed, with one that is dated back: %v", got)
 	}

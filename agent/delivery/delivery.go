@@ -45,12 +45,14 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/pulse"
 )
 
-// Options of New. All fields but ForgetAfter, GiveUpRefused, MaxCatchUpRate and TypeAndUnitLabels are needed.
+// Options of New. All fields but SameProcess, ForgetAfter, GiveUpRefused, MaxCatchUpRate and TypeAndUnitLabels are needed.
 type Options struct {
 	// Dir is the directory of wal/ and delivery.json.
 	Dir   string
 	Store *backlog.Store
 	Saved ledger.File
+	// SameProcess: so was the run that has written it, a moment ago, whatever the clock says.
+	SameProcess bool
 	// ScrapeManager is where upstream takes metadata from.
 	ScrapeManager remote.ReadyScrapeManager
 	Logger        log.Logger
@@ -118,6 +120,10 @@ func New(o Options) (*Delivery, error) {
 		newcomers: &newcomers{limits: o.Limits, drops: newDrops(o.Logger), memory: d.memory},
 	}
 	d.marks = &marks{shared: d.shared, dir: o.Dir, mtx: newTurn(), latest: o.Saved.Written, held: o.Saved.Written}
+	d.overtaken.Store(&o.Saved.Overtaken)
+	if d.crashed() {
+		d.readTimes()
+	}
 	d.saveMarks = d.marks.save
 	d.marks.forgotten.Store(o.Saved.Forgotten)
 	if o.Saved.Unwritten {

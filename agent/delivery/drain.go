@@ -67,6 +67,8 @@ type drain struct {
 	// labels.StableHash; see askWitnesses.
 	witnessed map[uint64]period
 	heard     backlog.Position
+	// asking is the generation from which on witnesses were asked last.
+	asking int
 	// inParts: what was sent last of what need not have been sent in order was not taken
 	// whole, or nothing was sent of that.
 	inParts bool
@@ -112,10 +114,15 @@ func (d *drain) run(ctx context.Context) error {
 		}
 		// Only when all that was read is settled: items share the cursor's series.
 		if d.cursor.worn() && d.batch.end.IsZero() {
-			d.cursor.reopen(d.store, d.cursor.reader.Position())
-			d.cursor.selection.Forget()
+			d.readFrom(d.cursor.reader.Position())
 		}
 	}
+}
+
+// readFrom begins to read anew at a position. The series are told again.
+func (d *drain) readFrom(at backlog.Position) {
+	d.cursor.reopen(d.store, at)
+	d.cursor.selection.Forget()
 }
 
 // atEnd is reached when everything on disk has been read.
@@ -262,7 +269,7 @@ func (d *drain) takeGap(ctx context.Context, rec *backlog.Record) error {
 		d.account.Crossed(rec.End.Generation)
 		d.cursor.selection.Forget()
 		d.cursor.opened = rec.End
-		return nil
+		return d.askAnew(ctx, rec.End.Generation)
 	}
 	if rec.Kind == backlog.Missing && rec.End.Compare(d.account.Evicted()) <= 0 {
 		return nil // known, and counted
@@ -326,7 +333,7 @@ func (d *drain) leaveWitnessed(b *batch) []remotewrite.Item {
 	}
 	at := partition(b.items, func(it *remotewrite.Item) bool {
 		p, was := d.witnessed[labels.StableHash(it.Series.Labels)]
-		return !was || !p.has(it.T)
+		return !was || !p.has(it.T) || d.overtaken.Load().Has(b.end.Generation, it.T)
 	})
 	b.outcome.Delivered += remotewrite.Samples(b.items[at:])
 	return b.items[:at]

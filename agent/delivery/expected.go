@@ -97,6 +97,16 @@ func (x *expected) againIn(n int) (again int, only bool) {
 	return again, only && n <= 0
 }
 
+// since returns when the first item was entered that is left; otherwise, if there is none.
+func (x *expected) since(otherwise time.Time) time.Time {
+	for _, e := range x.entries {
+		if e.left > 0 {
+			return e.at
+		}
+	}
+	return otherwise
+}
+
 // reach returns the end of the entries that the next n items are of, at the most; of
 // one that has been answered for in part, if n is 0.
 func (x *expected) reach(n int) (end backlog.Position) {

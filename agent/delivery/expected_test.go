@@ -106,3 +106,19 @@ func againIs(x *expected, n, again int, only bool) bool {
 	a, o := x.againIn(n)
 	return a == again && o == only
 }
+
+func TestSince(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	var x expected
+	if got := x.since(now); !got.Equal(now) {
+		t.Errorf("of nothing: %v", got)
+	}
+	for i := range 3 {
+		x.add(entry{left: entryItems, at: now.Add(time.Duration(i-3) * time.Hour)})
+	}
+	x.answered(entryItems, "")
+	if got := x.since(now); !got.Equal(now.Add(-2 * time.Hour)) {
+		t.Errorf("of what is left: %v", got.Sub(now))
+	}
+}

@@ -92,8 +92,7 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	e := event{
 		kind: refused, class: r.Class(), retried: o.Retried,
 		there: remotewrite.AlreadyThere(o.Err), series: remotewrite.AboutSeries(r.Body), before: f.maybeThere, again: again > 0, onlyAgain: onlyAgain,
-		// What a live queue sends is as old as it may lag.
-		overtaken: t.overtaken > 0 && time.Now().Add(-t.maxLiveLag).UnixMilli() <= t.overtaken,
+		overtaken: t.overtaken.Load().Has(f.from.Generation, f.heldSince().Add(-t.maxLiveLag).UnixMilli()),
 	}
 	if f.stopped() != nil {
 		// Behind already: nothing may overtake this batch, nor be concluded from it.
@@ -152,6 +151,14 @@ func (f *follower) sendsAgain(items int) (again int, only bool) {
 	f.mtx.Lock()
 	defer f.mtx.Unlock()
 	return f.expected.againIn(items)
+}
+
+// heldSince returns when the oldest item was read that the queue has not been answered for,
+// by the clock of that time.
+func (f *follower) heldSince() time.Time {
+	f.mtx.Lock()
+	defer f.mtx.Unlock()
+	return f.expected.since(time.Now())
 }
 
 // suspect notes what is left open by the refusal of a batch with so many new items.

@@ -358,7 +358,9 @@ func TestRefusedWhileLeaving(t *testing.T) {
 	}
 	book := ledger.NewBook(1, 0)
 	from := backlog.Position{Generation: 1}
-	d := newDestination(&shared{logger: log.NewNopLogger(), book: book}, p.endpoints[0], book.Open("one", ledger.Saved{Mark: from}, false))
+	sh := &shared{logger: log.NewNopLogger(), book: book}
+	sh.overtaken.Store(&ledger.Overtaken{})
+	d := newDestination(sh, p.endpoints[0], book.Open("one", ledger.Saved{Mark: from}, false))
 	d.on(event{kind: drained})
 	d.on(event{kind: handedOver})
 	f := newFollower(d, &cursor{selection: selection.New(p.endpoints[0], d.slogger)}, p.endpoints[0], from)

@@ -305,7 +305,7 @@ func (d *sender) askEmpty(ctx context.Context) bool {
 
 func (d *sender) newSearch(items []remotewrite.Item) *search {
 	s := &search{budget: d.budget, asked: d.inconclusive >= mostInconclusive}
-	if anyOvertaken(items, d.overtaken) {
+	if anyOvertaken(items, d.end.Generation, *d.overtaken.Load()) {
 		unknown := d.partialWrites() == partialUnknown
 		s.asked, s.overtaken, s.unsure = true, true, unknown && len(items) > 1
 	}

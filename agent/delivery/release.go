@@ -26,6 +26,8 @@ type marks struct {
 	// latest is the latest time that the clock is known to have had, in
 	// milliseconds. Guarded by mtx.
 	latest int64
+	// passed tells when overtaken is over. Guarded by mtx.
+	passed passed
 	// held is the time Written in delivery.json; 0: there is none. Guarded by mtx.
 	held int64
 	// known: the destinations are. Until then, what delivery.json says of them must
@@ -182,6 +184,10 @@ func (m *marks) write(clean bool) (backlog.Position, error) {
 		f.Destinations = m.book.Saved()
 		m.gone.save(f.Destinations, time.Now())
 	})
+	if m.passed.look(time.Now(), m.store.Generation(), f.Destinations) {
+		m.overtaken.Store(&ledger.Overtaken{})
+	}
+	f.Overtaken = *m.overtaken.Load()
 	at := make([]backlog.Position, 0, len(f.Destinations))
 	for _, s := range f.Destinations {
 		at = append(at, s.Mark)

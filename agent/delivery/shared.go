@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
@@ -34,10 +35,8 @@ type shared struct {
 	// saveMarks is marks.save.
 	saveMarks func(ctx context.Context) error
 
-	// overtaken: what is dated up to here, in milliseconds, may be older than what
-	// an endpoint got before the clock was set back. 0: it was not. Not changed
-	// once there are destinations.
-	overtaken int64
+	// overtaken is never nil. Once there are destinations, it only becomes zero.
+	overtaken atomic.Pointer[ledger.Overtaken]
 }
 
 // graceful returns a context that ends a moment after ctx: what is in flight

@@ -69,6 +69,21 @@ func TestRestartKeepsWhatIsKnown(t *testing.T) {
 		t.Errorf("two hours before it was written, it is taken for %d", p)
 	}
 
+	r.close()
+	r.open()
+	r.delivery.all()[0].learnStored()
+	r.close()
+	saved = r.saved()
+	saved.Written += (2 * time.Hour).Milliseconds()
+	if _, err := ledger.Write(r.dir, saved); err != nil {
+		t.Fatal(err)
+	}
+	r.options.SameProcess = true
+	r.open()
+	if p := r.delivery.all()[0].partialWrites(); p != partialStored {
+		t.Errorf("after a step of the clock in the same process, it is taken for %d", p)
+	}
+
 	now := time.Now()
 	for ago, want := range map[time.Duration]bool{0: true, longestTrust: true, longestTrust + time.Millisecond: false, -time.Millisecond: false} {
 		if got := trusted(now.Add(-ago).UnixMilli(), now.Truncate(time.Millisecond)); got != want {

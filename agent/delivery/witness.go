@@ -75,9 +75,13 @@ func fit(it remotewrite.Item) bool { return it.Kind == remotewrite.FloatSample &
 // follows reports whether the samples of a witness may have these times, one after the other.
 func follows(t, last int64) bool { return t > last && t-last <= mostApart.Milliseconds() }
 
-// see takes the next sample of the series, dated in milliseconds.
-func (w *witness) see(s sighting) {
+// see takes the next sample of the series, dated in milliseconds. One that the witness has
+// overtaken, as the clock was set back, tells nothing.
+func (w *witness) see(s sighting, overtaken bool) {
 	first := w.series == nil
+	if overtaken && !first {
+		return
+	}
 	w.back = w.back || !first && s.T <= w.last
 	switch {
 	case w.unfit:
@@ -132,12 +136,16 @@ type candidates struct {
 func newCandidates() *candidates { return &candidates{byHash: map[uint64]tally{}} }
 
 // see takes a sample of a series with a hash, and reports whether enough have been seen.
-func (c *candidates) see(hash uint64, it remotewrite.Item) (enough bool) {
+// overtaken: see witness.see.
+func (c *candidates) see(hash uint64, it remotewrite.Item, overtaken bool) (enough bool) {
 	c.read++
 	if !c.begun && len(c.begin) < mostBegin {
 		c.begin = append(c.begin, it.T)
 	}
 	t, known := c.byHash[hash]
+	if known && overtaken {
+		return c.read >= mostRead
+	}
 	if !known {
 		t.first = it.T
 	}

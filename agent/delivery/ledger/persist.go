@@ -24,7 +24,8 @@ type File struct {
 	Generation int
 	// Written is the latest time that the clock is known to have had, in
 	// milliseconds since the epoch; Write makes it the present time at least.
-	Written int64
+	Written   int64
+	Overtaken Overtaken
 	// Clean: the process ended in order, and nothing was sent after Written.
 	Clean bool
 	// Tail is the WAL's end when the terms were taken.
@@ -46,6 +47,29 @@ type File struct {
 	Held int64
 }
 
+// Overtaken tells which samples may be older than what endpoints got before the clock was
+// set back. The zero value: none are.
+type Overtaken struct {
+	UpTo int64 `json:"upTo"` // what they are dated at the most, in milliseconds since the epoch
+	From int   `json:"from"` // the first generation that they are of
+}
+
+// Has reports whether a sample of a generation, dated in milliseconds, may be one of them.
+func (o Overtaken) Has(generation int, t int64) bool {
+	return o.UpTo > 0 && generation >= o.From && t <= o.UpTo
+}
+
+// And returns what has the samples of both, and may have others.
+func (o Overtaken) And(other Overtaken) Overtaken {
+	switch {
+	case o.UpTo == 0:
+		return other
+	case other.UpTo == 0:
+		return o
+	}
+	return Overtaken{max(o.UpTo, other.UpTo), min(o.From, other.From)}
+}
+
 // state is version 1 of the file. Totals count from when the storage directory
 // was created; a destination began when they were what it says in Born and
 // BornNotAppended. Version 0.1.0 writes zero for the Appended, NotAppended and
@@ -53,6 +77,7 @@ type File struct {
 type state struct {
 	Generation   int                         `json:"generation"`
 	Written      int64                       `json:"written"`
+	Overtaken    Overtaken                   `json:"overtaken,omitzero"`
 	Clean        bool                        `json:"clean"`
 	Appended     uint64                      `json:"appended"`
 	NotAppended  uint64                      `json:"notAppended"`
@@ -146,7 +171,7 @@ func Unwritten(f File, held int64) File {
 
 func stateOf(f File) state {
 	s := state{
-		Generation: f.Generation, Written: f.Written, Clean: f.Clean,
+		Generation: f.Generation, Written: f.Written, Overtaken: f.Overtaken, Clean: f.Clean,
 		NotAppended: f.NotAppended, Forgotten: f.Forgotten, Tail: f.Tail,
 		Destinations: make(map[string]stateDestination, len(f.Destinations)),
 	}
@@ -174,7 +199,7 @@ func stateOf(f File) state {
 
 func (s state) file() File {
 	f := File{
-		Generation: s.Generation, Written: s.Written, Clean: s.Clean,
+		Generation: s.Generation, Written: s.Written, Overtaken: s.Overtaken, Clean: s.Clean,
 		NotAppended: s.NotAppended, Forgotten: s.Forgotten, Tail: s.Tail,
 		Destinations: make(map[string]Saved, len(s.Destinations)),
 	}

@@ -97,6 +97,9 @@ func MayHaveStored(status int, words string) bool {
 	return status >= 500
 }
 
+// OutOfOrder is the reason of what AlreadyThere tells.
+const OutOfOrder = "out_of_order"
+
 // Reason names a refusal in the ledger: out_of_bounds, out_of_order, http_400.
 // words are the endpoint's own.
 func Reason(status int, words string) string {
@@ -104,7 +107,7 @@ func Reason(status int, words string) string {
 	case OutOfWindow(words):
 		return "out_of_bounds"
 	case AlreadyThere(words):
-		return "out_of_order"
+		return OutOfOrder
 	}
 	return "http_" + strconv.Itoa(status)
 }
