@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// witnessesAsked is how many series are sent by themselves at a time. Two have to agree
+	// witnessesAsked is how many series are sent by themselves at a time: they have to agree
 	// that partial writes are stored, as somebody else may write ahead of us in one. Of
 	// mostWitnesses, one takes the place of another that tells nothing.
-	witnessesAsked = 3
+	witnessesAsked = 2
 	mostWitnesses  = 8
-	// mostAskedAhead is how many of their samples are sent at the most: three series at 15 s
-	// for an hour, nearly.
+	// mostAskedAhead is how many of their samples are sent at the most: two series at 15 s
+	// for more than an hour.
 	mostAskedAhead = 600
 	// mostIdle is how many samples of others are read in search of the next one of theirs:
 	// what some seconds are enough for.

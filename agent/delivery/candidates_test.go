@@ -69,7 +69,7 @@ func TestCandidates(t *testing.T) {
 		t.Errorf("%d are chosen that lead away from what is older", len(got))
 	}
 	c = newCandidates()
-	if see(second, remotewrite.FloatSample, "a", "b", "c"); len(c.choose()) != 0 {
+	if see(second, remotewrite.FloatSample, "a", "b"); len(c.choose()) != 0 {
 		t.Error("some are chosen of too few")
 	}
 	for i := range 100 {
