@@ -82,8 +82,8 @@ func TestSmallBatches(t *testing.T) {
 		r.open()
 		r.scrapes(40, 50)
 		r.close() // the next run finds a backlog
+		r.live.Store(stages[stage].begin + 1)
 		r.open()
-		r.press(stage)
 		if err := r.one().Up(); err != nil {
 			t.Fatal(err)
 		}
@@ -92,8 +92,7 @@ func TestSmallBatches(t *testing.T) {
 			t.Errorf("%v: %+v", stage, l)
 		}
 		largest := 0
-		// The first had been made before.
-		for _, request := range r.one().Snapshot().Requests[1:] {
+		for _, request := range r.one().Snapshot().Requests {
 			largest = max(largest, request.Samples)
 		}
 		if largest > most || largest < most-50 {

@@ -147,6 +147,7 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.delivery.memory.inUse = func() (live, limit uint64) { return r.live.Load(), 100 }
+	r.delivery.memory.look(time.Now())
 	opts := agentdb.DefaultOptions()
 	opts.WALSegmentSize = r.backlog.SegmentSize()
 	opts.WALCompression = compression.Snappy
