@@ -154,7 +154,7 @@ func TestClockSteps(t *testing.T) {
 				r := newClockRig(t)
 				r.clock.set(step.from)
 				r.start(t, "--clock.max-wait=0s")
-				r.eventually("the destination is live", func() bool { return strings.Contains(r.log.String(), `msg="Live: `) })
+				r.awaitLog(`msg="Live: `)
 				r.awaitAppended()
 				if state == "behind" {
 					r.endpoint.Respond(agenttest.Answer{Status: http.StatusUnauthorized, Body: "bad authentication token"})
@@ -176,7 +176,9 @@ func TestClockSteps(t *testing.T) {
 				if got := r.metric(`opstrace_agent_clock_steps_total{direction="` + direction + `"}`); got != "1" {
 					t.Errorf("the metric is %q", got)
 				}
-				if n := strings.Count(r.log.String(), `msg="The clock was set `+direction); n != 1 {
+				said := `msg="The clock was set ` + direction
+				r.awaitLog(said)
+				if n := strings.Count(r.log.String(), said); n != 1 {
 					t.Errorf("the log tells of it %d times", n)
 				}
 				r.endpoint.Recover()
@@ -222,17 +224,17 @@ func TestClockStepsWhileStopped(t *testing.T) {
 			r.end()
 			r.clock.set(step.to)
 			r.start(t, "--clock.max-wait=1s")
+			r.awaitAppended()
 			if waited := strings.Contains(r.log.String(), waits); waited != (step.to < step.from) {
 				t.Errorf("waited: %t", waited)
 			}
-			r.awaitAppended()
 			r.end()
 			r.start(t, "--clock.max-wait=1s")
+			r.awaitAppended()
 			// In 1970, no clock is right.
 			if waited := strings.Contains(r.log.String(), waits); waited != (name == "to 1970") {
 				t.Errorf("waited again: %t", waited)
 			}
-			r.awaitAppended()
 			r.awaitSum()
 			r.end()
 		})
@@ -251,9 +253,7 @@ func TestClockIsAwaitedAfterAStepBack(t *testing.T) {
 	r.end()
 	r.clock.set(-time.Hour)
 	r.start(t, "--clock.max-wait=1s")
-	if !strings.Contains(r.log.String(), "waiting for it before scraping") {
-		t.Error("did not wait for the time before the step")
-	}
+	r.awaitLog("waiting for it before scraping")
 	r.awaitAppended()
 	r.awaitSum()
 	r.end()
@@ -287,7 +287,7 @@ func stepToAnotherCentury(t *testing.T, goesOn bool) bool {
 	r.clock.set(75 * 365 * 24 * time.Hour)
 	r.eventually("the step is noticed", func() bool { return r.status().Clock != nil })
 	if goesOn {
-		r.eventually("another run begins", func() bool { return strings.Contains(r.log.String(), `msg="Beginning a new run`) })
+		r.awaitLog(`msg="Beginning a new run`)
 		r.awaitAppended()
 		r.awaitSum()
 	}

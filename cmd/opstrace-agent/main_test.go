@@ -135,6 +135,13 @@ func (r *running) awaitReady() {
 	})
 }
 
+// awaitLog waits until the log tells something: what the agent has logged comes through a
+// pipe, perhaps behind what it has answered.
+func (r *running) awaitLog(text string) {
+	r.t.Helper()
+	r.eventually("the log tells: "+text, func() bool { return strings.Contains(r.log.String(), text) })
+}
+
 func (r *running) eventually(what string, cond func() bool) {
 	r.t.Helper()
 	deadline := time.Now().Add(patience)

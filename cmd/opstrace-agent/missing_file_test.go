@@ -41,7 +41,9 @@ func (r *running) tellsOfMissing(name, file string) {
 	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, fmt.Sprintf("remote_write %q: ", name)) || !strings.Contains(body, file) {
 		r.t.Errorf("a reload: %d %s", code, body)
 	}
-	if n := strings.Count(r.log.String(), `msg="Nothing can be sent until the files that the connection needs can be used`); n != 1 {
+	const said = `msg="Nothing can be sent until the files that the connection needs can be used`
+	r.awaitLog(said)
+	if n := strings.Count(r.log.String(), said); n != 1 {
 		r.t.Errorf("logged %d times", n)
 	}
 }
@@ -132,8 +134,10 @@ func TestTracingWithoutItsFile(t *testing.T) {
 		t.Errorf("a reload: %d %s", code, body)
 	}
 	write(t, absent, string(ca))
-	r.eventually("traces are sent", func() bool { return strings.Contains(r.log.String(), `msg="Traces are sent"`) })
-	if n := strings.Count(r.log.String(), `msg="No traces are sent until the files that tracing needs can be used"`); n != 1 {
+	r.awaitLog(`msg="Traces are sent"`)
+	const said = `msg="No traces are sent until the files that tracing needs can be used"`
+	r.awaitLog(said)
+	if n := strings.Count(r.log.String(), said); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusOK {

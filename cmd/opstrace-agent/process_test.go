@@ -66,9 +66,7 @@ func TestRun(t *testing.T) {
 		"--storage.remote.flush-deadline does nothing here: ",
 		"--enable-feature=native-histograms does nothing here: ",
 	} {
-		if !strings.Contains(r.log.String(), notice) {
-			t.Errorf("no notice %q", notice)
-		}
+		r.awaitLog(notice)
 	}
 	if strings.Contains(r.log.String(), "error gathering metrics") {
 		t.Error("the registries collide")
@@ -146,7 +144,7 @@ func startHanging(t *testing.T) *running {
 	// The job, which is without its header now, comes after the destinations.
 	write(t, file, strings.Replace(configWith("first"), "scrape_configs:", "- {name: second, url: \"http://127.0.0.1:1/second\"}\nscrape_configs:", 1))
 	r.signal(syscall.SIGHUP)
-	r.eventually("it is being reloaded", func() bool { return strings.Contains(r.log.String(), "destination=second") })
+	r.awaitLog("destination=second")
 	return r
 }
 
@@ -154,7 +152,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	r := startHanging(t)
 	r.signal(syscall.SIGTERM)
-	r.eventually("it is stopping", func() bool { return strings.Contains(r.log.String(), "msg=Stopping ") })
+	r.awaitLog("msg=Stopping ")
 	r.signal(syscall.SIGINT)
 	if code, took := r.wait(); code != exitFailed {
 		t.Errorf("code %d after %s", code, took)
@@ -195,9 +193,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("last_reload_successful is %s after a refused file", got)
 	}
 	logged := fmt.Sprintf(`msg="Cannot reload the configuration; the old one keeps running" source=HTTP err="%s:9: field rule_files is not allowed in agent mode" hint=`, file)
-	if !strings.Contains(r.log.String(), logged) {
-		t.Errorf("not logged: %s", logged)
-	}
+	r.awaitLog(logged)
 	if !r.hasPool("second") || r.hasPool("third") {
 		t.Error("the old configuration does not keep running")
 	}
@@ -237,5 +233,5 @@ func TestReloadedLogLevel(t *testing.T) {
 	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusOK {
 		t.Fatalf("%d %s", code, body)
 	}
-	r.eventually("debug is logged", func() bool { return strings.Contains(r.log.String(), `"level":"debug","msg":"GOGC changed","new":80`) })
+	r.awaitLog(`"level":"debug","msg":"GOGC changed","new":80`)
 }

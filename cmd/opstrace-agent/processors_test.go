@@ -35,7 +35,7 @@ func TestProcessorsFollowLoad(t *testing.T) {
 	chosen, _ := startWith(t, []string{"GOMAXPROCS=3"}, "--log.level=debug")
 	r, _ := startWith(t, []string{"GOMAXPROCS="}, "--log.level=debug")
 	// Asking for the metric often would be a load.
-	r.eventually("it uses one processor", func() bool { return strings.Contains(r.log.String(), `msg="GOMAXPROCS changed" new=1 `) })
+	r.awaitLog(`msg="GOMAXPROCS changed" new=1 `)
 	if got := r.metric("go_sched_gomaxprocs_threads"); got != "1" {
 		t.Errorf("%s processors are in use", got)
 	}

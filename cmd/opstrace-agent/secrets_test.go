@@ -65,7 +65,7 @@ scrape_configs:
 		"--web.external-url=http://u:"+secret+"@agent.example.org/?key="+secret, "--web.route-prefix=/", "--scrape.discovery-reload-interval=1s")
 	logged := func(words string) {
 		t.Helper()
-		r.eventually("the log tells "+words, func() bool { return strings.Contains(r.log.String(), words) })
+		r.awaitLog(words)
 	}
 	logged(`http://xxxxx@127.0.0.1:1/push?token=xxxxx`)
 	logged(`127.0.0.1:1/metrics?api_key=xxxxx`)

@@ -71,7 +71,7 @@ func TestStopOnASlowDisk(t *testing.T) {
 	})
 	r.eventually("a scrape waits for the disk, too", func() bool { return len(target.Answered()) > scraped })
 	r.signal(syscall.SIGTERM)
-	r.eventually("it waits for the disk", func() bool { return strings.Contains(r.log.String(), "Waiting for the disk") })
+	r.awaitLog("Waiting for the disk")
 	if err := unix.IoctlSetInt(int(disk.Fd()), thaw, 0); err != nil {
 		t.Fatal(err)
 	}

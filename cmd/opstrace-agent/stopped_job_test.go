@@ -71,7 +71,9 @@ func jobIsStopped(t *testing.T, job, ca string, pipe bool) {
 	if _, page := r.get("/"); !strings.Contains(page, "The scrape job secured is left out: ") {
 		t.Error("the page does not tell")
 	}
-	if n := strings.Count(r.log.String(), `msg="A scrape job is left out until the files that it needs can be used" job=secured`); n != 1 {
+	const said = `msg="A scrape job is left out until the files that it needs can be used" job=secured`
+	r.awaitLog(said)
+	if n := strings.Count(r.log.String(), said); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 	if code, body := r.request(http.MethodPost, "/-/reload"); code != http.StatusInternalServerError || !strings.Contains(body, `scrape_config "secured": `) || !strings.Contains(body, absent) {
@@ -125,7 +127,9 @@ func TestFailureLogThatCannotBeOpened(t *testing.T) {
 	if _, page := r.get("/"); !strings.Contains(page, "Scrapes that fail are not logged to "+logFile) {
 		t.Error("the page does not tell")
 	}
-	if n := strings.Count(r.log.String(), `msg="Scrapes that fail are not logged to their file until it can be opened"`); n != 1 {
+	const said = `msg="Scrapes that fail are not logged to their file until it can be opened"`
+	r.awaitLog(said)
+	if n := strings.Count(r.log.String(), said); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
 	if err := os.Mkdir(filepath.Dir(logFile), 0o750); err != nil {
