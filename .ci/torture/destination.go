@@ -38,6 +38,8 @@ var destinations = []destinationRow{
 		name: "two", options: agenttest.Options{PlainHTTP: true, Manners: agenttest.Manners{RemoteWrite2: agenttest.AcceptRemoteWrite2}},
 		extra: "    protobuf_message: io.prometheus.write.v2.Request\n    send_native_histograms: true\n    send_exemplars: true\n",
 	},
+	// As the storage of an agent is.
+	{name: "agent", options: agenttest.Options{PlainHTTP: true, Manners: agenttest.Manners{AllOrNothing: true, RefuseAgain: true}}},
 	{name: "slow", slow: 300 * time.Millisecond, extra: "    send_native_histograms: true\n"},
 }
 

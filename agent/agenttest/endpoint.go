@@ -56,6 +56,9 @@ type Manners struct {
 	// AllOrNothing refuses a whole request for one bad sample, as upstream
 	// Prometheus does, and answers 204 instead of 200.
 	AllOrNothing bool
+	// RefuseAgain refuses the newest sample of a series, too, when it comes once more, as
+	// the storage of upstream's agent does. The others take it, and store nothing.
+	RefuseAgain bool
 }
 
 func (m Manners) withDefaults() Manners {

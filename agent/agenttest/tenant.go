@@ -25,6 +25,7 @@ type bounds struct {
 	min           int64
 	outOfOrder    bool
 	minOutOfOrder int64
+	refuseAgain   bool // see Manners
 }
 
 // pending is one sample of a request and what is decided about it; no reason
@@ -162,6 +163,9 @@ func (t *tenant) ponder(s *series, at int64, v sampleValue, reason Reason, b bou
 	if reason == "" {
 		reason = s.check(at, v, b)
 	}
+	if reason == "" && b.refuseAgain && s.count > 0 && at == s.last {
+		reason = OutOfOrder
+	}
 	t.pending = append(t.pending, pending{s: s, t: at, v: v, reason: reason})
 }
 
@@ -195,7 +199,7 @@ func (t *tenant) bounds(m Manners, first int64) bounds {
 	if newest == math.MinInt64 {
 		newest = first
 	}
-	b := bounds{min: math.MinInt64, outOfOrder: m.OutOfOrderWindow > 0}
+	b := bounds{min: math.MinInt64, outOfOrder: m.OutOfOrderWindow > 0, refuseAgain: m.RefuseAgain}
 	if m.Window >= 0 {
 		b.min = newest - m.Window.Milliseconds()
 	}

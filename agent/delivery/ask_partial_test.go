@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -112,7 +113,9 @@ func TestNewerRefusedForWhatItIs(t *testing.T) {
 // sample: the endpoint may be far away.
 func TestWhereItEnds(t *testing.T) {
 	t.Parallel()
-	for _, rollsBack := range []bool{false, true} {
+	receivers := maps.Clone(allOrNothing)
+	receivers["Cortex"] = agenttest.Manners{}
+	for receiver, manners := range receivers {
 		for _, c := range []struct{ series, stored, left int }{
 			{500, 11, 3}, // five scrapes in a request
 			{500, 12, 3},
@@ -121,9 +124,9 @@ func TestWhereItEnds(t *testing.T) {
 			{4000, 4, 0}, // two requests for a scrape
 			{4000, 3, 2},
 		} {
-			t.Run(fmt.Sprintf("%d×%d and %d, rolls back %t", c.series, c.stored, c.left, rollsBack), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, %d×%d and %d", receiver, c.series, c.stored, c.left), func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t, agenttest.Manners{AllOrNothing: rollsBack})
+				r := newRig(t, manners)
 				r.options.SaveInterval = time.Hour
 				r.open()
 				r.awaitState("one", Live)
@@ -161,36 +164,41 @@ func TestWhereItEnds(t *testing.T) {
 // scrape ends with is no proof that the scrape is there, however few series it has.
 func TestForeignSeriesAfterAKill(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		n    int
-		save time.Duration
-	}{{2, 0}, {3, 0}, {7, 0}, {20, 0}, {100, 0}, {2, time.Hour}, {3, time.Hour}, {7, time.Hour}, {20, time.Hour}, {100, time.Hour}} {
-		t.Run(fmt.Sprint(c), func(t *testing.T) {
+	for receiver, manners := range allOrNothing {
+		t.Run(receiver, func(t *testing.T) {
 			t.Parallel()
-			n := c.n
-			r := newRig(t, agenttest.Manners{AllOrNothing: true})
-			r.options.SaveInterval = c.save // how much is sent again
-			r.open()
-			r.awaitState("one", Live)
-			r.scrapes(3, n)
-			r.awaitSettled("one")
-			r.one().Respond(agenttest.Answer{Status: 503})
-			r.scrapes(1, n)
-			r.crash()
-			r.pass()
-			r.one().Recover()
-			post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(n-1)), time.Now().Add(5*time.Minute).UnixMilli(), 99)
-			r.open()
-			l := r.awaitSettled("one")
-			whole := 0
-			for _, s := range r.one().Snapshot().Series() {
-				if s.Count == 4 {
-					whole++
-				}
-			}
-			// The last has three of ours and the foreign one.
-			if whole != n || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended || l.Delivered < l.Appended-1 {
-				t.Errorf("%d of %d series are whole: %+v", whole, n, l)
+			for _, c := range []struct {
+				n    int
+				save time.Duration
+			}{{2, 0}, {3, 0}, {7, 0}, {20, 0}, {100, 0}, {2, time.Hour}, {3, time.Hour}, {7, time.Hour}, {20, time.Hour}, {100, time.Hour}} {
+				t.Run(fmt.Sprint(c), func(t *testing.T) {
+					t.Parallel()
+					n := c.n
+					r := newRig(t, manners)
+					r.options.SaveInterval = c.save // how much is sent again
+					r.open()
+					r.awaitState("one", Live)
+					r.scrapes(3, n)
+					r.awaitSettled("one")
+					r.one().Respond(agenttest.Answer{Status: 503})
+					r.scrapes(1, n)
+					r.crash()
+					r.pass()
+					r.one().Recover()
+					post(t, r.one(), labels.FromStrings("__name__", "m", "i", fmt.Sprint(n-1)), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+					r.open()
+					l := r.awaitSettled("one")
+					whole := 0
+					for _, s := range r.one().Snapshot().Series() {
+						if s.Count == 4 {
+							whole++
+						}
+					}
+					// The last has three of ours and the foreign one.
+					if whole != n || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended || l.Delivered < l.Appended-1 {
+						t.Errorf("%d of %d series are whole: %+v", whole, n, l)
+					}
+				})
 			}
 		})
 	}

@@ -2,6 +2,9 @@ package delivery
 
 import (
 	"context"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
@@ -9,7 +12,8 @@ import (
 // settleDoubt finds out whether the new samples of a suspicious batch are stored,
 // before these items are sent again: it sends the sample that was delivered last of a
 // series which is among them. An endpoint that stored the new sample refuses the
-// old one; to one that did not, it is the newest it has, and no news.
+// old one; to one that did not, it is the newest it has, and no news. See askDelivered for
+// those that refuse even that.
 func (d *sender) settleDoubt(ctx context.Context, items []remotewrite.Item, resent bool) error {
 	d.mtx.Lock()
 	s := d.doubtful
@@ -28,6 +32,25 @@ func (d *sender) settleDoubt(ctx context.Context, items []remotewrite.Item, rese
 		case r == nil:
 			taken++
 		case remotewrite.AlreadyThere(r.Body):
+			newer := items[slices.IndexFunc(items, func(it remotewrite.Item) bool {
+				return it.T > s.after && it.Kind != remotewrite.Exemplar && labels.Equal(it.Series.Labels, old.Series.Labels)
+			})]
+			if err := d.ask(ctx, []remotewrite.Item{newer}); err != nil {
+				return err
+			}
+			if r, err = d.sendUntilAnswered(ctx, []remotewrite.Item{newer}); err != nil {
+				return err
+			}
+			again := true
+			if r == nil {
+				if again, err = d.takesAgain(ctx, newer); err != nil {
+					return err
+				}
+			}
+			if !again {
+				d.learnPartial(partialRolledBack)
+				return nil
+			}
 			d.learnPartial(partialStored)
 			return nil
 		}

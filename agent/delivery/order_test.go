@@ -204,32 +204,37 @@ func TestEndsWithBackdatedOnes(t *testing.T) {
 // TestEndsWhileProbing: so is what an endpoint is asked with that has been ill for a while.
 func TestEndsWhileProbing(t *testing.T) {
 	t.Parallel()
-	const n = 15
-	for ending, end := range endings {
-		t.Run(ending, func(t *testing.T) {
+	for receiver, manners := range allOrNothing {
+		t.Run(receiver, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, agenttest.Manners{AllOrNothing: true})
-			r.options.SaveInterval = time.Hour
-			r.openBehind()
-			r.one().Recover()
-			r.one().RespondIf(away)
-			r.scrapes(n, 20)
-			r.pass()
-			var taken, refused atomic.Bool
-			r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
-				if taken.Load() || in.Samples() > 2*probeItems {
-					refused.Store(taken.Load())
-					return away(in)
-				}
-				taken.Store(true)
-				return nil
-			})
-			r.awaitTrue("a probe to be taken, and the next to wait", &refused)
-			asked := len(r.one().Snapshot().Requests)
-			end(r)
-			r.checkWhole(n, r.awaitSettled("one"), 0)
-			if asked = len(r.one().Snapshot().Requests) - asked; asked > 100 {
-				t.Errorf("%d requests", asked)
+			const n = 15
+			for ending, end := range endings {
+				t.Run(ending, func(t *testing.T) {
+					t.Parallel()
+					r := newRig(t, manners)
+					r.options.SaveInterval = time.Hour
+					r.openBehind()
+					r.one().Recover()
+					r.one().RespondIf(away)
+					r.scrapes(n, 20)
+					r.pass()
+					var taken, refused atomic.Bool
+					r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
+						if taken.Load() || in.Samples() > 2*probeItems {
+							refused.Store(taken.Load())
+							return away(in)
+						}
+						taken.Store(true)
+						return nil
+					})
+					r.awaitTrue("a probe to be taken, and the next to wait", &refused)
+					asked := len(r.one().Snapshot().Requests)
+					end(r)
+					r.checkWhole(n, r.awaitSettled("one"), 0)
+					if asked = len(r.one().Snapshot().Requests) - asked; asked > 100 {
+						t.Errorf("%d requests", asked)
+					}
+				})
 			}
 		})
 	}

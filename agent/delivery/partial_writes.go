@@ -62,7 +62,7 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 	}
 	switch {
 	case len(pairs) == 0:
-		return false, d.askDelivered(ctx, p)
+		return false, d.askDelivered(ctx, p, s, o)
 	case older > 0 && !unclear:
 		d.learnPartial(partialStored)
 	default:
@@ -75,8 +75,10 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 
 // askDelivered is askPartial by samples that were delivered before the part, of
 // series of which it has a newer one: an endpoint that stored that refuses the older;
-// to one that did not, it is the newest, and no news.
-func (d *sender) askDelivered(ctx context.Context, p *part) error {
+// to one that did not, it is the newest, and no news. Where it is refused, the newer one is
+// sent as well: an endpoint that takes that, and not once more, refused the older as it takes
+// nothing again.
+func (d *sender) askDelivered(ctx context.Context, p *part, s *search, o *ledger.Outcome) error {
 	if !d.own {
 		return nil
 	}
@@ -90,8 +92,27 @@ func (d *sender) askDelivered(ctx context.Context, p *part) error {
 		case r == nil:
 			d.learnPartial(partialRolledBack)
 			return nil
+		case !remotewrite.AlreadyThere(r.Body):
+			continue
 		}
-		there = there || remotewrite.AlreadyThere(r.Body)
+		i := slices.IndexFunc(p.items, func(it remotewrite.Item) bool {
+			return it.Series == old.Series && it.T > old.T && it.Kind != remotewrite.Exemplar
+		})
+		newer := p.items[i]
+		if r, err = d.sendOf(ctx, p, i, i+1, s, o); err != nil {
+			return err
+		}
+		if r == nil {
+			again, err := d.takesAgain(ctx, newer)
+			if err != nil {
+				return err
+			}
+			if !again {
+				d.learnPartial(partialRolledBack)
+				return nil
+			}
+		}
+		there = there || r == nil || remotewrite.AlreadyThere(r.Body)
 	}
 	switch {
 	case there:
@@ -146,7 +167,7 @@ func (d *sender) askInOrder(ctx context.Context, p *part, s *search, o *ledger.O
 	var tried []*remotewrite.Series
 	for len(tried) < mostTried && agreed < 2 && from < to {
 		tried = append(tried, p.items[from].Series)
-		there, clear, err := d.askRun(ctx, p, from, to)
+		there, clear, err := d.askRun(ctx, p, from, to, s, o)
 		switch {
 		case err != nil || clear && !there:
 			return false, err
@@ -232,28 +253,49 @@ func nextRun(p *part, tried []*remotewrite.Series) (from, to int) {
 }
 
 // askRun reports whether the newest of the samples of one series in a part is there. It
-// sends the others in their order: the first that is taken tells that no newer
-// one is there, and has overtaken none. It stays in the part: without it, an older one
-// that is refused for it would tell that the next is there. If all are refused, the newest
-// is there. A series that is refused for something else makes nothing clear.
-func (d *sender) askRun(ctx context.Context, p *part, from, to int) (there, clear bool, err error) {
-	for i := from; i < to-1; i++ {
-		if err := d.askOf(ctx, p, p.items[i:i+1]); err != nil {
-			return false, false, err
-		}
-		r, err := d.sendUntilAnswered(ctx, p.items[i:i+1])
+// sends them in their order. The first that is taken tells that no newer one is there, and
+// has overtaken none; it leaves the part, with the older ones, which are there: one of these,
+// refused for it, would tell that the next is there. If all are refused, the newest is there.
+// If the newest alone is taken, it may be for the second time: see takesAgain. A series that
+// is refused for something else makes nothing clear.
+func (d *sender) askRun(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (there, clear bool, err error) {
+	for i := from; i < to; i++ {
+		item := p.items[i]
+		r, err := d.sendOf(ctx, p, i, i+1, s, o)
 		if err != nil {
 			return false, false, err
 		}
-		switch {
-		case r == nil:
-			d.learnPartial(partialRolledBack)
-			return false, true, nil
-		case !remotewrite.AlreadyThere(r.Body):
+		if r != nil && !remotewrite.AlreadyThere(r.Body) {
 			return false, false, nil
 		}
+		if r != nil {
+			continue
+		}
+		older := remotewrite.Samples(p.items[from:i])
+		if s.overtaken {
+			o.Doubt(remotewrite.OutOfOrder, older)
+		} else {
+			o.Delivered += older
+		}
+		p.items = slices.Concat(p.items[:from], p.items[i:])
+		if i == to-1 {
+			if again, err := d.takesAgain(ctx, item); err != nil || again {
+				return again, again, err
+			}
+		}
+		d.learnPartial(partialRolledBack)
+		return false, true, nil
 	}
 	return true, true, nil
+}
+
+// takesAgain reports whether the endpoint takes a sample that it has taken a moment ago once
+// more, and stores nothing, as Prometheus and Cortex do with the newest of a series. The
+// storage of upstream's agent, and of others that are made of it, refuses it as out of order:
+// that it takes one tells that it did not have it.
+func (d *sender) takesAgain(ctx context.Context, item remotewrite.Item) (bool, error) {
+	r, err := d.sendUntilAnswered(ctx, []remotewrite.Item{item})
+	return err == nil && r == nil, err
 }
 
 // otherRun returns the bounds of the samples of another series than last's and those

@@ -105,18 +105,23 @@ func TestStampsAhead(t *testing.T) {
 // at every turn.
 func TestStampsAheadToPrometheus(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, agenttest.Manners{AllOrNothing: true})
-	r.outageAhead()
-	for range 30 {
-		r.scrapeAhead(20)
-		r.awaitSettled("one")
-	}
-	l := r.awaitSettled("one")
-	if l.Delivered != l.Appended || r.accepted("one") != l.Delivered {
-		t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
-	}
-	if err := r.one().Snapshot().CheckInOrder(); err != nil {
-		t.Error(err)
+	for receiver, manners := range allOrNothing {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			r.outageAhead()
+			for range 30 {
+				r.scrapeAhead(20)
+				r.awaitSettled("one")
+			}
+			l := r.awaitSettled("one")
+			if l.Delivered != l.Appended || r.accepted("one") != l.Delivered {
+				t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
+			}
+			if err := r.one().Snapshot().CheckInOrder(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -235,28 +235,33 @@ func TestRefusedAfterAKill(t *testing.T) {
 // newest must not overtake those that are not.
 func TestAskOneOvertakesNone(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, agenttest.Manners{AllOrNothing: true})
-	r.options.SaveInterval = 0
-	r.open()
-	r.awaitState("one", Live)
-	at := r.next()
-	app := r.append.AppenderV2(t.Context())
-	r.add(app, labels.FromStrings("__name__", "old"), at.Add(-2*time.Hour), 1)
-	for i := range 20 {
-		r.add(app, labels.FromStrings("__name__", "m", "i", strconv.Itoa(i)), at, 1)
-	}
-	if err := app.Commit(); err != nil {
-		t.Fatal(err)
-	}
-	r.crashInOutage()
-	l := r.awaitSettled("one")
-	// The old one may be there since before the kill, and is refused now.
-	held := r.accepted("one")
-	if l.Delivered > held || held < l.Appended-1 || l.Delivered < l.Appended-1 {
-		t.Errorf("the endpoint holds %d of %+v", held, l)
-	}
-	if err := r.one().Snapshot().CheckInOrder(); err != nil {
-		t.Error(err)
+	for receiver, manners := range allOrNothing {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			r.options.SaveInterval = 0
+			r.open()
+			r.awaitState("one", Live)
+			at := r.next()
+			app := r.append.AppenderV2(t.Context())
+			r.add(app, labels.FromStrings("__name__", "old"), at.Add(-2*time.Hour), 1)
+			for i := range 20 {
+				r.add(app, labels.FromStrings("__name__", "m", "i", strconv.Itoa(i)), at, 1)
+			}
+			if err := app.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			r.crashInOutage()
+			l := r.awaitSettled("one")
+			// The old one may be there since before the kill, and is refused now.
+			held := r.accepted("one")
+			if l.Delivered > held || held < l.Appended-1 || l.Delivered < l.Appended-1 {
+				t.Errorf("the endpoint holds %d of %+v", held, l)
+			}
+			if err := r.one().Snapshot().CheckInOrder(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

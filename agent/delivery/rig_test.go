@@ -85,6 +85,12 @@ func (r *rig) addDestination(name string, manners agenttest.Manners) *agenttest.
 	return e
 }
 
+// allOrNothing are receivers that store nothing of a request that they refuse.
+var allOrNothing = map[string]agenttest.Manners{
+	"Prometheus":              {AllOrNothing: true},
+	"the storage of an agent": {AllOrNothing: true, RefuseAgain: true},
+}
+
 func (r *rig) one() *agenttest.Endpoint { return r.endpoints["one"] }
 
 // config of all destinations.
