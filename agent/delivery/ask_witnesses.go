@@ -221,7 +221,7 @@ func (h *hearing) follow(ctx context.Context, w *witness) error {
 		return err
 	case r == nil:
 		w.caught, w.first, w.upTo = true, s.Item, s.T
-	case remotewrite.AlreadyThere(r.Body) && s.end.Compare(h.sent) <= 0 && !h.overtaken.Load().Has(s.end.Generation, s.T):
+	case r.ThereBefore() && s.end.Compare(h.sent) <= 0 && !h.overtaken.Load().Has(s.end.Generation, s.T):
 		h.there, w.upTo = true, s.T
 	default:
 		w.giveUp() // refused for something else, or somebody else is ahead of us
@@ -244,7 +244,7 @@ func (h *hearing) tell(ctx context.Context, w *witness) (known bool, err error) 
 		return false, err // it refuses nothing any more, or something else
 	}
 	refusal, err := h.sendNext(ctx, w)
-	if err != nil || refusal != nil && !remotewrite.AlreadyThere(refusal.Body) {
+	if err != nil || refusal != nil && !refusal.ThereBefore() {
 		return false, err
 	}
 	// It takes the newer one in either case: it has that, or not.
@@ -265,7 +265,7 @@ func (h *hearing) tell(ctx context.Context, w *witness) (known bool, err error) 
 	w.upTo = newer.T
 	// Had it a window for samples out of order, it would take the older one once more.
 	r, err = h.send(ctx, older.end, older.Item)
-	if err != nil || r == nil || !remotewrite.AlreadyThere(r.Body) {
+	if err != nil || r == nil || !r.ThereBefore() {
 		return false, err
 	}
 	h.learnPartial(partialRolledBack)

@@ -41,17 +41,22 @@ func (d *sender) settleDoubt(ctx context.Context, items []remotewrite.Item, rese
 			if r, err = d.sendUntilAnswered(ctx, []remotewrite.Item{newer}); err != nil {
 				return err
 			}
-			again := true
+			stored, clear := r != nil, r != nil && r.ThereBefore()
 			if r == nil {
-				if again, err = d.takesAgain(ctx, newer); err != nil {
+				if stored, clear, err = d.takesAgain(ctx, newer); err != nil {
 					return err
 				}
 			}
-			if !again {
+			switch {
+			case !clear && r != nil && r.Again:
+				return nil // it is there now, perhaps; two such would look like signs that all are
+			case !clear:
+				continue
+			case stored:
+				d.learnPartial(partialStored)
+			default:
 				d.learnPartial(partialRolledBack)
-				return nil
 			}
-			d.learnPartial(partialStored)
 			return nil
 		}
 	}

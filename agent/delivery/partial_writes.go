@@ -44,7 +44,7 @@ func (d *sender) askPartial(ctx context.Context, p *part, s *search, o *ledger.O
 		if r != nil {
 			// Perhaps for what it is, or because somebody else writes ahead of us in
 			// this one series: so the others are asked as well.
-			if remotewrite.AlreadyThere(r.Body) {
+			if r.ThereBefore() {
 				older++
 			}
 			continue
@@ -103,16 +103,18 @@ func (d *sender) askDelivered(ctx context.Context, p *part, s *search, o *ledger
 			return err
 		}
 		if r == nil {
-			again, err := d.takesAgain(ctx, newer)
-			if err != nil {
+			again, clear, err := d.takesAgain(ctx, newer)
+			switch {
+			case err != nil:
 				return err
-			}
-			if !again {
+			case clear && !again:
 				d.learnPartial(partialRolledBack)
 				return nil
 			}
+			there = there || again
+			continue
 		}
-		there = there || r == nil || remotewrite.AlreadyThere(r.Body)
+		there = there || r.ThereBefore()
 	}
 	switch {
 	case there:
@@ -125,18 +127,33 @@ func (d *sender) askDelivered(ctx context.Context, p *part, s *search, o *ledger
 
 // sendOf sends items of a part by themselves. If they are taken (nil), they are
 // delivered and leave the part: sent again behind a newer one of their series,
-// they would be refused.
+// they would be refused. So is one that may have been taken by an attempt that was not
+// answered: refused when it comes again, it would look like a sign that others are there.
 func (d *sender) sendOf(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (*remotewrite.Refusal, error) {
 	if err := d.askOf(ctx, p, p.items[from:to]); err != nil {
 		return nil, err
 	}
 	r, err := d.sendUntilAnswered(ctx, p.items[from:to])
-	if err == nil && r == nil {
-		s.took()
-		o.Delivered += remotewrite.Samples(p.items[from:to])
-		p.items = slices.Concat(p.items[:from], p.items[to:])
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	there := r != nil && r.Again && remotewrite.AlreadyThere(r.Body)
+	switch n := remotewrite.Samples(p.items[from:to]); {
+	case r == nil:
+		s.took()
+		o.Delivered += n
+	case there && to-from > 1: // some may have been there before, and the others not be
+		p.before = true
+		return r, nil
+	case there && s.overtaken:
+		o.Doubt(remotewrite.OutOfOrder, n)
+	case there:
+		o.Delivered += n
+	default:
+		return r, nil
+	}
+	p.items = slices.Concat(p.items[:from], p.items[to:])
+	return r, nil
 }
 
 // newerOf returns the index of the first sample in grouped items that is newer
@@ -194,7 +211,7 @@ func (d *sender) askSingles(ctx context.Context, p *part, at int, s *search, o *
 	if err != nil || r == nil {
 		return false, err
 	}
-	if !remotewrite.AlreadyThere(r.Body) {
+	if !r.ThereBefore() {
 		return false, nil
 	}
 	return d.askAnother(ctx, p, p.items[at].Series, s, o)
@@ -219,7 +236,7 @@ func (d *sender) askAnother(ctx context.Context, p *part, first *remotewrite.Ser
 		if err != nil || r == nil {
 			return false, err
 		}
-		if remotewrite.AlreadyThere(r.Body) {
+		if r.ThereBefore() {
 			return true, nil
 		}
 	}
@@ -259,16 +276,21 @@ func nextRun(p *part, tried []*remotewrite.Series) (from, to int) {
 // If the newest alone is taken, it may be for the second time: see takesAgain. A series that
 // is refused for something else makes nothing clear.
 func (d *sender) askRun(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (there, clear bool, err error) {
-	for i := from; i < to; i++ {
+	for i := from; i < to; {
 		item := p.items[i]
 		r, err := d.sendOf(ctx, p, i, i+1, s, o)
-		if err != nil {
+		switch {
+		case err != nil:
 			return false, false, err
-		}
-		if r != nil && !remotewrite.AlreadyThere(r.Body) {
+		case r != nil && !remotewrite.AlreadyThere(r.Body):
 			return false, false, nil
-		}
-		if r != nil {
+		case r != nil && r.Again: // and has left the part
+			if to--; i == to {
+				return false, false, nil
+			}
+			continue
+		case r != nil:
+			i++
 			continue
 		}
 		older := remotewrite.Samples(p.items[from:i])
@@ -279,7 +301,7 @@ func (d *sender) askRun(ctx context.Context, p *part, from, to int, s *search, o
 		}
 		p.items = slices.Concat(p.items[:from], p.items[i:])
 		if i == to-1 {
-			if again, err := d.takesAgain(ctx, item); err != nil || again {
+			if again, clear, err := d.takesAgain(ctx, item); err != nil || again || !clear {
 				return again, again, err
 			}
 		}
@@ -292,10 +314,14 @@ func (d *sender) askRun(ctx context.Context, p *part, from, to int, s *search, o
 // takesAgain reports whether the endpoint takes a sample that it has taken a moment ago once
 // more, and stores nothing, as Prometheus and Cortex do with the newest of a series. The
 // storage of upstream's agent, and of others that are made of it, refuses it as out of order:
-// that it takes one tells that it did not have it.
-func (d *sender) takesAgain(ctx context.Context, item remotewrite.Item) (bool, error) {
+// that it takes one tells that it did not have it. It is not clear where it is refused for
+// something else.
+func (d *sender) takesAgain(ctx context.Context, item remotewrite.Item) (again, clear bool, err error) {
 	r, err := d.sendUntilAnswered(ctx, []remotewrite.Item{item})
-	return err == nil && r == nil, err
+	if err != nil {
+		return false, false, err
+	}
+	return r == nil, r == nil || remotewrite.AlreadyThere(r.Body), nil
 }
 
 // otherRun returns the bounds of the samples of another series than last's and those

@@ -276,7 +276,7 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 			p.items = slices.Delete(p.items, begin, from) // they would be "already there"
 			return nil
 		}
-		if p.before && remotewrite.AlreadyThere(r.Body) {
+		if (p.before || r.Again) && remotewrite.AlreadyThere(r.Body) {
 			s.took() // in an earlier request; how many, splitting tells without overtaking any
 			return nil
 		}

@@ -76,6 +76,7 @@ func (d *sender) send(ctx context.Context, items []remotewrite.Item, attempt int
 // sendUntilAnswered sends items until they are acknowledged (nil) or refused for
 // good.
 func (d *sender) sendUntilAnswered(ctx context.Context, items []remotewrite.Item) (*remotewrite.Refusal, error) {
+	again := false
 	for attempt := 0; ; attempt++ {
 		r, err := d.send(ctx, items, attempt)
 		switch {
@@ -88,6 +89,8 @@ func (d *sender) sendUntilAnswered(ctx context.Context, items []remotewrite.Item
 			d.remember(items)
 			return nil, nil
 		}
+		r.Again = again
+		again = again || !r.TooFast() && remotewrite.MayHaveStored(r.Status, r.Error())
 		switch r.Class() {
 		case remotewrite.Final, remotewrite.NotHeld:
 			return r, nil

@@ -105,7 +105,7 @@ var transitions = []transition{
 		return f.there && (f.before || f.again) && f.partial == partialStored
 	}, do: settle},
 	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "already there, all sent again", when: func(f facts) bool { return f.there && f.onlyAgain }, do: settle},
-	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "some sent again, some new", when: func(f facts) bool { return f.there && f.again }, do: suspect, to: Behind, why: "the endpoint refused a batch for samples that it has; whether it took the others is to be found out"},
+	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "some sent again, some new", when: func(f facts) bool { return f.there && f.again && !f.before }, do: suspect, to: Behind, why: "the endpoint refused a batch for samples that it has; whether it took the others is to be found out"},
 	{in: Live, on: refused, of: classes{remotewrite.Final}, needs: "already there, perhaps", when: func(f facts) bool { return f.there && f.before }, do: carryOn, to: Behind, why: "the endpoint refused a batch that it may have stored before; what is there is to be found out"},
 	// What cannot be found out about the next batch by remembering it would send
 	// the destination to and fro for ever: that stays uncertain.

@@ -18,6 +18,7 @@ type Refusal struct {
 	Err        error         // when there was no answer, or one that contradicts its status
 	V2         bool          // the request was one of remote write 2.0
 	GiveUp     bool          // see Endpoint.GiveUp
+	Again      bool          // an earlier attempt with the same samples may have been stored
 }
 
 // RefusalInWords reads what upstream's queue says of an attempt that failed
@@ -50,6 +51,10 @@ func (r *Refusal) Error() string {
 }
 
 func (r *Refusal) Unwrap() error { return r.Err }
+
+// ThereBefore reports whether it is refused for what the endpoint has, and had before this
+// request was made for the first time.
+func (r *Refusal) ThereBefore() bool { return !r.Again && AlreadyThere(r.Body) }
 
 // Class is what the refusal means for the samples of the request; never
 // Acknowledged, whatever the status says, and never Final where the receiver
