@@ -55,8 +55,17 @@ func New(dir string, image []byte) (*Disk, error) {
 
 // Close gives back the device, on which nothing may be mounted.
 func (d *Disk) Close() error {
-	return errors.Join(Detach(d.Device), d.server.Unmount())
+	err := Detach(d.Device)
+	for deadline := time.Now().Add(busyFor); ; time.Sleep(busyFor / 100) {
+		unmounted := d.server.Unmount()
+		if unmounted == nil || time.Now().After(deadline) {
+			return errors.Join(err, unmounted)
+		}
+	}
 }
+
+// busyFor is how long something that looks at new devices may hold one that is given back.
+const busyFor = 10 * time.Second
 
 // Attach gives a file a loop device, and returns the path of that.
 func Attach(file string) (string, error) {
