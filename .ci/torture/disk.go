@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest/cutdisk"
 )
@@ -71,25 +70,14 @@ func (d *disk) mount() error {
 	return command("mount", "-o", "errors=remount-ro", d.device.Device, d.dir)
 }
 
-// whileBusy does something again and again while somebody holds the disk: the mount
-// namespace of a process that was killed goes some time after it.
-func whileBusy(do func() error) (err error) {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if err = do(); err == nil {
-			return nil
-		}
-	}
-	return err
-}
-
 // remount makes the disk one that can be read only ("ro"), or written as well ("rw").
 func (d *disk) remount(how string) error {
-	return whileBusy(func() error { return command("mount", "-o", "remount,"+how, d.dir) })
+	return cutdisk.WhileBusy(func() error { return command("mount", "-o", "remount,"+how, d.dir) })
 }
 
 // mend has the device work again and checks it, as a boot does. Nobody may use it.
 func (d *disk) mend() error {
-	if err := whileBusy(func() error { return syscall.Unmount(d.dir, 0) }); err != nil {
+	if err := cutdisk.WhileBusy(func() error { return syscall.Unmount(d.dir, 0) }); err != nil {
 		return fmt.Errorf("cannot unmount %s: %w", d.dir, err)
 	}
 	d.device.Fail(false)
@@ -97,7 +85,7 @@ func (d *disk) mend() error {
 	if err := command("blockdev", "--flushbufs", d.device.Device); err != nil {
 		return err
 	}
-	err := whileBusy(func() error {
+	err := cutdisk.WhileBusy(func() error {
 		err := command("e2fsck", "-fy", d.device.Device)
 		const corrected, boot = 1, 2
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() <= corrected|boot {
@@ -159,7 +147,7 @@ func (d *disk) close() {
 		return
 	}
 	d.device.Fail(false)
-	_ = whileBusy(func() error { return syscall.Unmount(d.dir, 0) })
+	_ = cutdisk.WhileBusy(func() error { return syscall.Unmount(d.dir, 0) })
 	_ = d.device.Close()
 }
 

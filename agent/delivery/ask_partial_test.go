@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -113,8 +112,6 @@ func TestNewerRefusedForWhatItIs(t *testing.T) {
 // sample: the endpoint may be far away.
 func TestWhereItEnds(t *testing.T) {
 	t.Parallel()
-	receivers := maps.Clone(allOrNothing)
-	receivers["Cortex"] = agenttest.Manners{}
 	for receiver, manners := range receivers {
 		for _, c := range []struct{ series, stored, left int }{
 			{500, 11, 3}, // five scrapes in a request

@@ -44,6 +44,13 @@ func (r *rig) scrapeAhead(n int) {
 // and taken again.
 func (r *rig) outageAhead() {
 	r.t.Helper()
+	r.behindAhead()
+	r.one().Recover()
+}
+
+// behindAhead is outageAhead before anything is taken again.
+func (r *rig) behindAhead() {
+	r.t.Helper()
 	r.open()
 	r.awaitState("one", Live)
 	for range 5 {
@@ -55,7 +62,6 @@ func (r *rig) outageAhead() {
 		r.scrapeAhead(20)
 	}
 	r.pass()
-	r.one().Recover()
 }
 
 // TestStampsAhead: a target that stamps its samples ahead makes upstream's queue

@@ -1,13 +1,10 @@
 package delivery
 
 import (
-	"maps"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
@@ -56,8 +53,6 @@ func singles(hook func(times int) *agenttest.Answer) func(*agenttest.Incoming) *
 // tells nothing wrong: what is delivered is there, and everything is.
 func TestQuestions(t *testing.T) {
 	t.Parallel()
-	receivers := maps.Clone(allOrNothing)
-	receivers["Cortex"] = agenttest.Manners{}
 	for receiver, manners := range receivers {
 		for name, hook := range askedTwice {
 			for trouble, run := range map[string]func(*rig, func(*agenttest.Incoming) *agenttest.Answer){
@@ -65,33 +60,13 @@ func TestQuestions(t *testing.T) {
 					r.options.SaveInterval = time.Hour
 					r.open()
 					r.awaitState("one", Live)
-					r.scrapes(3, 20)
-					r.awaitSettled("one")
-					r.one().RespondIf(away)
-					r.scrapes(5, 20)
-					r.crash()
-					r.pass()
+					r.endInOutage()
 					r.one().RespondIf(hook)
 					r.open()
 				},
 				"stamps ahead": func(r *rig, hook func(*agenttest.Incoming) *agenttest.Answer) {
-					r.open()
-					r.awaitState("one", Live)
-					for range 5 {
-						r.scrapeAhead(20)
-					}
-					r.awaitSettled("one")
-					r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
-						if r.status("one").State == Live {
-							return nil
-						}
-						return hook(in)
-					})
-					r.goBehind("one")
-					for range 5 {
-						r.scrapeAhead(20)
-					}
-					r.pass()
+					r.behindAhead()
+					r.one().RespondIf(hook)
 					r.one().RespondFor(time.Nanosecond, agenttest.Answer{}) // the hook stays
 					for range 10 {
 						r.scrapeAhead(20)
@@ -136,15 +111,7 @@ func TestAskOneUnanswered(t *testing.T) {
 			r.awaitState("one", Live)
 			r.one().RespondIf(singles(askedTwice["the answer is lost"]))
 			r.goBehind("one")
-			at := r.next()
-			app := r.append.AppenderV2(t.Context())
-			r.add(app, labels.FromStrings("__name__", "old"), at.Add(-2*time.Hour), 1)
-			for i := range 20 {
-				r.add(app, seriesOf(i), at, 1)
-			}
-			if err := app.Commit(); err != nil {
-				t.Fatal(err)
-			}
+			r.scrapeWithOld()
 			r.pass()
 			r.one().RespondFor(time.Nanosecond, agenttest.Answer{}) // the hook stays
 			l := r.awaitSettled("one")

@@ -230,6 +230,20 @@ func TestRefusedAfterAKill(t *testing.T) {
 	})
 }
 
+// scrapeWithOld is a scrape of 20 series behind a sample that is out of the endpoint's window.
+func (r *rig) scrapeWithOld() {
+	r.t.Helper()
+	at := r.next()
+	app := r.append.AppenderV2(r.t.Context())
+	r.add(app, labels.FromStrings("__name__", "old"), at.Add(-2*time.Hour), 1)
+	for i := range 20 {
+		r.add(app, seriesOf(i), at, 1)
+	}
+	if err := app.Commit(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // TestAskOneOvertakesNone: after a kill, a sample out of the window leads to the
 // question whether one series passes. Of one whose first samples are there, the
 // newest must not overtake those that are not.
@@ -242,15 +256,7 @@ func TestAskOneOvertakesNone(t *testing.T) {
 			r.options.SaveInterval = 0
 			r.open()
 			r.awaitState("one", Live)
-			at := r.next()
-			app := r.append.AppenderV2(t.Context())
-			r.add(app, labels.FromStrings("__name__", "old"), at.Add(-2*time.Hour), 1)
-			for i := range 20 {
-				r.add(app, labels.FromStrings("__name__", "m", "i", strconv.Itoa(i)), at, 1)
-			}
-			if err := app.Commit(); err != nil {
-				t.Fatal(err)
-			}
+			r.scrapeWithOld()
 			r.crashInOutage()
 			l := r.awaitSettled("one")
 			// The old one may be there since before the kill, and is refused now.

@@ -85,10 +85,17 @@ func (r *rig) addDestination(name string, manners agenttest.Manners) *agenttest.
 	return e
 }
 
-// allOrNothing are receivers that store nothing of a request that they refuse.
-var allOrNothing = map[string]agenttest.Manners{
+// receivers are all manners.
+var receivers = map[string]agenttest.Manners{
+	"Cortex":                  {},
 	"Prometheus":              {AllOrNothing: true},
 	"the storage of an agent": {AllOrNothing: true, RefuseAgain: true},
+}
+
+// allOrNothing are receivers that store nothing of a request that they refuse.
+var allOrNothing = map[string]agenttest.Manners{
+	"Prometheus":              receivers["Prometheus"],
+	"the storage of an agent": receivers["the storage of an agent"],
 }
 
 func (r *rig) one() *agenttest.Endpoint { return r.endpoints["one"] }
@@ -250,6 +257,13 @@ func (r *rig) saved() ledger.File {
 // last are not, by a run that was killed, and opens the next one.
 func (r *rig) crashInOutage() {
 	r.t.Helper()
+	r.endInOutage()
+	r.open()
+}
+
+// endInOutage is crashInOutage before the next run is opened.
+func (r *rig) endInOutage() {
+	r.t.Helper()
 	r.scrapes(3, 20)
 	r.awaitSettled("one")
 	r.one().Respond(agenttest.Answer{Status: 503})
@@ -257,7 +271,6 @@ func (r *rig) crashInOutage() {
 	r.crash()
 	r.pass()
 	r.one().Recover()
-	r.open()
 }
 
 // seriesOf are the labels of the i-th series of a scrape.

@@ -55,17 +55,20 @@ func New(dir string, image []byte) (*Disk, error) {
 
 // Close gives back the device, on which nothing may be mounted.
 func (d *Disk) Close() error {
-	err := Detach(d.Device)
-	for deadline := time.Now().Add(busyFor); ; time.Sleep(busyFor / 100) {
-		unmounted := d.server.Unmount()
-		if unmounted == nil || time.Now().After(deadline) {
-			return errors.Join(err, unmounted)
-		}
-	}
+	return errors.Join(Detach(d.Device), WhileBusy(d.server.Unmount))
 }
 
-// busyFor is how long something that looks at new devices may hold one that is given back.
-const busyFor = 10 * time.Second
+// WhileBusy does something again and again, for ten seconds, while somebody holds the disk:
+// what looks at new devices, or the mount namespace of a process that was killed, which goes
+// some time after it.
+func WhileBusy(do func() error) (err error) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if err = do(); err == nil {
+			return nil
+		}
+	}
+	return err
+}
 
 // Attach gives a file a loop device, and returns the path of that.
 func Attach(file string) (string, error) {
