@@ -25,20 +25,25 @@ own_metrics() {
     grep -q '^process_start_time_seconds ' <<< "$metrics" && grep -q '^process_resident_memory_bytes ' <<< "$metrics"
 }
 
+# job NAME: there are targets of this job. What discovery finds waits up to 5 s in it and up to 5 s more before scraping
+# looks, so that ten seconds are not enough.
+job() {
+  await 40 sh -c "curl -sS http://127.0.0.1:9095/api/v1/targets | jq -e '.data.activeTargets[] | select(.scrapePool == \"$1\")'"
+}
+
 reloads() {
   local pid
   pid=$(main_pid)
   sed -i 's/job_name: sandbox/job_name: renamed/' $config
   systemctl reload $unit && [ "$(main_pid)" = "$pid" ] && is_active || return
-  await 10 sh -c 'curl -sS http://127.0.0.1:9095/api/v1/targets | jq -e ".data.activeTargets[] | select(.scrapePool == \"renamed\")"' && complete
+  job renamed && complete
 }
 
 reloads_by_signal() {
   local pid
   pid=$(main_pid)
   sed -i 's/job_name: renamed/job_name: sandbox/' $config
-  systemctl kill -s HUP $unit && await 10 sh -c 'curl -sS http://127.0.0.1:9095/api/v1/targets | jq -e ".data.activeTargets[] | select(.scrapePool == \"sandbox\")"' &&
-    [ "$(main_pid)" = "$pid" ] && complete
+  systemctl kill -s HUP $unit && job sandbox && [ "$(main_pid)" = "$pid" ] && complete
 }
 
 refuses_a_bad_file() {
@@ -47,7 +52,7 @@ refuses_a_bad_file() {
   cp $config /tmp/good.yml
   echo 'scrape_configz: []' >> $config
   ! systemctl reload $unit || say "systemctl reload says that all is well" || return
-  await 5 logged 'scrape_configz' || say "the journal does not name the mistake" || return
+  await 20 logged 'scrape_configz' || say "the journal does not name the mistake" || return
   is_active && [ "$(main_pid)" = "$pid" ] && arrive 4 || return
   cp /tmp/good.yml $config && systemctl reload $unit && complete
 }
@@ -56,7 +61,7 @@ behind_a_password() {
   # htpasswd of "x", cost 4.
   printf 'basic_auth_users:\n  admin: $2y$04$KuVzvcZ1eHdeCJNmBa4lGuL4DHfuSQUIUXRBYVR2CwmWxSgc0DnUm\n' > /etc/opstrace-agent/web.yml
   sed -i 's|"$| --web.config.file=/etc/opstrace-agent/web.yml"|' /etc/default/opstrace-agent
-  systemctl restart $unit && systemctl reload $unit && await 10 logged 'source=SIGHUP' || return
+  systemctl restart $unit && systemctl reload $unit && await 20 logged 'source=SIGHUP' || return
   echo 'scrape_configz: []' >> $config
   ! systemctl reload $unit || say "a bad file is not noticed" || return
   cp /tmp/good.yml $config && cp /tmp/args /etc/default/opstrace-agent && rm /etc/opstrace-agent/web.yml && systemctl restart $unit && complete
@@ -68,7 +73,7 @@ killed() {
   local pid
   pid=$(main_pid)
   kill -9 "$pid"
-  await 15 other_process "$pid" && scraped 4 && complete $world_targets
+  await 30 other_process "$pid" && scraped 4 && complete $world_targets
 }
 
 panics() {
@@ -76,7 +81,7 @@ panics() {
   local pid
   pid=$(main_pid)
   kill -ABRT "$pid"
-  await 15 other_process "$pid" && scraped 4 && complete $world_targets
+  await 30 other_process "$pid" && scraped 4 && complete $world_targets
 }
 
 hangs() {
@@ -104,7 +109,7 @@ taken_port() {
   echo 'ARGS="--web.listen-address=127.0.0.1:8080"' > /etc/default/opstrace-agent
   ! systemctl restart $unit || say "it started" || return
   await 20 status_is 'cannot listen: listen tcp 127.0.0.1:8080: bind: address already in use' || return
-  await 10 logged 'hint: another process has this port' -p err || say "the journal does not tell what to do" || return
+  await 20 logged 'hint: another process has this port' -p err || say "the journal does not tell what to do" || return
   cp /tmp/args /etc/default/opstrace-agent
   await 40 is_active && scraped 4 && complete
 }
