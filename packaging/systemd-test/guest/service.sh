@@ -52,7 +52,7 @@ refuses_a_bad_file() {
   cp $config /tmp/good.yml
   echo 'scrape_configz: []' >> $config
   ! systemctl reload $unit || say "systemctl reload says that all is well" || return
-  await 20 logged 'scrape_configz' || say "the journal does not name the mistake" || return
+  await 5 logged 'scrape_configz' || say "the journal does not name the mistake" || return
   is_active && [ "$(main_pid)" = "$pid" ] && arrive 4 || return
   cp /tmp/good.yml $config && systemctl reload $unit && complete
 }
@@ -61,7 +61,7 @@ behind_a_password() {
   # htpasswd of "x", cost 4.
   printf 'basic_auth_users:\n  admin: $2y$04$KuVzvcZ1eHdeCJNmBa4lGuL4DHfuSQUIUXRBYVR2CwmWxSgc0DnUm\n' > /etc/opstrace-agent/web.yml
   sed -i 's|"$| --web.config.file=/etc/opstrace-agent/web.yml"|' /etc/default/opstrace-agent
-  systemctl restart $unit && systemctl reload $unit && await 20 logged 'source=SIGHUP' || return
+  systemctl restart $unit && systemctl reload $unit && await 10 logged 'source=SIGHUP' || return
   echo 'scrape_configz: []' >> $config
   ! systemctl reload $unit || say "a bad file is not noticed" || return
   cp /tmp/good.yml $config && cp /tmp/args /etc/default/opstrace-agent && rm /etc/opstrace-agent/web.yml && systemctl restart $unit && complete
@@ -73,7 +73,7 @@ killed() {
   local pid
   pid=$(main_pid)
   kill -9 "$pid"
-  await 30 other_process "$pid" && scraped 4 && complete $world_targets
+  await 15 other_process "$pid" && scraped 4 && complete $world_targets
 }
 
 panics() {
@@ -81,7 +81,7 @@ panics() {
   local pid
   pid=$(main_pid)
   kill -ABRT "$pid"
-  await 30 other_process "$pid" && scraped 4 && complete $world_targets
+  await 15 other_process "$pid" && scraped 4 && complete $world_targets
 }
 
 hangs() {
@@ -109,7 +109,7 @@ taken_port() {
   echo 'ARGS="--web.listen-address=127.0.0.1:8080"' > /etc/default/opstrace-agent
   ! systemctl restart $unit || say "it started" || return
   await 20 status_is 'cannot listen: listen tcp 127.0.0.1:8080: bind: address already in use' || return
-  await 20 logged 'hint: another process has this port' -p err || say "the journal does not tell what to do" || return
+  await 10 logged 'hint: another process has this port' -p err || say "the journal does not tell what to do" || return
   cp /tmp/args /etc/default/opstrace-agent
   await 40 is_active && scraped 4 && complete
 }
