@@ -48,7 +48,7 @@ func (d *sender) settleDoubt(ctx context.Context, items []remotewrite.Item, rese
 				}
 			}
 			switch {
-			case !clear && r != nil && r.Again:
+			case !clear && (r == nil || r.Again):
 				return nil // it is there now, perhaps; two such would look like signs that all are
 			case !clear:
 				continue

@@ -35,7 +35,7 @@ func (d *sender) leaveOut(ctx context.Context, items []remotewrite.Item, before 
 	switch {
 	case err != nil:
 		return nil, err
-	case r == nil || before && remotewrite.AlreadyThere(r.Body):
+	case r == nil || (before || r.Again && n == 1) && remotewrite.AlreadyThere(r.Body):
 		level.Info(d.logger).Log("msg", "The endpoint takes a series again that it refused", "series", shorten(out.due.labels.String()))
 		d.unwanted.forgetAll()
 		o.Delivered += n

@@ -143,7 +143,6 @@ func (d *sender) sendOf(ctx context.Context, p *part, from, to int, s *search, o
 		s.took()
 		o.Delivered += n
 	case there && to-from > 1: // some may have been there before, and the others not be
-		p.before = true
 		return r, nil
 	case there && s.overtaken:
 		o.Doubt(remotewrite.OutOfOrder, n)
@@ -197,7 +196,7 @@ func (d *sender) askInOrder(ctx context.Context, p *part, s *search, o *ledger.O
 		d.inconclusive++
 	}
 	if agreed == 1 && from == to {
-		return d.askAnother(ctx, p, tried[0], s, o)
+		return d.askAnother(ctx, p, tried, s, o)
 	}
 	return agreed == 2, nil
 }
@@ -214,13 +213,14 @@ func (d *sender) askSingles(ctx context.Context, p *part, at int, s *search, o *
 	if !r.ThereBefore() {
 		return false, nil
 	}
-	return d.askAnother(ctx, p, p.items[at].Series, s, o)
+	return d.askAnother(ctx, p, []*remotewrite.Series{p.items[at].Series}, s, o)
 }
 
 // askAnother looks for a second witness that what a part has is there: the only sample of
 // another series, from all over the part, because series that somebody else writes often
-// come together. Without one, the first is not believed.
-func (d *sender) askAnother(ctx context.Context, p *part, first *remotewrite.Series, s *search, o *ledger.Outcome) (there bool, err error) {
+// come together. Without one, the first, which is of a series that was tried, is not
+// believed.
+func (d *sender) askAnother(ctx context.Context, p *part, tried []*remotewrite.Series, s *search, o *ledger.Outcome) (there bool, err error) {
 	if oneSeries(p.items) {
 		return true, nil
 	}
@@ -229,7 +229,7 @@ func (d *sender) askAnother(ctx context.Context, p *part, first *remotewrite.Ser
 		if at == len(p.items) {
 			return false, nil
 		}
-		if p.items[at].Series == first {
+		if slices.Contains(tried, p.items[at].Series) {
 			continue
 		}
 		r, err := d.sendOf(ctx, p, at, at+1, s, o)

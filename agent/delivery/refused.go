@@ -130,8 +130,12 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			}
 			e.asked, e.before, e.alone = true, p.before, len(p.items) == 1
 		case askOne:
+			asked := len(p.items)
 			if err := d.askOne(ctx, p, s, o); err != nil {
 				return true, err
+			}
+			if left := len(p.items); left < asked && left == 1 && !s.hopeless() {
+				return true, d.deliver(ctx, *p, s, o) // the answer may have been about others
 			}
 			n = remotewrite.Samples(p.items)
 			if s.hopeless() || len(p.items) == 0 {
@@ -278,7 +282,14 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 		}
 		if (p.before || r.Again) && remotewrite.AlreadyThere(r.Body) {
 			s.took() // in an earlier request; how many, splitting tells without overtaking any
-			return nil
+			if p.before || to-from == 1 {
+				return nil
+			}
+			// Perhaps by the attempt that was not answered, and the others were not in that.
+			run := p.of(slices.Clone(p.items[from:to]))
+			run.before = true
+			p.items = slices.Concat(p.items[:from], p.items[to:])
+			return d.oldestFirst(ctx, run, s, o)
 		}
 		if to-from == 1 && r.Class() == remotewrite.TooLarge {
 			s.oneAsked = false // nothing is known of the others

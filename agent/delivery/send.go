@@ -90,7 +90,7 @@ func (d *sender) sendUntilAnswered(ctx context.Context, items []remotewrite.Item
 			return nil, nil
 		}
 		r.Again = again
-		again = again || !r.TooFast() && remotewrite.MayHaveStored(r.Status, r.Error())
+		again = again || remotewrite.MayHaveStored(r.Status, r.Error())
 		switch r.Class() {
 		case remotewrite.Final, remotewrite.NotHeld:
 			return r, nil

@@ -93,6 +93,8 @@ func MayHaveStored(status int, words string) bool {
 	case status == http.StatusConflict:
 		// What Opstrace's proxy makes of a 500 by Cortex.
 		return strings.Contains(words, "500-to-409")
+	case status == http.StatusServiceUnavailable && strings.Contains(words, "429-to-503"):
+		return false // nor does a limit of the rate store anything
 	}
 	return status >= 500
 }

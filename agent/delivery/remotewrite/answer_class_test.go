@@ -71,6 +71,7 @@ func TestMayHaveStored(t *testing.T) {
 		{0, `Post "https://x/": unable to read authorization credentials: unable to read file /t: open /t: no such file or directory`, false},
 		{0, `Post "https://x/": tls: failed to verify certificate: x509: certificate signed by unknown authority`, false},
 		{500, "", true}, {503, "", true}, {504, "", true},
+		{503, "server returned HTTP status 503 Service Unavailable: 429-to-503: ingestion rate limit", false},
 		{409, "server returned HTTP status 409 Conflict: 500-to-409: empty ring", true},
 		{409, "server returned HTTP status 409 Conflict: words", false},
 		{400, "", false}, {401, "", false}, {413, "", false}, {429, "", false}, {308, "", false},
