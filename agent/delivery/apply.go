@@ -195,7 +195,7 @@ func (d *Delivery) adopt(wanted map[string]*remotewrite.Endpoint, unfinished map
 			if s.URL != e.URL() {
 				// What is there already is at the other one.
 				s.Sent, s.Unordered, s.Asked, s.Late = backlog.Position{}, backlog.Position{}, ledger.Asked{}, ledger.Late{}
-				s.StoresPartial = ""
+				s.StoresPartial, s.Refused = "", backlog.Position{}
 			}
 			s.URL = e.URL()
 			account = d.book.Open(name, s, false)

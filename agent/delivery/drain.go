@@ -40,6 +40,9 @@ type earlier struct {
 	unordered, asked, late bool
 	// heard: some of its samples may be those of witnesses; see drain.heard.
 	heard bool
+	// refused: a live queue was refused for good for some of it, or for its neighbours, and has
+	// sent newer ones since: what is there need not be there for having been taken.
+	refused bool
 }
 
 func (d *drain) earlier(at backlog.Position) earlier {
@@ -49,6 +52,7 @@ func (d *drain) earlier(at backlog.Position) earlier {
 		asked:     at.Compare(d.asked.Before) < 0,
 		late:      at.Compare(d.late.Before) < 0,
 		heard:     at.Compare(d.heard) < 0,
+		refused:   at.Compare(d.refused) < 0,
 	}
 }
 
@@ -67,6 +71,8 @@ type drain struct {
 	// labels.StableHash; see askWitnesses.
 	witnessed map[uint64]period
 	heard     backlog.Position
+	// refused is where that ends which was refused before the drainer began; see earlier.
+	refused backlog.Position
 	// asking is the generation from which on witnesses were asked last.
 	asking int
 	// inParts: what was sent last of what need not have been sent in order was not taken
@@ -79,7 +85,7 @@ type drain struct {
 const fewAtOnce = 100
 
 func newDrain(t *destination, delivered []remotewrite.Item) *drain {
-	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce()), asked: t.account.Asked(), late: t.account.Late(), inParts: true}
+	return &drain{sender: newSender(t, delivered), cursor: t.openCursor(t.inForce()), asked: t.account.Asked(), late: t.account.Late(), refused: t.account.Refused(), inParts: true}
 }
 
 // run returns nil when everything on disk has been acknowledged or given up and
@@ -209,7 +215,7 @@ func (d *drain) take(ctx context.Context, rec *backlog.Record) error {
 		}
 	}
 	b := &d.batch
-	b.earlier = earlier{b.resent || was.resent, b.unordered || was.unordered, b.asked || was.asked, b.late || was.late, b.heard || was.heard}
+	b.earlier = earlier{b.resent || was.resent, b.unordered || was.unordered, b.asked || was.asked, b.late || was.late, b.heard || was.heard, b.refused || was.refused}
 	if b.begun.IsZero() {
 		b.begun = time.Now()
 	}
@@ -299,7 +305,7 @@ func (d *drain) flush(ctx context.Context) error {
 	if err := d.settleDoubt(calm, b.items, b.resent); err != nil {
 		return err
 	}
-	items, err := d.leaveOut(calm, d.dropOld(b), b.resent, &b.outcome)
+	items, err := d.leaveOut(calm, d.dropOld(b), b.earlier, &b.outcome)
 	if err != nil {
 		return err
 	}
@@ -307,9 +313,7 @@ func (d *drain) flush(ctx context.Context) error {
 		// What is refused of the late ones may be so for their time: it tells nothing of
 		// the others.
 		s := d.newSearch(p.items)
-		if p.perhaps {
-			s.asked, s.overtaken = true, true
-		}
+		s.asked, s.overtaken = s.asked || p.perhaps, s.overtaken || p.perhaps || b.refused
 		if err := d.deliver(calm, p, s, &b.outcome); err != nil {
 			return err
 		}

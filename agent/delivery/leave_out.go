@@ -14,7 +14,7 @@ import (
 // WAL, and enters them in o as refused. It asks about one of these series again, if
 // one is due, with a request of its own: the others need not wait, nor be refused
 // for it.
-func (d *sender) leaveOut(ctx context.Context, items []remotewrite.Item, before bool, o *ledger.Outcome) ([]remotewrite.Item, error) {
+func (d *sender) leaveOut(ctx context.Context, items []remotewrite.Item, was earlier, o *ledger.Outcome) ([]remotewrite.Item, error) {
 	now := time.Now()
 	d.unwanted.expire(now)
 	if len(d.unwanted.series) == 0 {
@@ -35,10 +35,14 @@ func (d *sender) leaveOut(ctx context.Context, items []remotewrite.Item, before 
 	switch {
 	case err != nil:
 		return nil, err
-	case r == nil || (before || r.Again && n == 1) && remotewrite.AlreadyThere(r.Body):
+	case r == nil || (was.resent || r.Again && n == 1) && remotewrite.AlreadyThere(r.Body):
 		level.Info(d.logger).Log("msg", "The endpoint takes a series again that it refused", "series", shorten(out.due.labels.String()))
 		d.unwanted.forgetAll()
-		o.Delivered += n
+		if r != nil && (was.refused || anyOvertaken(out.items, d.end.Generation, *d.overtaken.Load())) {
+			o.Doubt(remotewrite.OutOfOrder, n)
+		} else {
+			o.Delivered += n
+		}
 	case remotewrite.AboutSeries(r.Body) && r.Class() == remotewrite.Final:
 		out.due.asked, out.due.words = now, r.Body
 		o.Refuse(out.due.reason, n)

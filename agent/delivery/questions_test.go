@@ -1,10 +1,14 @@
 package delivery
 
 import (
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
@@ -16,6 +20,12 @@ var askedTwice = map[string]func(times int) *agenttest.Answer{
 	"the answer is lost": func(times int) *agenttest.Answer {
 		if times == 1 {
 			return &agenttest.Answer{Status: 502, Store: true}
+		}
+		return nil
+	},
+	"the answer is lost behind a 503": func(times int) *agenttest.Answer {
+		if times == 1 {
+			return &agenttest.Answer{Status: 503, Store: true}
 		}
 		return nil
 	},
@@ -117,6 +127,112 @@ func TestAskOneUnanswered(t *testing.T) {
 			l := r.awaitSettled("one")
 			if l.Delivered != l.Appended-1 || r.accepted("one") != l.Delivered {
 				t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
+			}
+		})
+	}
+}
+
+// loseOne makes a hook that loses the answer to the first request that is asked for.
+func loseOne(which func(*agenttest.Incoming) bool) (hook func(*agenttest.Incoming) *agenttest.Answer, lost *atomic.Bool) {
+	lost = new(atomic.Bool)
+	return func(in *agenttest.Incoming) *agenttest.Answer {
+		if which(in) && lost.CompareAndSwap(false, true) {
+			return &agenttest.Answer{Status: 502, Store: true}
+		}
+		return nil
+	}, lost
+}
+
+// TestAskOneUnansweredOfMany: the answer is lost to that question where the series has several
+// samples. Those are there; of another series, which somebody else writes ahead of us, none is.
+func TestAskOneUnansweredOfMany(t *testing.T) {
+	t.Parallel()
+	for receiver, manners := range allOrNothing {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			r.open()
+			r.awaitState("one", Live)
+			post(t, r.one(), seriesOf(5), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+			r.goBehind("one")
+			r.scrapeWithOld()
+			r.scrapes(2, 20)
+			r.pass()
+			hook, lost := loseOne(func(in *agenttest.Incoming) bool { return in.Samples() > 1 && len(in.Write.Timeseries) == 1 })
+			r.one().RespondIf(hook)
+			r.one().RespondFor(time.Nanosecond, agenttest.Answer{}) // the hook stays
+			l := r.awaitSettled("one")
+			if !lost.Load() || l.Delivered != l.Appended-4 || r.accepted("one") != l.Delivered+1 || ledger.Total(l.Refused) != 4 {
+				t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
+			}
+		})
+	}
+}
+
+// TestAskOneLeavesOne: the series that is asked about is the one that is refused, and there is
+// one sample beside it: it is sent.
+func TestAskOneLeavesOne(t *testing.T) {
+	t.Parallel()
+	for receiver, manners := range allOrNothing {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			r.open()
+			r.awaitState("one", Live)
+			r.scrapes(1, 20)
+			r.awaitSettled("one")
+			r.goBehind("one")
+			for _, ago := range []time.Duration{2 * time.Hour, 0} {
+				app := r.append.AppenderV2(t.Context())
+				r.add(app, labels.FromStrings("__name__", "old"), r.next().Add(-ago), 1)
+				if err := app.Commit(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.pass()
+			r.one().Recover()
+			l := r.awaitSettled("one")
+			if l.Delivered != l.Appended-1 || r.accepted("one") != l.Delivered {
+				t.Errorf("the endpoint holds %d of %+v", r.accepted("one"), l)
+			}
+		})
+	}
+}
+
+// TestSeriesLimitLiftedUnanswered: the answer is lost to the question about a series that was
+// left out. It is there, and it is taken for that.
+func TestSeriesLimitLiftedUnanswered(t *testing.T) {
+	t.Parallel()
+	for receiver, manners := range allOrNothing {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			var on atomic.Bool
+			on.Store(true)
+			limitSeries(r.one(), &on, false)
+			r.open()
+			r.awaitState("one", Live)
+			for range 3 {
+				r.scrapeLimited(100, 1)
+				r.awaitSettled("one")
+			}
+			refused := ledger.Total(r.checkRefused("one", 0).Refused)
+			hook, lost := loseOne(func(in *agenttest.Incoming) bool { return in.Samples() == 1 })
+			r.one().RespondIf(hook)
+			r.eventually("the series to be taken", func() error {
+				before := r.awaitSettled("one")
+				r.scrapeLimited(100, 1)
+				l := r.awaitSettled("one")
+				if !lost.Load() {
+					refused = ledger.Total(l.Refused)
+				}
+				if l.Delivered-before.Delivered < 101 {
+					return fmt.Errorf("%d of 101", l.Delivered-before.Delivered)
+				}
+				return nil
+			})
+			if l := r.checkRefused("one", 0); !lost.Load() || ledger.Total(l.Refused) != refused {
+				t.Errorf("%d were refused before %+v", refused, l)
 			}
 		})
 	}

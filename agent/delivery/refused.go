@@ -110,7 +110,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 		case narrow:
 			// Whether older samples were stored with the newest is known only where the
 			// refusal was about series, or for what is there.
-			return true, d.narrow(ctx, p, e, e.series || e.there, s, o)
+			return true, d.narrow(ctx, p, e, (e.series || e.there) && !s.overtaken, s, o)
 		case shrink:
 			return true, d.smaller(ctx, *p, d.backoff(d.tooLargeInRow(), r), s, o)
 		case askEmpty:
@@ -126,7 +126,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			}
 			n = remotewrite.Samples(p.items)
 			if there {
-				return true, d.narrow(ctx, p, e, true, s, o)
+				return true, d.narrow(ctx, p, e, !s.overtaken, s, o)
 			}
 			e.asked, e.before, e.alone = true, p.before, len(p.items) == 1
 		case askOne:

@@ -21,6 +21,8 @@ type Account struct {
 	// late: see Saved. toldLate is what delivery.json has of it for sure.
 	late, toldLate Late
 	storesPartial  string // see Saved
+	// refused: see Saved. toldRefused is what delivery.json has of it for sure.
+	refused, toldRefused backlog.Position
 	// evicted is how far eviction has gone: nothing before it will be read any
 	// more. gone is the same without the evictions that are being counted, whose
 	// files are there still. claims are where these began.
@@ -140,6 +142,9 @@ func (a *Account) saved() Saved {
 	}
 	if a.usedAsked || a.asked.Before.Compare(s.Mark) > 0 {
 		s.Asked = a.asked.clone()
+	}
+	if a.refused.Compare(s.Mark) > 0 {
+		s.Refused = a.refused
 	}
 	lost := a.held.before(a.gone)
 	s.Terms.Evicted += lost

@@ -276,6 +276,50 @@ func TestUnordered(t *testing.T) {
 	}
 }
 
+// TestWasRefused: up to where samples were refused stays known until it is settled, and who
+// says it is told to write it first as long as the file does not have it for sure.
+func TestWasRefused(t *testing.T) {
+	t.Parallel()
+	b, a := newAccount()
+	batch := func(n int64) backlog.Position { return pos(running, 1, n) }
+	say := func(n int64, want bool) {
+		t.Helper()
+		if told := a.WasRefused(batch(n)); told != want {
+			t.Errorf("batch %d: told is %t", n, told)
+		}
+	}
+	save := func(want backlog.Position) map[string]Saved {
+		t.Helper()
+		saved := b.Saved()
+		if got := saved["one"].Refused; got != want {
+			t.Errorf("saved %s, expected %s", got, want)
+		}
+		return saved
+	}
+	say(100, false)
+	say(100, false) // it could not be written
+	b.Written(save(batch(100)))
+	say(100, true)
+	say(50, true)
+	say(200, false)
+	saved := save(batch(200))
+	say(300, false) // which that lacks
+	b.Written(saved)
+	say(300, false)
+	b.Written(save(batch(300)))
+	a.Settle(batch(300), Outcome{})
+	save(backlog.Position{}) // and whether it is written or not:
+	say(250, false)
+	say(400, false)
+	saved = save(batch(400))
+	// Under another configuration, and after a stop.
+	for name, s := range map[string]Saved{"removed": b.Remove("one"), "loaded": saved["one"]} {
+		if again := b.Open(name, s, false); again.Refused() != batch(400) || again.WasRefused(batch(400)) {
+			t.Errorf("%s: refused up to %s, or taken for written", name, again.Refused())
+		}
+	}
+}
+
 // TestMayAsk: which series were asked about stays known until all is settled, who asks is
 // told to write it first as long as the file does not have it for sure, and with too many
 // all is in no order.

@@ -95,7 +95,7 @@ func (b *Book) Open(name string, s Saved, counting bool) *Account {
 	}
 	a := &Account{
 		book: b, url: s.URL,
-		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered, asked: s.Asked.clone(), late: s.Late, storesPartial: s.StoresPartial,
+		mark: s.Mark, read: s.Mark, sent: s.Sent, unordered: s.Unordered, asked: s.Asked.clone(), late: s.Late, storesPartial: s.StoresPartial, refused: s.Refused,
 		terms: s.Terms.clone(), unread: slices.Clone(o.unread), counting: counting,
 	}
 	if o.removed {
@@ -140,7 +140,7 @@ func (b *Book) Remove(name string) Saved {
 
 // Saved returns what delivery.json is to hold of all accounts, as of one moment.
 // Where it goes with a File's Tail, no commit may be going on. Written is to be called
-// when it is written; until then MaySendUnordered, MayAsk and MaySendLate count on nothing that it lacks.
+// when it is written; until then MaySendUnordered, MayAsk, MaySendLate and WasRefused count on nothing that it lacks.
 func (b *Book) Saved() map[string]Saved {
 	b.mtx.Lock()
 	defer b.mtx.Unlock()
@@ -158,6 +158,9 @@ func (b *Book) Saved() map[string]Saved {
 		if s.Late.UpTo != a.toldLate.UpTo || s.Late.Unordered != a.toldLate.Unordered {
 			a.toldLate = Late{}
 		}
+		if s.Refused.Compare(a.toldRefused) < 0 {
+			a.toldRefused = s.Refused
+		}
 		out[name] = s
 	}
 	return out
@@ -170,7 +173,7 @@ func (b *Book) Written(saved map[string]Saved) {
 	defer b.mtx.Unlock()
 	for name, a := range b.accounts {
 		s := saved[name]
-		a.told, a.toldAsked, a.toldLate = !s.Unordered.IsZero(), slices.Clone(s.Asked.Series), s.Late
+		a.told, a.toldAsked, a.toldLate, a.toldRefused = !s.Unordered.IsZero(), slices.Clone(s.Asked.Series), s.Late, s.Refused
 	}
 }
 
@@ -224,6 +227,9 @@ type Saved struct {
 	// StoresPartial is the version of remote write, 1.0 or 2.0, of which the endpoint is known
 	// to store the good samples of a request that it refuses; empty: of none.
 	StoresPartial string
+	// Refused: of what lies between Mark and Refused, samples may have been refused for good,
+	// and newer ones of their series have been sent since. Zero: none were.
+	Refused backlog.Position
 	// Counting: what earlier runs appended had not been counted when this was
 	// taken. Terms do not have it then, nor anything that is behind Mark: Open
 	// with counting, and count from Mark on (Account.Recovered).

@@ -179,6 +179,25 @@ func (a *Account) Late() Late {
 	return a.late
 }
 
+// WasRefused says that samples before to were refused for good by an endpoint that goes on
+// with what comes behind them. It is called before that is sent, and reports whether
+// delivery.json says so already: else that is to be written first, or after a crash they
+// would be taken for samples that are there already.
+func (a *Account) WasRefused(to backlog.Position) (told bool) {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	a.refused = later(a.refused, to)
+	return a.refused.Compare(a.toldRefused) <= 0
+}
+
+// Refused returns the position before which samples that are not settled may have been
+// refused for good, by this run or the one before.
+func (a *Account) Refused() backlog.Position {
+	a.book.mtx.Lock()
+	defer a.book.mtx.Unlock()
+	return a.refused
+}
+
 // Mark returns the position before which everything is settled.
 func (a *Account) Mark() backlog.Position {
 	a.book.mtx.Lock()

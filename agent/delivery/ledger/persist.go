@@ -94,6 +94,7 @@ type stateDestination struct {
 	Asked           Asked            `json:"asked,omitzero"`
 	Late            Late             `json:"late,omitzero"`
 	StoresPartial   string           `json:"storesPartial,omitempty"`
+	Refused         backlog.Position `json:"refused,omitzero"`
 	Born            uint64           `json:"born"`
 	BornNotAppended uint64           `json:"bornNotAppended"`
 	Counting        bool             `json:"counting,omitempty"`
@@ -183,6 +184,7 @@ func stateOf(f File) state {
 		s.Destinations[name] = stateDestination{
 			URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Asked: d.Asked, Late: d.Late,
 			StoresPartial:   d.StoresPartial,
+			Refused:         d.Refused,
 			Born:            s.Appended - d.Terms.Appended,
 			BornNotAppended: s.NotAppended - d.Terms.NotAppended,
 			Counting:        d.Counting,
@@ -212,7 +214,7 @@ func (s state) file() File {
 		t.NotAppended = s.NotAppended - min(s.NotAppended, d.BornNotAppended)
 		f.Destinations[name] = Saved{
 			URL: d.URL, Mark: d.Mark, Sent: d.Sent, Unordered: d.Unordered, Asked: d.Asked, Late: d.Late,
-			StoresPartial: d.StoresPartial, Counting: d.Counting, Terms: t, origin: &origin{},
+			StoresPartial: d.StoresPartial, Refused: d.Refused, Counting: d.Counting, Terms: t, origin: &origin{},
 		}
 		if d.GoneSince != 0 {
 			saved := f.Destinations[name]

@@ -26,7 +26,7 @@ func example() File {
 	return File{
 		Generation: 3, Clean: true, NotAppended: 11, Tail: pos(3, 9, 100),
 		Destinations: map[string]Saved{
-			"elder":   {URL: "https://example.org/", Mark: pos(3, 7, 4711), Sent: pos(3, 8, 0), Unordered: pos(3, 7, 4800), Asked: Asked{Before: pos(3, 7, 4850), Series: []uint64{3, math.MaxUint64}}, Late: Late{UpTo: 1234, Before: pos(3, 7, 4900), Unordered: true}, Terms: elder},
+			"elder":   {URL: "https://example.org/", Mark: pos(3, 7, 4711), Sent: pos(3, 8, 0), Unordered: pos(3, 7, 4800), Asked: Asked{Before: pos(3, 7, 4850), Series: []uint64{3, math.MaxUint64}}, Late: Late{UpTo: 1234, Before: pos(3, 7, 4900), Unordered: true}, StoresPartial: "1.0", Refused: pos(3, 7, 4950), Terms: elder},
 			"younger": {URL: "https://example.com/", Mark: pos(3, 9, 0), Terms: Terms{Appended: 10, OnDisk: 10}},
 		},
 	}
