@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
 // TestRefusedLiveBeforeAKill: a live batch is refused for good, newer samples of its series
@@ -44,6 +45,38 @@ func TestRefusedLiveBeforeAKill(t *testing.T) {
 					t.Errorf("%d are uncertain: %+v", unknown, l)
 				}
 			})
+		}
+	}
+}
+
+// TestLeftOutIsOlder: that a series which was left out is refused for what is there tells that
+// it is there only where nothing of it was refused before, nor dated by a clock that had been
+// set back.
+func TestLeftOutIsOlder(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, receivers["Cortex"])
+	r.options.MinStay = time.Hour
+	r.open()
+	r.awaitState("one", Live)
+	r.scrapes(1, 1)
+	r.awaitSettled("one")
+	for name, c := range map[string]struct {
+		was       earlier
+		overtaken ledger.Overtaken
+		delivered uint64
+	}{
+		"sent before":               {was: earlier{resent: true}, delivered: 1},
+		"perhaps refused":           {was: earlier{resent: true, refused: true}},
+		"dated by a clock set back": {was: earlier{resent: true}, overtaken: ledger.Overtaken{UpTo: r.last.UnixMilli()}},
+	} {
+		d := newSender(r.delivery.all()[0], nil)
+		d.overtaken.Store(&c.overtaken)
+		d.unwanted.note(unwantedSeries{labels: seriesOf(0), reason: "http_400"}, time.Now().Add(-d.unwanted.pause))
+		items := []remotewrite.Item{{Series: &remotewrite.Series{Labels: seriesOf(0)}, T: r.last.UnixMilli() - 1, V: 1}}
+		var o ledger.Outcome
+		left, err := d.leaveOut(t.Context(), items, c.was, &o)
+		if err != nil || len(left) > 0 || o.Delivered != c.delivered || o.Total() != 1 || ledger.Total(o.Refused) > 0 {
+			t.Errorf("%s: %+v, and %d are left, %v", name, o, len(left), err)
 		}
 	}
 }

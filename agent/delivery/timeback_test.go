@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,6 +93,42 @@ func TestAfterAStepBack(t *testing.T) {
 				t.Errorf("it is concluded that partial writes are %d", p)
 			}
 		})
+	}
+}
+
+// TestLimitAfterAStepBack: nor is it where the request was refused for another series, at an
+// endpoint that is known to store the others.
+func TestLimitAfterAStepBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, receivers["Cortex"])
+	r.open()
+	r.awaitState("one", Live)
+	r.scrapes(1, 5)
+	before := r.awaitSettled("one").Delivered
+	r.close()
+
+	r.wentBack = time.Now().Add(time.Second)
+	r.one().Respond(agenttest.Answer{Status: 401, Body: "bad authentication token"})
+	r.open()
+	old := time.Now().Add(-30 * time.Minute)
+	app := r.append.AppenderV2(t.Context())
+	for i := range 5 {
+		r.add(app, seriesOf(i), old, 1)
+	}
+	r.add(app, labels.FromStrings("__name__", "bad"), old, 1)
+	if err := app.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitState("one", Behind)
+	r.crash()
+	r.open()
+	r.delivery.all()[0].learnPartial(partialStored)
+	var on atomic.Bool
+	on.Store(true)
+	limitSeries(r.one(), &on, true)
+	r.one().RespondFor(time.Nanosecond, agenttest.Answer{}) // the hook stays
+	if l := r.awaitSettled("one"); l.Delivered != before || r.accepted("one") != before || ledger.Total(l.Uncertain)+ledger.Total(l.Refused) != 6 {
+		t.Errorf("the endpoint holds %d, as before, of %+v", r.accepted("one"), l)
 	}
 }
 
