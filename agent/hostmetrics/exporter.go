@@ -1,0 +1,113 @@
+package hostmetrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/node_exporter/collector"
+)
+
+// Exporter answers scrapes of this host.
+type Exporter struct {
+	server *http.Server
+	conns  chan net.Conn
+	closed chan struct{}
+	close  func()
+}
+
+// configure sets the collectors' flags, which are global.
+var configure sync.Mutex
+
+// Open makes an exporter with these collectors, on top of node_exporter's defaults. Errors
+// are an *UnknownError, or what a collector says that cannot begin. A collector takes its
+// options once, when it is made for the first time.
+func Open(cs Collectors, logger *slog.Logger) (*Exporter, error) {
+	flags, err := cs.flags()
+	if err != nil {
+		return nil, err
+	}
+	configure.Lock()
+	defer configure.Unlock()
+	if _, err := kingpin.CommandLine.Parse(flags); err != nil {
+		return nil, fmt.Errorf("cannot set the collectors: %w", err)
+	}
+	node, err := collector.NewNodeCollector(logger)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the collectors: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(node); err != nil {
+		return nil, fmt.Errorf("cannot register the collectors: %w", err)
+	}
+	e := &Exporter{conns: make(chan net.Conn), closed: make(chan struct{})}
+	e.close = sync.OnceFunc(func() { close(e.closed) })
+	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog:           slog.NewLogLogger(logger.Handler(), slog.LevelError),
+		ErrorHandling:      promhttp.ContinueOnError, // what one collector cannot read costs the others nothing
+		DisableCompression: true,                     // it goes from memory to memory
+	})
+	e.server = &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError)}
+	return e, nil
+}
+
+// Run serves until Close.
+func (e *Exporter) Run() error {
+	if err := e.server.Serve(listener{e}); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Close ends all connections, and Run.
+func (e *Exporter) Close() error {
+	e.close()
+	return e.server.Close()
+}
+
+// Dial connects to the exporter.
+func (e *Exporter) Dial(ctx context.Context) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case e.conns <- theirs:
+		return ours, nil
+	case <-e.closed:
+	case <-ctx.Done():
+	}
+	return nil, errors.Join(ours.Close(), theirs.Close(), context.Cause(ctx), net.ErrClosed)
+}
+
+// listener is the exporter's end of what is dialled.
+type listener struct{ *Exporter }
+
+// Accept implements net.Listener.
+func (l listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l listener) Close() error {
+	l.close()
+	return nil
+}
+
+// Addr implements net.Listener.
+func (listener) Addr() net.Addr { return addr{} }
+
+type addr struct{}
+
+func (addr) Network() string { return "memory" }
+func (addr) String() string  { return Address }

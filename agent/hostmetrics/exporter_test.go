@@ -1,0 +1,121 @@
+package hostmetrics
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v2"
+)
+
+// TestExporter: a scrape in memory has the metrics of this host, and those that a script has
+// left in a file.
+func TestExporter(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "backup.prom"), []byte("backup_last_success_seconds 12\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	e, err := Open(Collectors{"textfile": {Options: map[string][]string{"directory": {dir}}}}, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- e.Run() }()
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+		if address != Address {
+			t.Errorf("it dials %s", address)
+		}
+		return e.Dial(ctx)
+	}}}
+	for range 2 {
+		resp, err := client.Get("http://" + Address + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		for _, want := range []string{"node_cpu_seconds_total{", "node_memory_MemAvailable_bytes ", "node_filesystem_size_bytes{", "node_network_receive_bytes_total{", "node_uname_info{", "node_load1 ", "\nbackup_last_success_seconds 12\n"} {
+			if !strings.Contains("\n"+string(body), want) {
+				t.Errorf("%s is missing: %s", want, log.String())
+			}
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := e.Dial(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("dialled after the end: %v", err)
+	}
+}
+
+// TestFlags: settings are what node_exporter's command line would say.
+func TestFlags(t *testing.T) {
+	var cs Collectors
+	text := `
+cpu: false
+filesystem: {mount-points-exclude: "^/(dev|proc)($|/)"}
+textfile: {directory: [/a, /b]}
+processes: true
+`
+	if err := yaml.UnmarshalStrict([]byte(text), &cs); err != nil {
+		t.Fatal(err)
+	}
+	got, err := cs.flags()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"--no-collector.cpu",
+		"--collector.filesystem", "--collector.filesystem.mount-points-exclude=^/(dev|proc)($|/)",
+		"--collector.processes",
+		"--collector.textfile", "--collector.textfile.directory=/a", "--collector.textfile.directory=/b",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	again, err := yaml.Marshal(cs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var twice Collectors
+	if err := yaml.UnmarshalStrict(again, &twice); err != nil {
+		t.Fatalf("%v: %s", err, again)
+	}
+	if got, err := twice.flags(); err != nil || !slices.Equal(got, want) {
+		t.Errorf("written and read again: %q, %v", got, err)
+	}
+
+	for name, tc := range map[string]struct {
+		cs        Collectors
+		words     string
+		suggested string
+	}{
+		"no collector": {Collectors{"filesytem": {}}, `there is no collector "filesytem" in this build`, "filesystem"},
+		"no option":    {Collectors{"filesystem": {Options: map[string][]string{"mount-point-exclude": {"x"}}}}, `collector filesystem has no option "mount-point-exclude"`, "mount-points-exclude"},
+		"an option":    {Collectors{"filesystem.mount-points-exclude": {}}, `there is no collector "filesystem.mount-points-exclude" in this build`, "filesystem"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := tc.cs.flags()
+			unknown := (*UnknownError)(nil)
+			if !errors.As(err, &unknown) || err.Error() != tc.words || !slices.Contains(unknown.Known, tc.suggested) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
