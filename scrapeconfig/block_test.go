@@ -15,7 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// blocks are the same block, written in different ways.
+// blocks are written in different ways.
 var blocks = []string{
 	"opstrace: {cluster: c, tenant: fuzz}\n",
 	"opstrace:\n  cluster: c\n  tenant: fuzz\n",
@@ -23,6 +23,8 @@ var blocks = []string{
 	"\"opstrace\":\n  - {cluster: c,\n     tenant: fuzz}\n",
 	"opstrace:\r\n  cluster: c\r\n  tenant: fuzz\r\n",
 	"opstrace: &a\n  cluster: c\n  tenant: 'fuzz'\n  headers:\n    A: &b |+\n      opstrace:\n\n       b\n\n    B: *b\n    C: \"c\n\n      c\"\n",
+	"host: {job_name: host-fuzz}\n",
+	"host:\r\n  job_name: host-fuzz\r\n\r\n  collectors: &host\r\n    textfile: {directory: /a}\r\n",
 }
 
 // checkCut says what must hold for any content at all.
@@ -35,28 +37,42 @@ func checkCut(t *testing.T, content []byte) {
 		}
 		return
 	}
-	if src.block == nil {
+	if len(src.blocks) == 0 {
 		if !bytes.Equal(src.rest, content) {
 			t.Fatalf("no block, but got\n%s", src.rest)
 		}
 		return
 	}
-	all, rest, text := splitLines(content), splitLines(src.rest), splitLines(src.block.text)
-	if len(rest) != len(all) || len(text) != len(all) {
-		t.Fatalf("%d lines became %d and %d", len(all), len(rest), len(text))
+	all := splitLines(content)
+	parts := [][][]byte{splitLines(src.rest)}
+	for _, b := range src.blocks {
+		parts = append(parts, splitLines(b.text))
+	}
+	for _, part := range parts {
+		if len(part) != len(all) {
+			t.Fatalf("%d lines became %d", len(all), len(part))
+		}
 	}
 	for i, line := range all {
 		blank := append([]byte("#"), line[len(line)-breakLen(line):]...)
-		if inRest := bytes.Equal(rest[i], line) && bytes.Equal(text[i], blank); !inRest &&
-			!(bytes.Equal(text[i], line) && bytes.Equal(rest[i], blank)) {
-			t.Fatalf("line %d, %q, became %q and %q", i+1, line, rest[i], text[i])
+		found, blanks := 0, 0
+		for _, part := range parts {
+			switch {
+			case bytes.Equal(part[i], blank):
+				blanks++
+			case bytes.Equal(part[i], line):
+				found++
+			}
+		}
+		if want := len(parts) - 1; blanks+found != len(parts) || blanks != want && !bytes.Equal(line, blank) {
+			t.Fatalf("line %d, %q, is in %d parts of %d", i+1, line, found, len(parts))
 		}
 	}
 	var want, got yamlv2.MapSlice
 	if yamlv2.Unmarshal(content, &want) != nil {
 		return // Upstream never gets to see the like.
 	}
-	want = slices.DeleteFunc(want, func(i yamlv2.MapItem) bool { return i.Key == blockKey })
+	want = slices.DeleteFunc(want, func(i yamlv2.MapItem) bool { return slices.Contains(blockKeys, fmt.Sprint(i.Key)) })
 	if err := yamlv2.Unmarshal(src.rest, &got); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Fatalf("rest is %v (%v), want %v", got, err, want)
 	}
@@ -68,7 +84,7 @@ func checkCut(t *testing.T, content []byte) {
 func checkInsert(t *testing.T, content []byte, n int, block string) bool {
 	t.Helper()
 	root := rootOf(content)
-	if root == nil || root.Kind != yaml.MappingNode || root.Style&yaml.FlowStyle != 0 || bytes.Contains(content, []byte(blockKey)) {
+	if root == nil || root.Kind != yaml.MappingNode || root.Style&yaml.FlowStyle != 0 || bytes.Contains(content, []byte(blockKey)) || len(find(root, hostKey)) > 0 {
 		return false
 	}
 	lines := splitLines(content)
@@ -92,7 +108,7 @@ func checkInsert(t *testing.T, content []byte, n int, block string) bool {
 		return slices.Concat(bytes.Join(lines[:at], nil), []byte(s), bytes.Join(lines[at:], nil))
 	}
 	checkCut(t, join(inserted.String()))
-	if root := rootOf(join(inserted.String())); root != nil && len(find(root, blockKey)) == 0 {
+	if root := rootOf(join(inserted.String())); root != nil && len(find(root, blockKey))+len(find(root, hostKey)) == 0 {
 		return false // What stands above has ended the document, or begun a text.
 	}
 	got, err := Load(join(inserted.String()), "testdata/agent.yml", log.NewNopLogger())
@@ -103,17 +119,19 @@ func checkInsert(t *testing.T, content []byte, n int, block string) bool {
 	if err != nil {
 		return false
 	}
-	last := len(got.RemoteWriteConfigs) - 1
-	if name := got.RemoteWriteConfigs[last].Name; name != "opstrace-fuzz" {
-		t.Fatalf("the last destination is %s", name)
+	if last := len(got.RemoteWriteConfigs) - 1; last >= 0 && got.RemoteWriteConfigs[last].Name == "opstrace-fuzz" {
+		got.RemoteWriteConfigs = got.RemoteWriteConfigs[:last]
+	} else if last := len(got.ScrapeConfigs) - 1; last >= 0 && got.ScrapeConfigs[last].JobName == "host-fuzz" {
+		got.ScrapeConfigs = got.ScrapeConfigs[:last]
+	} else {
+		t.Fatalf("nothing has come of the block in line %d", at+1)
 	}
-	got.RemoteWriteConfigs = got.RemoteWriteConfigs[:last]
 	plain, err := Load(content, "testdata/agent.yml", log.NewNopLogger())
 	if err != nil {
 		t.Fatalf("the block in line %d mends: %v", at+1, err)
 	}
 	for _, want := range []*config.Config{want, plain} {
-		unnamed := make([]bool, last)
+		unnamed := make([]bool, len(plain.RemoteWriteConfigs))
 		if got, want := text(t, got, unnamed), text(t, want, unnamed); got != want {
 			t.Fatalf("with the block in line %d: got\n%s\nwant\n%s", at+1, got, want)
 		}
@@ -132,7 +150,7 @@ func samples(t testing.TB) [][]byte {
 		}
 		contents = append(contents, content)
 	}
-	for _, c := range slices.Concat(badBlocks, badRests) {
+	for _, c := range slices.Concat(badBlocks, badHosts, badRests) {
 		contents = append(contents, []byte(c.in))
 	}
 	return contents

@@ -67,7 +67,7 @@ func schemeProblem(u *url.URL) (msg, hint string) {
 // the others in the block.
 func (s *source) entryLine(index, own int, field string) int {
 	if index >= own {
-		return s.block.line(index-own, field)
+		return s.blocks[blockKey].line(index-own, field)
 	}
 	line := 0
 	root := rootOf(s.rest)

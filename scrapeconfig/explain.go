@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -97,10 +98,13 @@ var unknownField = sync.OnceValue(func() *regexp.Regexp { return regexp.MustComp
 func explainField(msg string) (string, string) {
 	m := unknownField().FindStringSubmatch(msg)
 	switch {
-	case m != nil && m[1] == blockKey && m[2] == "config.ScrapeConfigs":
-		return msg, "move the opstrace block into the main configuration file"
-	case m != nil && m[1] == blockKey:
-		return msg, "write `opstrace:` once, at the top level of the file, in UTF-8 and at the start of a line"
+	case m != nil && slices.Contains(blockKeys, m[1]) && m[2] == "config.ScrapeConfigs":
+		return msg, "move the " + m[1] + " block into the main configuration file"
+	case m != nil && (m[1] == blockKey || m[1] == hostKey && m[2] == "config.plain"):
+		return msg, "write `" + m[1] + ":` once, at the top level of the file, in UTF-8 and at the start of a line"
+	case m != nil && m[2] == "scrapeconfig.hostJob":
+		return fmt.Sprintf("unknown field %q in the host block", m[1]),
+			meant(m[1], "the block takes collectors, instance, job_name, scrape_interval, scrape_timeout, sample_limit, relabel_configs and metric_relabel_configs")
 	case m != nil && strings.HasPrefix(m[2], "scrapeconfig."):
 		return fmt.Sprintf("unknown field %q in the opstrace block", m[1]),
 			meant(m[1], "the block takes cluster, tenant, token_file and every field of a remote_write entry")

@@ -23,12 +23,13 @@ func meant(key, otherwise string) string {
 
 // knownKeys are all keys of a configuration, wherever they stand.
 var knownKeys = sync.OnceValue(func() []string {
-	keys := []string{blockKey, "static_configs", "targets", "labels"}
+	keys := []string{blockKey, hostKey, "static_configs", "targets", "labels"}
 	for _, name := range discovery.RegisteredConfigNames() {
 		keys = append(keys, name+"_sd_configs")
 	}
 	keys = appendKeys(keys, reflect.TypeFor[config.Config](), map[reflect.Type]bool{})
 	keys = appendKeys(keys, reflect.TypeFor[tenant](), map[reflect.Type]bool{})
+	keys = appendKeys(keys, reflect.TypeFor[hostJob](), map[reflect.Type]bool{})
 	slices.Sort(keys)
 	return slices.Compact(keys)
 })

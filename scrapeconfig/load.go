@@ -92,13 +92,8 @@ func Load(content []byte, path string, logger log.Logger) (*config.Config, error
 		return nil, err
 	}
 	own := len(cfg.RemoteWriteConfigs)
-	if src.block != nil {
-		names := cfg.GlobalConfig.MetricNameValidationScheme
-		entries, err := expandBlock(src.block.text, names)
-		if err != nil {
-			return nil, src.explainBlock(err, names)
-		}
-		cfg.RemoteWriteConfigs = append(cfg.RemoteWriteConfigs, entries...)
+	if err := src.addBlocks(cfg); err != nil {
+		return nil, err
 	}
 	if err := src.refuseLogins(cfg.RemoteWriteConfigs, own, MissingLogin); err != nil {
 		return nil, err
@@ -118,10 +113,40 @@ func Load(content []byte, path string, logger log.Logger) (*config.Config, error
 	if err := refuseIncludedPipes(cfg.ScrapeConfigFiles); err != nil {
 		return nil, err
 	}
-	if _, err := cfg.GetScrapeConfigs(); err != nil {
+	jobs, err := cfg.GetScrapeConfigs()
+	if err != nil {
 		return nil, src.explainIncluded(err, cfg)
 	}
+	if err := src.refuseOtherCollectors(jobs); err != nil {
+		return nil, err
+	}
 	return cfg, nil
+}
+
+// addBlocks adds to cfg what the blocks stand for.
+func (s *source) addBlocks(cfg *config.Config) error {
+	names := cfg.GlobalConfig.MetricNameValidationScheme
+	if b := s.blocks[blockKey]; b != nil {
+		entries, err := expandOpstrace(b.text, names)
+		if err != nil {
+			return s.explainBlock(b, err, func(text []byte) error {
+				_, err := expandOpstrace(text, names)
+				return err
+			})
+		}
+		cfg.RemoteWriteConfigs = append(cfg.RemoteWriteConfigs, entries...)
+	}
+	if b := s.blocks[hostKey]; b != nil {
+		job, err := expandHost(b.text, cfg)
+		if err != nil {
+			return s.explainBlock(b, err, func(text []byte) error {
+				_, err := expandHost(text, cfg)
+				return err
+			})
+		}
+		cfg.ScrapeConfigs = append(cfg.ScrapeConfigs, job)
+	}
+	return nil
 }
 
 // load calls upstream, which panics at some empty sections: at a reload, that

@@ -59,19 +59,10 @@ func constrainedHost() config.RemoteWriteConfig {
 	return rw
 }
 
-// fieldError is a refusal of one entry of the block.
-type fieldError struct {
-	entry     int
-	field     string // "": the entry as a whole
-	msg, hint string
-}
-
-func (e *fieldError) Error() string { return e.msg }
-
-// expandBlock returns what a document that holds nothing but the block stands
+// expandOpstrace returns what a document that holds nothing but the block stands
 // for. Errors are a *fieldError or upstream's.
-func expandBlock(text []byte, names model.ValidationScheme) ([]*config.RemoteWriteConfig, error) {
-	tenants, err := decodeBlock(text)
+func expandOpstrace(text []byte, names model.ValidationScheme) ([]*config.RemoteWriteConfig, error) {
+	tenants, err := decodeOpstrace(text)
 	if err != nil {
 		return nil, err
 	}
@@ -98,8 +89,8 @@ func expandBlock(text []byte, names model.ValidationScheme) ([]*config.RemoteWri
 	return rws, nil
 }
 
-// decodeBlock decodes the block's text, strictly.
-func decodeBlock(text []byte) ([]*tenant, error) {
+// decodeOpstrace decodes the block's text, strictly.
+func decodeOpstrace(text []byte) ([]*tenant, error) {
 	var shape struct {
 		Opstrace yaml.Node `yaml:"opstrace"`
 	}
@@ -184,11 +175,11 @@ func (t *tenant) validate() error {
 	case t.Name == "":
 		return &fieldError{msg: "tenant is missing in the opstrace block", hint: "set tenant: to the name of the tenant, such as default"}
 	case !dnsLabel().MatchString(t.Name):
-		return &fieldError{field: "tenant", msg: fmt.Sprintf("tenant %q is not a tenant's name", t.Name),
+		return &fieldError{path: []string{"tenant"}, msg: fmt.Sprintf("tenant %q is not a tenant's name", t.Name),
 			hint: nameHint(t.Name, "a tenant's name has at most 63 lower-case letters, digits and dashes, and no dash at either end")}
 	}
 	if auth := t.otherAuth(); auth != "" && t.TokenFile != "" {
-		return &fieldError{field: auth, msg: "token_file and " + auth + " are both set in the opstrace block", hint: "keep one of them"}
+		return &fieldError{path: []string{auth}, msg: "token_file and " + auth + " are both set in the opstrace block", hint: "keep one of them"}
 	}
 	if t.RemoteWrite.URL != nil {
 		return nil // The cluster's name is not used.
@@ -199,17 +190,17 @@ func (t *tenant) validate() error {
 		return &fieldError{msg: "cluster is missing in the opstrace block",
 			hint: "set cluster: to the name of the cluster, or to its domain if that is not below opstrace.io"}
 	case net.ParseIP(t.Cluster) != nil:
-		return &fieldError{field: "cluster", msg: fmt.Sprintf("cluster %q is an address, not a name", t.Cluster),
+		return &fieldError{path: []string{"cluster"}, msg: fmt.Sprintf("cluster %q is an address, not a name", t.Cluster),
 			hint: "the tenant is part of the endpoint's host name" + other}
 	}
 	for l := range strings.SplitSeq(t.Cluster, ".") {
 		if !dnsLabel().MatchString(l) {
-			return &fieldError{field: "cluster", msg: fmt.Sprintf("cluster %q is not a cluster's name or domain", t.Cluster),
+			return &fieldError{path: []string{"cluster"}, msg: fmt.Sprintf("cluster %q is not a cluster's name or domain", t.Cluster),
 				hint: nameHint(t.Cluster, "give the name or domain alone, without scheme, port and path"+other)}
 		}
 	}
 	if host := t.host(); len(host) > 253 {
-		return &fieldError{field: "cluster", msg: fmt.Sprintf("the endpoint's host name has %d characters", len(host)),
+		return &fieldError{path: []string{"cluster"}, msg: fmt.Sprintf("the endpoint's host name has %d characters", len(host)),
 			hint: "a host name has at most 253"}
 	}
 	return nil
@@ -232,38 +223,4 @@ func (t *tenant) otherAuth() string {
 		return "bearer_token_file"
 	}
 	return cloudLogin(rw)
-}
-
-// explainBlock turns a refusal of the block into an *Error.
-func (s *source) explainBlock(err error, names model.ValidationScheme) error {
-	if fe, ok := errors.AsType[*fieldError](err); ok {
-		return &Error{File: s.path, Line: s.block.line(fe.entry, fe.field), Msg: fe.msg, Hint: fe.hint}
-	}
-	e := explain(s.path, s.block.text, err, func(text []byte) error {
-		_, err := expandBlock(text, names)
-		return err
-	})
-	if e.Line == 0 {
-		e.Line = s.block.key.Line
-	}
-	return e
-}
-
-// line returns the line of a field of an entry, or of the entry if the field
-// is "" or merged into it from elsewhere.
-func (b *block) line(entry int, field string) int {
-	n := b.value
-	if n.Kind == yaml.SequenceNode {
-		if entry >= len(n.Content) {
-			return b.key.Line
-		}
-		n = n.Content[entry]
-	}
-	if keys := find(n, field); len(keys) > 0 {
-		return n.Content[keys[0]].Line
-	}
-	if n == b.value {
-		return b.key.Line
-	}
-	return n.Line
 }

@@ -5,33 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
 
-const blockKey = "opstrace"
+const (
+	blockKey = "opstrace"
+	hostKey  = "host"
+)
 
-// source is a configuration as text, taken apart into the opstrace: block and
-// the rest. Both keep every line where it was.
+// blockKeys are those of the blocks that upstream does not know.
+var blockKeys = []string{blockKey, hostKey}
+
+// source is a configuration as text, taken apart into its blocks and the rest.
+// All keep every line where it was.
 type source struct {
-	path  string
-	rest  []byte // what upstream gets: the block's lines are empty comments
-	block *block // nil if there is none
+	path   string
+	rest   []byte            // what upstream gets: the blocks' lines are empty comments
+	blocks map[string]*block // by key, those that are there
 }
 
-// block is the opstrace: block.
-type block struct {
-	key, value *yaml.Node
-	text       []byte // all lines but the block's are empty comments
-}
-
-// parse finds the block and separates it from the rest.
+// parse finds the blocks and separates them from the rest.
 func parse(content []byte, path string) (*source, error) {
-	src := &source{path: path, rest: content}
-	// A file without the word is upstream's alone: it is neither parsed a
+	src := &source{path: path, rest: content, blocks: map[string]*block{}}
+	// A file without their words is upstream's alone: it is neither parsed a
 	// second time nor touched.
-	if !bytes.Contains(content, []byte(blockKey)) {
+	if !slices.ContainsFunc(blockKeys, func(key string) bool { return bytes.Contains(content, []byte(key)) }) {
 		return src, nil
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(content))
@@ -51,8 +52,8 @@ func parse(content []byte, path string) (*source, error) {
 // in a line: upstream reads that one only and ignores the others without a
 // word, even what does not parse.
 func (s *source) refuseLaterDocuments(dec *yaml.Decoder, lines [][]byte, end int) error {
-	fail := func(line int) error {
-		return s.fail(line, "the opstrace block is not in the first YAML document of the file",
+	fail := func(key string, line int) error {
+		return s.fail(line, "the "+key+" block is not in the first YAML document of the file",
 			"remove the `---`, `...` or `%` line above it: only the first document is read")
 	}
 	for {
@@ -63,66 +64,98 @@ func (s *source) refuseLaterDocuments(dec *yaml.Decoder, lines [][]byte, end int
 		}
 		if err != nil {
 			for n := end; n < len(lines); n++ {
-				key, found := bytes.CutPrefix(bytes.TrimLeft(lines[n], " \"'"), []byte(blockKey))
-				if found && bytes.HasPrefix(bytes.TrimLeft(key, " \"'"), []byte(":")) {
-					return fail(n + 1)
+				if key := keyOf(lines[n]); slices.Contains(blockKeys, key) {
+					return fail(key, n+1)
 				}
 			}
 			return nil
 		}
-		if keys := find(doc.Content[0], blockKey); len(keys) > 0 {
-			return fail(doc.Content[0].Content[keys[0]].Line)
+		for _, key := range blockKeys {
+			if keys := find(doc.Content[0], key); len(keys) > 0 {
+				return fail(key, doc.Content[0].Content[keys[0]].Line)
+			}
 		}
 	}
 }
 
-// cut blanks the block's lines out of the rest, and the rest's out of the
-// block's text. Blank means an empty comment: an empty line would belong to a
-// block scalar above it that keeps its line breaks.
+// keyOf returns the key that a line begins with, if it looks like one.
+func keyOf(line []byte) string {
+	const around = " \"'"
+	key, _, is := bytes.Cut(line, []byte(":"))
+	if !is {
+		return ""
+	}
+	return string(bytes.Trim(key, around))
+}
+
+// cut blanks the blocks' lines out of the rest, and all others out of their
+// texts. Blank means an empty comment: an empty line would belong to a block
+// scalar above it that keeps its line breaks.
 func (s *source) cut(root *yaml.Node, content []byte) error {
-	found := find(root, blockKey)
-	if len(found) == 0 {
+	lines := splitLines(content)
+	want := *root
+	want.Content = nil
+	rest := slices.Clone(lines)
+	var first *yaml.Node
+	for i := 0; i+1 < len(root.Content) && root.Kind == yaml.MappingNode; i += 2 {
+		key := root.Content[i]
+		if key.Kind != yaml.ScalarNode || !slices.Contains(blockKeys, key.Value) {
+			want.Content = append(want.Content, root.Content[i:i+2]...)
+			continue
+		}
+		end, err := s.endOf(root, i, lines)
+		if err != nil {
+			return err
+		}
+		text := make([][]byte, len(lines))
+		for n, line := range lines {
+			blank := append([]byte("#"), line[len(line)-breakLen(line):]...)
+			if text[n] = blank; n+1 >= key.Line && n+1 <= end {
+				text[n], rest[n] = line, blank
+			}
+		}
+		s.blocks[key.Value] = &block{key: key, value: root.Content[i+1], text: bytes.Join(text, nil)}
+		if first == nil {
+			first = key
+		}
+	}
+	if first == nil {
 		return nil
 	}
-	i := found[0]
-	key, value := root.Content[i], root.Content[i+1]
-	if len(found) > 1 {
-		return s.fail(root.Content[found[1]].Line, fmt.Sprintf("opstrace is set a second time (first in line %d)", key.Line),
-			"for several tenants, make opstrace: a list")
-	}
-	if err := s.refuseCrossingAliases(root, key, value); err != nil {
-		return err
-	}
-	const style = "write `opstrace:` at the start of a line of its own, in block style, and the other sections too"
-	lines := splitLines(content)
-	if root.Style&yaml.FlowStyle != 0 || !startsLine(lines[key.Line-1], key.Column) {
-		return s.fail(key.Line, "the opstrace block does not start a line", style)
-	}
-	end := blockEnd(lines, key.Line)
-	if i+2 < len(root.Content) {
-		end = root.Content[i+2].Line - 1
-	}
-	var rest, text bytes.Buffer
-	for n, line := range lines {
-		in, out := &text, &rest
-		if n+1 < key.Line || n+1 > end {
-			in, out = &rest, &text
-		}
-		in.Write(line)
-		out.WriteByte('#')
-		out.Write(line[len(line)-breakLen(line):])
-	}
+	s.rest = bytes.Join(rest, nil)
 	// Whatever the lines above missed (a `? key` that starts a line before its
 	// node does, another document that moves up) must not reach upstream as a
 	// changed configuration.
-	want := *root
-	want.Content = append(append([]*yaml.Node{}, root.Content[:i]...), root.Content[i+2:]...)
-	if !parsesTo(rest.Bytes(), &want) {
-		return s.fail(key.Line, "the opstrace block cannot be separated from the rest of the file", style)
+	if !parsesTo(s.rest, &want) {
+		return s.fail(first.Line, "the "+first.Value+" block cannot be separated from the rest of the file", blockStyle(first.Value))
 	}
-	s.rest = rest.Bytes()
-	s.block = &block{key: key, value: value, text: text.Bytes()}
 	return nil
+}
+
+func blockStyle(key string) string {
+	return "write `" + key + ":` at the start of a line of its own, in block style, and the other sections too"
+}
+
+// endOf returns the last line of the block whose key is the i-th node below root.
+func (s *source) endOf(root *yaml.Node, i int, lines [][]byte) (int, error) {
+	key, value := root.Content[i], root.Content[i+1]
+	if b := s.blocks[key.Value]; b != nil {
+		hint := "keep one of them"
+		if key.Value == blockKey {
+			hint = "for several tenants, make opstrace: a list"
+		}
+		return 0, s.fail(key.Line, fmt.Sprintf("%s is set a second time (first in line %d)", key.Value, b.key.Line), hint)
+	}
+	if err := s.refuseCrossingAliases(root, key, value); err != nil {
+		return 0, err
+	}
+	if root.Style&yaml.FlowStyle != 0 || !startsLine(lines[key.Line-1], key.Column) {
+		return 0, s.fail(key.Line, "the "+key.Value+" block does not start a line", blockStyle(key.Value))
+	}
+	if i+2 < len(root.Content) {
+		return root.Content[i+2].Line - 1, nil
+	}
+	return blockEnd(lines, key.Line), nil
 }
 
 // refuseCrossingAliases refuses an alias on one side of the block's border to
@@ -137,11 +170,11 @@ func (s *source) refuseCrossingAliases(root, key, value *yaml.Node) error {
 			return
 		}
 		if inside[n] {
-			err = s.fail(n.Line, fmt.Sprintf("the opstrace block uses the anchor &%s, which lies outside of the block", n.Value),
+			err = s.fail(n.Line, fmt.Sprintf("the %s block uses the anchor &%s, which lies outside of the block", key.Value, n.Value),
 				"write the value out in the block: it is read apart from the rest of the file")
 			return
 		}
-		err = s.fail(n.Line, fmt.Sprintf("the anchor &%s lies inside the opstrace block", n.Value),
+		err = s.fail(n.Line, fmt.Sprintf("the anchor &%s lies inside the %s block", n.Value, key.Value),
 			"write the value out here: the block is read apart from the rest of the file")
 	})
 	return err

@@ -2,6 +2,7 @@ package hostmetrics
 
 import (
 	"context"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
@@ -16,8 +17,34 @@ const Address = "host.invalid:80"
 // SDConfig is an entry of host_sd_configs: this host as a target.
 type SDConfig struct {
 	Collectors Collectors `yaml:"collectors,omitempty"`
-	// Instance is the target's label; empty: the host's name.
-	Instance string `yaml:"instance,omitempty"`
+	Instance   string     `yaml:"instance,omitempty"` // label of the target; empty: the host's name
+}
+
+// NewSDConfig returns an entry with all that is said of it; see SDConfig.
+func NewSDConfig(instance string, cs Collectors) *SDConfig {
+	return &SDConfig{Collectors: cs, Instance: instanceOr(instance)}
+}
+
+// UnmarshalYAML checks the collectors.
+func (c *SDConfig) UnmarshalYAML(unmarshal func(any) error) error {
+	type plain SDConfig
+	if err := unmarshal((*plain)(c)); err != nil {
+		return err
+	}
+	c.Instance = instanceOr(c.Instance)
+	return c.Collectors.Check()
+}
+
+// instanceOr returns instance, or else the host's name: without one, the label would be
+// Address.
+func instanceOr(instance string) string {
+	if instance != "" {
+		return instance
+	}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		return name
+	}
+	return "localhost"
 }
 
 func init() { discovery.RegisterConfig(&SDConfig{}) }

@@ -28,16 +28,15 @@ type Exporter struct {
 var configure sync.Mutex
 
 // Open makes an exporter with these collectors, on top of node_exporter's defaults. Errors
-// are an *UnknownError, or what a collector says that cannot begin. A collector takes its
+// are a *SettingError, or what a collector says that cannot begin. A collector takes its
 // options once, when it is made for the first time.
 func Open(cs Collectors, logger *slog.Logger) (*Exporter, error) {
-	flags, err := cs.flags()
-	if err != nil {
+	if err := cs.Check(); err != nil {
 		return nil, err
 	}
 	configure.Lock()
 	defer configure.Unlock()
-	if _, err := kingpin.CommandLine.Parse(flags); err != nil {
+	if _, err := kingpin.CommandLine.Parse(cs.withTextfiles().flags()); err != nil {
 		return nil, fmt.Errorf("cannot set the collectors: %w", err)
 	}
 	node, err := collector.NewNodeCollector(logger)

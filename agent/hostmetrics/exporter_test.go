@@ -71,19 +71,20 @@ func TestFlags(t *testing.T) {
 cpu: false
 filesystem: {mount-points-exclude: "^/(dev|proc)($|/)"}
 textfile: {directory: [/a, /b]}
+stat: {softirq: true}
+netdev: {netlink: "false"}
 processes: true
 `
 	if err := yaml.UnmarshalStrict([]byte(text), &cs); err != nil {
 		t.Fatal(err)
 	}
-	got, err := cs.flags()
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := cs.flags()
 	want := []string{
 		"--no-collector.cpu",
 		"--collector.filesystem", "--collector.filesystem.mount-points-exclude=^/(dev|proc)($|/)",
+		"--collector.netdev", "--no-collector.netdev.netlink",
 		"--collector.processes",
+		"--collector.stat", "--collector.stat.softirq",
 		"--collector.textfile", "--collector.textfile.directory=/a", "--collector.textfile.directory=/b",
 	}
 	if !slices.Equal(got, want) {
@@ -97,10 +98,17 @@ processes: true
 	if err := yaml.UnmarshalStrict(again, &twice); err != nil {
 		t.Fatalf("%v: %s", err, again)
 	}
-	if got, err := twice.flags(); err != nil || !slices.Equal(got, want) {
-		t.Errorf("written and read again: %q, %v", got, err)
+	if got := twice.flags(); !slices.Equal(got, want) {
+		t.Errorf("written and read again: %q", got)
 	}
+}
 
+func option(collector, name, value string) Collectors {
+	return Collectors{collector: {Options: map[string][]string{name: {value}}}}
+}
+
+// TestCheck: what node_exporter would end with, or panic at, is refused before.
+func TestCheck(t *testing.T) {
 	for name, tc := range map[string]struct {
 		cs        Collectors
 		words     string
@@ -108,12 +116,17 @@ processes: true
 	}{
 		"no collector": {Collectors{"filesytem": {}}, `there is no collector "filesytem" in this build`, "filesystem"},
 		"no option":    {Collectors{"filesystem": {Options: map[string][]string{"mount-point-exclude": {"x"}}}}, `collector filesystem has no option "mount-point-exclude"`, "mount-points-exclude"},
+		"pattern":      {option("vmstat", "fields", "("), "fields of collector vmstat: error parsing regexp: missing closing ): `(`", ""},
+		"no bool":      {option("cpu", "info", "maybe"), `info of collector cpu: "maybe" is neither true nor false`, ""},
+		"no duration":  {option("filesystem", "mount-timeout", "5"), `mount-timeout of collector filesystem: "5" is not a duration`, ""},
+		"no number":    {option("filesystem", "stat-workers", "x"), `stat-workers of collector filesystem: "x" is not a number`, ""},
+		"both":         {Collectors{"netdev": {Options: map[string][]string{"device-exclude": {"a"}, "device-include": {"b"}}}}, "device-exclude and device-include of collector netdev are both set", ""},
 		"an option":    {Collectors{"filesystem.mount-points-exclude": {}}, `there is no collector "filesystem.mount-points-exclude" in this build`, "filesystem"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := tc.cs.flags()
-			unknown := (*UnknownError)(nil)
-			if !errors.As(err, &unknown) || err.Error() != tc.words || !slices.Contains(unknown.Known, tc.suggested) {
+			err := tc.cs.Check()
+			setting := (*SettingError)(nil)
+			if !errors.As(err, &setting) || err.Error() != tc.words || tc.suggested != "" && !slices.Contains(setting.Known, tc.suggested) {
 				t.Errorf("got %v", err)
 			}
 		})
