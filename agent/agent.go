@@ -32,6 +32,7 @@ type Agent struct {
 	tracing tracing
 	clock   *clock
 	judge   *judge
+	host    host
 	// features is where upstream notes which of its features are on.
 	features features.Collector
 	// clockAwaited: a run has waited for the clock. Used by Run only.
@@ -86,6 +87,7 @@ func (a *Agent) Run(ctx context.Context, cfg *config.Config) error {
 	if err := a.prepareFirst(cfg); err != nil {
 		return err
 	}
+	defer a.closeHost()
 	logged := "" // once in an episode
 	watched, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup

@@ -218,7 +218,7 @@ func (r *run) openScraping() error {
 	if err != nil {
 		return fmt.Errorf("cannot limit series: %w", err)
 	}
-	r.scrapeClient = scrapeClient(func() time.Duration { return time.Duration(r.longestAnswer.Load()) })
+	r.scrapeClient = r.agent.scrapeClient(func() time.Duration { return time.Duration(r.longestAnswer.Load()) })
 	logger := slog.New(newScrapeLog(r.agent.slogger.Handler(), r.delivery.Dropping))
 	o := r.agent.opts.Features.ScrapeOptions()
 	o.PassMetadataInContext = true // so that appends tell whose they are
@@ -373,6 +373,7 @@ func (r *run) apply(p *prepared) error {
 	}
 	r.skips.configure(p.scrapes, time.Now())
 	r.longestAnswer.Store(int64(longestAnswer(p.scrapes)))
+	r.agent.applyHost(p.scrapes)
 	if err := r.scrape.ApplyConfig(p.scraping); err != nil {
 		return err
 	}

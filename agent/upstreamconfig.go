@@ -33,9 +33,9 @@ func longestAnswer(jobs []*config.ScrapeConfig) time.Duration {
 // scrapeClient has scrapes wait for nothing but the target, and for that
 // not for ever: it reads the files of a job, which are references (see forScraping), and
 // ends answers that have none. most is asked at each request.
-func scrapeClient(most func() time.Duration) []config_util.HTTPClientOption {
+func (a *Agent) scrapeClient(most func() time.Duration) []config_util.HTTPClientOption {
 	return []config_util.HTTPClientOption{
-		config_util.WithDialContextFunc(switching.Dialer(new(net.Dialer), most)),
+		config_util.WithDialContextFunc(a.host.dialer(switching.Dialer(new(net.Dialer), most))),
 		config_util.WithSecretManager(new(regular.Secrets)),
 	}
 }

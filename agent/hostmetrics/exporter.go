@@ -16,12 +16,14 @@ import (
 	"github.com/prometheus/node_exporter/collector"
 )
 
-// Exporter answers scrapes of this host.
+// Exporter answers scrapes of this host. All its methods are for concurrent use.
 type Exporter struct {
-	server *http.Server
-	conns  chan net.Conn
-	closed chan struct{}
-	close  func()
+	collectors Collectors
+	server     *http.Server
+	conns      chan net.Conn
+	closed     chan struct{}
+	close      func()
+	served     chan struct{} // closed when it accepts no more
 }
 
 // configure sets the collectors' flags, which are global.
@@ -47,7 +49,7 @@ func Open(cs Collectors, logger *slog.Logger) (*Exporter, error) {
 	if err := registry.Register(node); err != nil {
 		return nil, fmt.Errorf("cannot register the collectors: %w", err)
 	}
-	e := &Exporter{conns: make(chan net.Conn), closed: make(chan struct{})}
+	e := &Exporter{collectors: cs, conns: make(chan net.Conn), closed: make(chan struct{}), served: make(chan struct{})}
 	e.close = sync.OnceFunc(func() { close(e.closed) })
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog:           slog.NewLogLogger(logger.Handler(), slog.LevelError),
@@ -55,20 +57,20 @@ func Open(cs Collectors, logger *slog.Logger) (*Exporter, error) {
 		DisableCompression: true,                     // it goes from memory to memory
 	})
 	e.server = &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelError)}
+	go func() {
+		defer close(e.served)
+		_ = e.server.Serve(listener{e}) // it ends with the listener
+	}()
 	return e, nil
 }
 
-// Run serves until Close.
-func (e *Exporter) Run() error {
-	if err := e.server.Serve(listener{e}); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
+// Collectors returns what it was opened with.
+func (e *Exporter) Collectors() Collectors { return e.collectors }
 
-// Close ends all connections, and Run.
+// Close ends all connections.
 func (e *Exporter) Close() error {
 	e.close()
+	<-e.served
 	return e.server.Close()
 }
 
