@@ -1,12 +1,19 @@
 # make help lists the targets.
 
 GO    ?= go
+comma := ,
 BIN   ?= bin
 # Only the service discoveries that a VM or an edge device uses: static, file, http and dns.
 TAGS  ?= remove_all_sd,enable_dns_sd
+# Nor does it have the collectors of the host block for what such a host has not: hardware
+# of data centres, other kinds of file systems and daemons.
+empty :=
+NO_COLLECTORS := $(subst $(empty) ,$(comma),$(addprefix no,bcache bcachefs btrfs dmmultipath drbd ethtool fibrechannel \
+	infiniband ipvs logind mountstats nfs nfsd ntp pcidevice perf qdisc runit selinux supervisord systemd tapestats \
+	tcpstat wifi xfs zfs))
 # What is shipped has no logins of clouds either: packaging/lean/go.work says how and why.
 LEAN_WORK := $(CURDIR)/packaging/lean/go.work
-LEAN_TAGS := $(TAGS),remove_cloud_logins
+LEAN_TAGS := $(TAGS),remove_cloud_logins,$(NO_COLLECTORS)
 LEAN_STANDINS := $(patsubst %/go.mod,./%/...,$(wildcard packaging/lean/*/go.mod))
 # Where make lint keeps the tools it builds.
 OPSTRACE_AGENT_TOOLS ?= $(HOME)/.cache/opstrace-agent-tools
@@ -42,7 +49,8 @@ COLD := k8s.io sigs.k8s.io github.com/aws github.com/Azure github.com/AzureAD go
 	github.com/prometheus/prometheus/promql github.com/modern-go github.com/opstrace/opstrace-agent/cmd \
 	text/template html/template encoding/json math/big runtime/pprof regexp/syntax crypto/x509 internal/profile \
 	github.com/prometheus/exporter-toolkit github.com/prometheus/prometheus/discovery github.com/prometheus/prometheus/config \
-	github.com/opstrace/opstrace-agent/scrapeconfig
+	github.com/opstrace/opstrace-agent/scrapeconfig github.com/prometheus/node_exporter github.com/prometheus/procfs \
+	github.com/mdlayher github.com/jsimonetti github.com/josharian github.com/opstrace/opstrace-agent/agent/hostmetrics
 GCFLAGS := $(foreach module,$(COLD),-gcflags=$(module)/...=-l)
 LDFLAGS := -s -w -X $(version_pkg).Version=$(VERSION) -X $(version_pkg).Revision=$(REVISION) -X $(version_pkg).Branch=$(BRANCH)
 
