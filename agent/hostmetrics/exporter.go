@@ -38,7 +38,7 @@ func Open(cs Collectors, logger *slog.Logger) (*Exporter, error) {
 	}
 	configure.Lock()
 	defer configure.Unlock()
-	if _, err := kingpin.CommandLine.Parse(cs.withTextfiles().flags()); err != nil {
+	if _, err := kingpin.CommandLine.Parse(cs.withDefaults().flags()); err != nil {
 		return nil, fmt.Errorf("cannot set the collectors: %w", err)
 	}
 	node, err := collector.NewNodeCollector(logger)
@@ -51,7 +51,7 @@ func Open(cs Collectors, logger *slog.Logger) (*Exporter, error) {
 	}
 	e := &Exporter{collectors: cs, conns: make(chan net.Conn), closed: make(chan struct{}), served: make(chan struct{})}
 	e.close = sync.OnceFunc(func() { close(e.closed) })
-	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+	handler := promhttp.HandlerFor(outside{registry}, promhttp.HandlerOpts{
 		ErrorLog:           slog.NewLogLogger(logger.Handler(), slog.LevelError),
 		ErrorHandling:      promhttp.ContinueOnError, // what one collector cannot read costs the others nothing
 		DisableCompression: true,                     // it goes from memory to memory

@@ -184,22 +184,35 @@ func (cs Collectors) flags() []string {
 
 // TextfileDirectory is where the textfile collector looks if no directory is set. The
 // package makes it.
-const TextfileDirectory = "/var/lib/opstrace-agent/textfile"
+const TextfileDirectory = "/var/lib/opstrace-agent-textfile"
 
-// withTextfiles returns the settings with TextfileDirectory, if it is there and no other is
-// set: the collector takes one that is not there for an error at each scrape.
-func (cs Collectors) withTextfiles() Collectors {
-	const textfile, option = "textfile", "directory"
-	c := cs[textfile]
-	if info, err := os.Stat(TextfileDirectory); err != nil || !info.IsDir() || c.Off || c.Options[option] != nil {
-		return cs
+// withDefaults returns the settings with those that differ from node_exporter's, where
+// nothing else is set: TextfileDirectory, if it is there, as the collector takes one that is
+// not there for an error at each scrape; and no netlink, which a service may not use whose
+// address families are restricted. What it tells, /proc has too.
+func (cs Collectors) withDefaults() Collectors {
+	out := Collectors{}
+	for name, c := range cs {
+		out[name] = Collector{Off: c.Off, Options: maps.Clone(c.Options)}
 	}
-	out := maps.Clone(cs)
-	if out == nil {
-		out = Collectors{}
+	out.setDefault("arp", "netlink", "false")
+	out.setDefault("netdev", "netlink", "false")
+	if info, err := os.Stat(TextfileDirectory); err == nil && info.IsDir() {
+		out.setDefault("textfile", "directory", TextfileDirectory)
 	}
-	out[textfile] = Collector{Options: map[string][]string{option: {TextfileDirectory}}}
 	return out
+}
+
+func (cs Collectors) setDefault(name, option, value string) {
+	c := cs[name]
+	if c.Off || c.Options[option] != nil {
+		return
+	}
+	if c.Options == nil {
+		c.Options = map[string][]string{}
+	}
+	c.Options[option] = []string{value}
+	cs[name] = c
 }
 
 // collectors are the names of all collectors, in order.
