@@ -142,6 +142,7 @@ func (f *initFlags) generate() (*newconfig.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.options.Hostname, _ = os.Hostname() // without it, only loopback is this host
 	return newconfig.From(f.options, newconfig.Source{Content: content, Path: f.from, Moved: moved})
 }
 

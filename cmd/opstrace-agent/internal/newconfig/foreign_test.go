@@ -95,7 +95,7 @@ func TestGrafanaShapes(t *testing.T) {
 					writes = append(writes, rw.URL.String())
 				}
 			}
-			if !slices.Equal(jobs, append(tc.jobs, selfName)) || !slices.Equal(writes, tc.writes) {
+			if !slices.Equal(jobs, append(tc.jobs, selfName, nodeJob)) || !slices.Equal(writes, tc.writes) {
 				t.Errorf("got jobs %q and destinations %q\n%s\n%q", jobs, writes, r.Text, r.LeftOut)
 			}
 		})

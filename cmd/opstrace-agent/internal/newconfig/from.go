@@ -47,7 +47,7 @@ func From(o Options, s Source) (*Result, error) {
 	if block, err = o.block(c.settings); err != nil {
 		return nil, err
 	}
-	if c.result.Text, err = c.complete(rest, block, o.Labels); err != nil {
+	if c.result.Text, err = c.complete(rest, block, o); err != nil {
 		return nil, c.refuse(err)
 	}
 	return finish(&c.result, s.Path)
@@ -311,17 +311,20 @@ func (c *conversion) fixPath(t *text, n *yaml.Node) {
 }
 
 // complete adds the new sections.
-func (c *conversion) complete(rest []byte, block string, labels []Label) ([]byte, error) {
+func (c *conversion) complete(rest []byte, block string, o Options) ([]byte, error) {
 	t, err := parse(rest)
 	if err != nil {
 		return nil, err
 	}
 	c.noteOwnServer(t)
+	if host := c.hostSection(t, o.Hostname); host != "" {
+		block += "\n" + host
+	}
 	c.addSelf(t)
 	if t, err = parse(t.rest()); err != nil {
 		return nil, err
 	}
-	if err := c.addLabels(t, labels); err != nil {
+	if err := c.addLabels(t, o.Labels); err != nil {
 		return nil, err
 	}
 	if t, err = parse(t.rest()); err != nil {

@@ -45,6 +45,7 @@ var grafanaIntegrations = map[string]string{
 	"use_hostname_label": noExporters, "integration_restart_backoff": noExporters,
 	"prometheus_remote_write": noExporters + "; if their samples are to go there, write it as remote_write",
 	"agent":                   "the agent scrapes itself, by the job " + selfName,
+	"node_exporter":           "the section host stands for it: collectors and filters go there; its job was called integrations/node_exporter",
 }
 
 // exporters are what to install instead of an integration, and where it listens.
@@ -52,7 +53,6 @@ var exporters = map[string]struct {
 	program string
 	port    int
 }{
-	"node_exporter":          {"prometheus-node-exporter", 9100},
 	"process_exporter":       {"prometheus-process-exporter", 9256},
 	"windows_exporter":       {"windows_exporter", 9182},
 	"cadvisor":               {"cadvisor", 8080},
@@ -271,9 +271,9 @@ func (g *grafana) integrations(section *yaml.Node) {
 			exporter, known = exporters[name+"_exporter"]
 		}
 		switch enabled := value(val, "enabled"); {
-		case why != "":
 		case enabled != nil && enabled.Value == "false":
 			why = "it was not enabled"
+		case why != "":
 		case known:
 			why = fmt.Sprintf("%s: install %s, and scrape 127.0.0.1:%d in a job named integrations/%s, as it was called", noExporters, exporter.program, exporter.port, name)
 		default:

@@ -21,6 +21,7 @@ type Options struct {
 	Tenant    string
 	TokenFile string // empty: an instance without authentication
 	Labels    []Label
+	Hostname  string // of this host; empty: nobody knows
 }
 
 // Source is a configuration of Prometheus, Grafana Agent or vmagent.
@@ -61,7 +62,7 @@ func New(o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := strings.Replace(template, "#OPSTRACE#\n", block, 1)
+	text := strings.Replace(template, "#OPSTRACE#\n", block+"\n"+hostSection, 1)
 	text = strings.Replace(text, "#LABELS#\n", strings.Join(labels, ""), 1)
 	return finish(&Result{Text: []byte(text)}, "")
 }

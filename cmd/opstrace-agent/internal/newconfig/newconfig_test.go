@@ -2,6 +2,7 @@ package newconfig
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -155,13 +156,45 @@ func TestFromShapes(t *testing.T) {
 			for _, j := range cfg.ScrapeConfigs {
 				jobs = append(jobs, j.JobName)
 			}
-			if want := append(tc.jobs, "opstrace-agent"); !slices.Equal(jobs, want) {
+			if want := append(tc.jobs, "opstrace-agent", "node"); !slices.Equal(jobs, want) {
 				t.Errorf("got jobs %q, want %q:\n%s", jobs, want, r.Text)
 			}
 			if len(cfg.RemoteWriteConfigs) != 1 {
 				t.Errorf("got %d destinations", len(cfg.RemoteWriteConfigs))
 			}
 		})
+	}
+}
+
+// TestFromNode: no second job where one is there for the metrics of this host.
+func TestFromNode(t *testing.T) {
+	const jobs = "scrape_configs:\n- job_name: a\n  static_configs: [{targets: ['%s']}]\n"
+	for name, tc := range map[string]struct {
+		content, job string
+	}{
+		"here":          {fmt.Sprintf(jobs, "localhost:9100"), ""},
+		"by address":    {fmt.Sprintf(jobs, "[::1]:9100"), ""},
+		"by name":       {fmt.Sprintf(jobs, "edge-1:9100"), ""},
+		"elsewhere":     {fmt.Sprintf(jobs, "edge-2:9100"), "node"},
+		"another port":  {fmt.Sprintf(jobs, "localhost:9101"), "node"},
+		"the same name": {strings.Replace(fmt.Sprintf(jobs, "edge-2:9100"), "job_name: a", "job_name: node", 1), "host"},
+		"a section":     {"host: {job_name: mine}\n", "mine"},
+	} {
+		o := options
+		o.Hostname = "edge-1"
+		r, err := From(o, Source{Content: []byte(tc.content), Path: "/etc/prometheus/prometheus.yml"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		job := ""
+		for _, j := range load(t, r).ScrapeConfigs {
+			if len(j.ServiceDiscoveryConfigs) == 1 && j.ServiceDiscoveryConfigs[0].Name() == "host" {
+				job = j.JobName
+			}
+		}
+		if told := len(r.Notes) == 1 && strings.Contains(r.Notes[0], "scrapes the node_exporter of this host"); job != tc.job || told != (job == "") {
+			t.Errorf("%s: job %q, notes %q", name, job, r.Notes)
+		}
 	}
 }
 
@@ -216,7 +249,7 @@ func TestFromUpstream(t *testing.T) {
 		if filepath.Base(file) != "conf.good.yml" {
 			continue
 		}
-		if len(cfg.ScrapeConfigs) != 8 || len(cfg.RemoteWriteConfigs) != 3 {
+		if len(cfg.ScrapeConfigs) != 9 || len(cfg.RemoteWriteConfigs) != 3 {
 			t.Errorf("got %d jobs and %d destinations:\n%s", len(cfg.ScrapeConfigs), len(cfg.RemoteWriteConfigs), r.Text)
 		}
 		for _, comment := range strings.Split(string(content), "\n") {
