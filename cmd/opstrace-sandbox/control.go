@@ -24,6 +24,7 @@ import (
 //	     unless write=false; without token= the tenant is locked out
 //	POST /control/tls?state=untrusted          trusted, untrusted, refused
 //	GET  /control/stats                        what arrived
+//	GET  /control/query?query=up               an expression of PromQL over it, now
 func (s *sandbox) handler() http.Handler {
 	mux := http.NewServeMux()
 	act := func(name string, action func(url.Values) error) {
@@ -52,7 +53,27 @@ func (s *sandbox) handler() http.Handler {
 		encoder.SetIndent("", "  ")
 		_ = encoder.Encode(s.stats())
 	})
+	mux.HandleFunc("GET /control/query", s.query)
 	return mux
+}
+
+// query answers with a list of labels and values.
+func (s *sandbox) query(w http.ResponseWriter, r *http.Request) {
+	vector, err := s.endpoint.Snapshot().Query(r.Context(), r.FormValue("query"), time.Now())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	type result struct {
+		Labels map[string]string `json:"labels"`
+		Value  string            `json:"value"` // JSON has no NaN
+	}
+	results := []result{}
+	for _, sample := range vector {
+		results = append(results, result{sample.Metric.Map(), strconv.FormatFloat(sample.F, 'g', -1, 64)})
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(results)
 }
 
 func (s *sandbox) respond(q url.Values) error {
