@@ -65,9 +65,11 @@ build: ## bin/opstrace-agent, static
 	CGO_ENABLED=0 GOWORK="$(LEAN_WORK)" $(GO) build -tags=$(LEAN_TAGS) -trimpath $(GCFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/opstrace-agent ./cmd/opstrace-agent
 
 # What the release is compiled with, too.
-.PHONY: gcflags
+.PHONY: gcflags lean-tags
 gcflags:
 	@echo $(GCFLAGS)
+lean-tags:
+	@echo $(LEAN_TAGS)
 
 .PHONY: full
 full: ## bin/opstrace-agent-full, with all service discoveries and cloud logins of Prometheus

@@ -67,6 +67,7 @@ install() {
     done
     "$prefix/share/opstrace-agent/configuration.sh" first
     add_user
+    mkdir -p -m 755 /var/lib/opstrace-agent-textfile # where scripts leave metrics of their own
 
     put opstrace-agent.service "$units/opstrace-agent.service" 644
     sed -i "s|/usr/bin/opstrace-agent|$prefix/bin/opstrace-agent|" "$units/opstrace-agent.service"
@@ -91,7 +92,7 @@ uninstall() {
 
 purge() {
     uninstall
-    rm -rf /var/lib/opstrace-agent /etc/opstrace-agent /etc/default/opstrace-agent
+    rm -rf /var/lib/opstrace-agent /var/lib/opstrace-agent-textfile /etc/opstrace-agent /etc/default/opstrace-agent
     if id opstrace-agent > /dev/null 2>&1; then
         userdel opstrace-agent
     fi

@@ -13,8 +13,8 @@ arches=${ARCHES:-amd64 arm64 armv7 armv6 386 riscv64 mipsle}
 formats=${FORMATS:-deb rpm apk archlinux}
 nfpm_version=v2.45.2 # pinned: another version may lay out a package differently
 tools=${OPSTRACE_AGENT_TOOLS:-$HOME/.cache/opstrace-agent-tools}
-tags=remove_all_sd,enable_dns_sd,remove_cloud_logins
-lean=$PWD/packaging/lean/go.work # says what is left out with the last tag
+tags=$(make --no-print-directory -s lean-tags)
+lean=$PWD/packaging/lean/go.work # says what is left out with remove_cloud_logins
 
 VERSION=${VERSION:-$(awk '/^## [0-9]/ { print $2; exit }' CHANGELOG.md)}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2> /dev/null || stat -c %Y CHANGELOG.md)}

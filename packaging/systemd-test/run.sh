@@ -2,7 +2,7 @@
 # run.sh: installs the packages in booted Debian trees, and tries what can happen to a service there. A line per check.
 # Exit code: 0 all good, 1 a check failed, 3 this host cannot run it (and why).
 #   SUITES="bookworm trixie"                    Debian releases; bullseye has systemd 247, the oldest that is supported
-#   PARTS="package service memory powercut"     what to try; memory and powercut boot an emulated machine (QEMU), as does
+#   PARTS="package service host memory powercut" what to try; host, memory and powercut boot an emulated machine (QEMU), as does
 #                                               memory-long, 25 minutes of the smallest memory limits, and disks, power
 #                                               cuts on f2fs and vfat, POWER_CUTS (40) of each
 #   OPSTRACE_AGENT_TREES, MIRROR                see trees.sh
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 suites=${SUITES:-bookworm trixie}
-parts=${PARTS:-package service memory powercut}
+parts=${PARTS:-package service host memory powercut}
 export OPSTRACE_AGENT_TREES=${OPSTRACE_AGENT_TREES:-$HOME/.cache/opstrace-agent-systemd}
 here=packaging/systemd-test
 old=0.0.1 new=0.0.2
@@ -22,7 +22,7 @@ cannot() {
 
 wants() { [[ " $parts " == *" $1 "* ]]; }
 
-emulated() { wants memory || wants memory-long || wants powercut || wants disks; }
+emulated() { wants host || wants memory || wants memory-long || wants powercut || wants disks; }
 
 requirements() {
   local missing=() pair
@@ -161,6 +161,7 @@ for suite in $suites; do
   if wants service; then run nspawn "$suite" service; fi
 done
 set -- $suites
+if wants host; then run qemu "$1" host; fi
 if wants memory; then run qemu "$1" memory; fi
 if wants memory-long; then TIMEOUT=2400 run qemu "$1" memory-long; fi
 if wants disks; then
