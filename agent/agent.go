@@ -23,6 +23,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/backlog"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/hostmetrics"
 )
 
 // Agent scrapes, keeps and delivers. The zero value is not usable; see New.
@@ -32,7 +33,7 @@ type Agent struct {
 	tracing tracing
 	clock   *clock
 	judge   *judge
-	host    host
+	host    hostmetrics.Host
 	// features is where upstream notes which of its features are on.
 	features features.Collector
 	// clockAwaited: a run has waited for the clock. Used by Run only.

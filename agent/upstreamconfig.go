@@ -35,7 +35,7 @@ func longestAnswer(jobs []*config.ScrapeConfig) time.Duration {
 // ends answers that have none. most is asked at each request.
 func (a *Agent) scrapeClient(most func() time.Duration) []config_util.HTTPClientOption {
 	return []config_util.HTTPClientOption{
-		config_util.WithDialContextFunc(a.host.dialer(switching.Dialer(new(net.Dialer), most))),
+		config_util.WithDialContextFunc(a.host.Dialer(switching.Dialer(new(net.Dialer), most))),
 		config_util.WithSecretManager(new(regular.Secrets)),
 	}
 }

@@ -64,9 +64,6 @@ func Open(cs Collectors, logger *slog.Logger) (*Exporter, error) {
 	return e, nil
 }
 
-// Collectors returns what it was opened with.
-func (e *Exporter) Collectors() Collectors { return e.collectors }
-
 // Close ends all connections.
 func (e *Exporter) Close() error {
 	e.close()

@@ -34,14 +34,14 @@ var arrows = map[string][]string{
 	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},
 	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/number", "agent/redact", "agent/regular", "agent/verdict"},
 	"cmd/opstrace-agent/internal/status":      {"agent", "agent/verdict", "agent/delivery/...", "agent/number", "agent/redact"},
-	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/limits", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel"},
+	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/hostmetrics", "agent/limits", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel"},
 	"cmd/opstrace-agent/internal/tenantlabel": nil,
 
 	// The admin face shows what the agent's status says, and reads no files of its own.
 	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/pulse", "agent/redact", "agent/verdict"},
 	"agent/web/browser": nil,
 
-	"agent": {"agent/backlog", "agent/delivery/...", "agent/limits", "agent/pulse", "agent/redact", "agent/regular", "agent/seldom", "agent/switching", "agent/verdict"},
+	"agent": {"agent/backlog", "agent/delivery/...", "agent/hostmetrics", "agent/limits", "agent/pulse", "agent/redact", "agent/regular", "agent/seldom", "agent/switching", "agent/verdict"},
 
 	// A judgement of facts, without looking for any.
 	"agent/verdict": {"agent/delivery/...", "agent/number", "agent/redact"},
@@ -59,13 +59,14 @@ var arrows = map[string][]string{
 	"agent/limits": nil,
 
 	// What passes between the configuration and the agent is upstream's *config.Config.
-	"scrapeconfig":         {"agent/number", "agent/redact", "agent/regular", "scrapeconfig/similar"},
+	"scrapeconfig":         {"agent/hostmetrics", "agent/number", "agent/redact", "agent/regular", "scrapeconfig/similar"},
 	"scrapeconfig/similar": nil,
 
 	// Whoever shows or logs something uses these, so they use nobody.
-	"agent/number": nil,
-	"agent/redact": nil,
-	"agent/seldom": nil,
+	"agent/hostmetrics": nil,
+	"agent/number":      nil,
+	"agent/redact":      nil,
+	"agent/seldom":      nil,
 
 	// Whoever looks at something from time to time uses this.
 	"agent/pulse": nil,
@@ -103,6 +104,7 @@ var (
 	nowhere  = regexp.MustCompile(`^$`)
 	mains    = regexp.MustCompile(`^(cmd/[^/]+|packaging/(?:licenses|provenance|sbom)|\.ci/(?:bench|demo|fleet|torture))/main\.go$`)
 	commands = regexp.MustCompile(`^(cmd|packaging|\.ci)/`)
+	flagged  = regexp.MustCompile(`^(cmd|packaging|\.ci|agent/hostmetrics)/`) // node_exporter's collectors have no options but flags
 )
 
 // reserved are imports, and names behind an import, that are not for everyone.
@@ -111,7 +113,7 @@ var reserved = []struct {
 	allowed *regexp.Regexp
 	why     string
 }{
-	{regexp.MustCompile(`^github\.com/alecthomas/kingpin`), commands, "flags belong to the process; a package takes options"},
+	{regexp.MustCompile(`^github\.com/alecthomas/kingpin`), flagged, "flags belong to the process; a package takes options"},
 	{regexp.MustCompile(`^log$`), commands, "the log goes through github.com/go-kit/log, with a level and a component"},
 	{regexp.MustCompile(`^fmt\.Print(|f|ln)$`), commands, "standard output belongs to the command"},
 	{regexp.MustCompile(`^os\.Exit$`), mains, "only main ends the process; everything else returns an error"},

@@ -138,8 +138,8 @@ func knownFlags() map[string]bool {
 func TestDocumentFlags(t *testing.T) {
 	t.Parallel()
 	known := knownFlags()
-	ofOthers := map[string]bool{"with-key": true} // of systemd-creds
-	groups := map[string]bool{}                   // as --limits.…
+	ofOthers := map[string]bool{"with-key": true, "collector.": true, "no-collector.": true} // of systemd-creds, node_exporter
+	groups := map[string]bool{}                                                              // as --limits.…
 	for name := range known {
 		group, _, _ := strings.Cut(name, ".")
 		groups[group+"."] = true

@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/scrape"
 
+	"github.com/opstrace/opstrace-agent/agent/hostmetrics"
 	"github.com/opstrace/opstrace-agent/agent/limits"
 	"github.com/opstrace/opstrace-agent/agent/redact"
 )
@@ -131,6 +134,10 @@ func Run(ctx context.Context, cfg *config.Config, o Options) (*Report, error) {
 	}
 	looking.Wait()
 
+	var host hostmetrics.Host
+	_ = host.Use(configs, slog.New(slog.DiscardHandler)) // its target tells of the error
+	defer func() { _ = host.Close() }()
+	o.Scrape.HTTPClientOptions = append(o.Scrape.HTTPClientOptions, commonconfig.WithDialContextFunc(host.Dialer(new(net.Dialer).DialContext)))
 	s := newRound(&own, o)
 	for i, c := range configs {
 		s.add(r.Jobs[i], c)
