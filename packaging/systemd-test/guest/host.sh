@@ -1,6 +1,7 @@
 # host.sh: the metrics of the host, on a fresh one, with nothing but init, and from inside of the service's sandbox.
 . /harness/lib.sh
 . /harness/world.sh
+world_port=443 world_targets=1
 
 # query EXPRESSION: the values that it has at the endpoint, a line each, with their labels before them.
 query() { curl -sS --fail -G "$world_control/query" --data-urlencode "query=$1" | jq -r '.[] | (.labels | del(.host, .instance, .job) | tojson) + " " + .value'; }
@@ -8,7 +9,7 @@ has() { query "$1" > /tmp/has && grep -q . /tmp/has || say "no data: $1"; }
 has_not() { query "$1" > /tmp/has && ! grep . /tmp/has || say "but should not: $1"; }
 
 installs() {
-  dpkg -i /harness/new.deb && world_start --endpoint.listen-address=127.0.0.1:443 --targets=0 && world_token && network_name || return
+  dpkg -i /harness/new.deb && world_start && world_token && network_name || return
   opstrace-agent init --force --cluster=sandbox.invalid --tenant=default --token-file=$token_file --output=$config &&
     sed -i 's/^  #tls_config:/  tls_config:/; s/^  #  insecure_skip_verify/    insecure_skip_verify/' $config &&
     opstrace-agent check config $config && begun=$SECONDS && systemctl restart $unit && is_active

@@ -4,6 +4,7 @@
 
 world_dir=/run/sandbox
 world_targets=2
+world_port=8443
 world_patience=90 # seconds for what is kept to arrive
 world_control=${world_control:-http://127.0.0.1:8081/control}
 token_file=/etc/opstrace-agent/token
@@ -11,7 +12,7 @@ token_file=/etc/opstrace-agent/token
 # world_start [FLAG...]: on fixed ports, so that it can be started again at the same place.
 world_start() {
   systemd-run --quiet --unit=sandbox --collect /harness/opstrace-sandbox --dir=$world_dir --report-interval=0s \
-    --endpoint.listen-address=127.0.0.1:8443 --targets.listen-address=127.0.0.1:8080 \
+    --endpoint.listen-address=127.0.0.1:$world_port --targets.listen-address=127.0.0.1:8080 \
     --control.listen-address=127.0.0.1:8081 --targets=$world_targets "$@" &&
     await 10 test -e $world_dir/sandbox.json
 }
