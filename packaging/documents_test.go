@@ -66,6 +66,7 @@ var fromElsewhere = map[string]string{
 	"/etc/yum.repos.d/opstrace-agent.repo":                              "repository.sh",
 	"/run/credentials/opstrace-agent.service/token":                     "opstrace-agent.yml",
 	"/etc/systemd/system/opstrace-agent.service.d/encrypted-token.conf": "../systemd/encrypted-token.conf",
+	"/etc/systemd/system/opstrace-agent.service.d/host-metrics.conf":    "../systemd/host-metrics.conf",
 }
 
 // TestDocumentPaths: every absolute path of the agent's in the documents is one that the

@@ -13,19 +13,34 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/mod/modfile"
 )
 
-const (
-	leanWork = "lean/go.work"
-	leanTags = "remove_all_sd,enable_dns_sd,remove_cloud_logins"
-)
+const leanWork = "lean/go.work"
+
+// makes returns what make says, without what the make that runs this test was given.
+func makes(args ...string) (string, error) {
+	cmd := exec.Command("make", append([]string{"-C", "..", "--no-print-directory"}, args...)...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "TAGS=") })
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// leanTags are those that what is shipped is built with.
+var leanTags = sync.OnceValue(func() string {
+	out, err := makes("-s", "lean-tags")
+	if err != nil {
+		panic(out)
+	}
+	return strings.TrimSpace(out)
+})
 
 // leanEnvironment makes the go command build what is shipped.
-func leanEnvironment() []string { return goEnvironment(leanWork, leanTags) }
+func leanEnvironment() []string { return goEnvironment(leanWork, leanTags()) }
 
 func goEnvironment(work, tags string) []string {
 	if work != "off" {
@@ -131,8 +146,8 @@ func TestLeanRefusesReload(t *testing.T) {
 // settings, and one of them alone builds nothing.
 func TestTagAndStandInsGoTogether(t *testing.T) {
 	for name, tc := range map[string]struct{ work, tags, want string }{
-		"both":         {leanWork, leanTags, ""},
-		"tag alone":    {"off", leanTags, `undefined: sigv4\.Removed`},
+		"both":         {leanWork, leanTags(), ""},
+		"tag alone":    {"off", leanTags(), `undefined: sigv4\.Removed`},
 		"go.work only": {leanWork, "remove_all_sd,enable_dns_sd", "build constraints exclude all Go files in .*packaging/lean/sigv4"},
 	} {
 		build := exec.Command("go", "build", "../scrapeconfig")
@@ -192,16 +207,16 @@ func TestLeanLinksWhatIsInGoMod(t *testing.T) {
 // the image.
 func TestEverybodyBuildsTheSame(t *testing.T) {
 	print := func(target string) string {
-		cmd := exec.Command("make", "-C", "..", "--no-print-directory", "-n", target)
-		// Not what the make that runs this test was given.
-		cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "TAGS=") })
-		out, err := cmd.CombinedOutput()
+		out, err := makes("-n", target)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		return string(out)
+		return out
 	}
-	if lean := print("build"); !strings.Contains(lean, "-tags="+leanTags+" ") || !regexp.MustCompile(`GOWORK="\S+/packaging/`+leanWork+`" `).MatchString(lean) {
+	if tags := leanTags(); !strings.HasPrefix(tags, "remove_all_sd,enable_dns_sd,remove_cloud_logins,no") {
+		t.Errorf("the tags are %s", tags)
+	}
+	if lean := print("build"); !strings.Contains(lean, "-tags="+leanTags()+" ") || !regexp.MustCompile(`GOWORK="\S+/packaging/`+leanWork+`" `).MatchString(lean) {
 		t.Errorf("make build runs\n%s", lean)
 	}
 	if full := print("full"); strings.Contains(full, "GOWORK") || strings.Contains(full, "-tags") {
@@ -212,14 +227,37 @@ func TestEverybodyBuildsTheSame(t *testing.T) {
 		times      int
 	}{
 		"release.sh": {`GOWORK="$lean"`, "-tags=$tags", 2},
-		"Dockerfile": {"GOWORK=/src/packaging/" + leanWork, "-tags=" + leanTags, 2},
+		"Dockerfile": {"GOWORK=/src/packaging/" + leanWork, `-tags=$(make -s lean-tags)`, 2},
 	} {
 		text := read(t, name)
 		if strings.Count(text, want.work) != want.times || strings.Count(text, want.tags) != want.times || strings.Count(text, "-tags=") != want.times {
 			t.Errorf("%s does not set %s and %s for the program and its licences", name, want.work, want.tags)
 		}
 	}
-	if text := read(t, "release.sh"); !strings.Contains(text, "\ntags="+leanTags+"\n") || !strings.Contains(text, "\nlean=$PWD/packaging/"+leanWork+" ") {
+	if text := read(t, "release.sh"); !strings.Contains(text, "\ntags=$(make --no-print-directory -s lean-tags)\n") || !strings.Contains(text, "\nlean=$PWD/packaging/"+leanWork+" ") {
 		t.Error("release.sh builds something else")
+	}
+}
+
+// TestLeftOutCollectors: each tag that is to leave a collector out does.
+func TestLeftOutCollectors(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/prometheus/node_exporter").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "collector", "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
+	}
+	var constraints strings.Builder
+	for _, file := range files {
+		constraint, _, _ := strings.Cut(read(t, file), "\npackage ")
+		constraints.WriteString(constraint + "\n")
+	}
+	for tag := range strings.SplitSeq(leanTags(), ",") {
+		if strings.HasPrefix(tag, "no") && !regexp.MustCompile(`!`+tag+`\b`).MatchString(constraints.String()) {
+			t.Errorf("no file of node_exporter is left out by the tag %s", tag)
+		}
 	}
 }

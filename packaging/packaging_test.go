@@ -22,6 +22,8 @@ import (
 	"github.com/coreos/go-systemd/v22/unit"
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/opstrace/opstrace-agent/agent/hostmetrics"
 )
 
 const (
@@ -270,7 +272,7 @@ func TestPaths(t *testing.T) {
 		"apk/postinstall":                    {sharePath + "/configuration.sh first"},
 		"apk/preupgrade":                     {configPath + " /etc/conf.d/opstrace-agent;"},
 		"apk/postupgrade":                    {sharePath + "/configuration.sh restore"},
-		"install.sh":                         {"rm -rf " + statePath + " " + filepath.Dir(configPath) + " " + flagsPath, binaryPath},
+		"install.sh":                         {"rm -rf " + statePath + " " + hostmetrics.TextfileDirectory + " " + filepath.Dir(configPath) + " " + flagsPath, binaryPath},
 		"apk/opstrace-agent.initd":           {start},
 		"apk/preinstall":                     {statePath},
 		"Dockerfile":                         {binaryPath, configPath, "VOLUME " + statePath},
@@ -292,8 +294,8 @@ func TestSampleConfiguration(t *testing.T) {
 		t.Errorf("the sample does not scrape the agent itself at %s", address)
 	}
 	for name, c := range map[string]struct{ path, want string }{
-		"as it is":        {"opstrace-agent.yml", "valid: 1 scrape config, 0 destinations"},
-		"with a cluster":  {withCluster(t, "token"), "valid: 1 scrape config, 1 destination"},
+		"as it is":        {"opstrace-agent.yml", "valid: 2 scrape configs, 0 destinations"},
+		"with a cluster":  {withCluster(t, "token"), "valid: 2 scrape configs, 1 destination"},
 		"with credential": {withCluster(t, "/run/credentials/opstrace-agent.service/token"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -116,7 +116,7 @@ tarballs() {
     mkdir -p "$dir"
     cp "$(binary "$arch")" packaging/install.sh packaging/configuration.sh packaging/opstrace-agent.yml packaging/opstrace-agent.default \
       packaging/opstrace-agent.8 packaging/dashboard.json packaging/alerts.yml LICENSE README.md CHANGELOG.md \
-      systemd/opstrace-agent.service systemd/opstrace-agent.sysusers systemd/encrypted-token.conf "$dir/"
+      systemd/opstrace-agent.service systemd/opstrace-agent.sysusers systemd/encrypted-token.conf systemd/host-metrics.conf "$dir/"
     cp -r packaging/completions "$dir/completions"
     mkdir "$dir/packaging"
     cp -r packaging/doc "$dir/packaging/doc"

@@ -39,6 +39,7 @@ func viewOf(mounts []*procfs.MountInfo) mountView {
 		below := slices.ContainsFunc(ms[:len(ms)-1], func(o *procfs.MountInfo) bool { return o.MajorMinorVer == m.MajorMinorVer })
 		switch {
 		case strings.HasPrefix(m.Root, "/systemd/inaccessible/"), // ProtectHome= and the like
+			point == "/run/credentials", strings.HasPrefix(point, "/run/systemd/"),
 			strings.Contains(m.Root, "/systemd-private-") && !below: // PrivateTmp=
 			v.hidden[point] = true
 		default:

@@ -48,13 +48,15 @@ func TestViewOf(t *testing.T) {
 101 100 8:2 / /home ro,relatime shared:2 - ext4 /dev/sda2 rw
 102 100 8:3 / /boot ro,relatime shared:3 - ext4 /dev/sda3 ro
 103 100 0:23 / /run rw,nosuid shared:4 - tmpfs tmpfs rw,size=401000k
+110 103 0:25 / /run/credentials ro,nosuid shared:6 - tmpfs tmpfs ro,size=4096k
+111 103 0:23 /systemd/propagate/a.service /run/systemd/incoming ro shared:4 - tmpfs tmpfs rw,size=401000k
 104 101 0:23 /systemd/inaccessible/dir /home ro,nosuid shared:5 - tmpfs tmpfs rw,size=401000k
 105 100 8:1 /var/lib/opstrace-agent /var/lib/opstrace-agent rw,relatime shared:1 - ext4 /dev/sda1 rw
 106 100 8:1 /tmp/systemd-private-1-a.service-b/tmp /tmp rw,relatime shared:1 - ext4 /dev/sda1 rw
 107 100 0:24 / /var/tmp rw shared:7 - tmpfs tmpfs rw
 108 107 0:24 /systemd-private-1-a.service-b/tmp /var/tmp rw shared:7 - tmpfs tmpfs rw
 109 100 8:4 / /srv/my\040disk ro shared:9 - ext4 /dev/sdb1 rw
-`, []string{"/home", "/tmp", "/var/lib/opstrace-agent"}, []string{"/", "/srv/my disk"}},
+`, []string{"/home", "/run/credentials", "/run/systemd/incoming", "/tmp", "/var/lib/opstrace-agent"}, []string{"/", "/srv/my disk"}},
 		"bound root": {`100 99 8:1 /ostree/deploy/a / rw shared:1 - ext4 /dev/sda1 rw
 101 100 8:1 /ostree/var /var rw shared:1 - ext4 /dev/sda1 rw
 102 100 8:1 /ostree/deploy/a/usr /usr ro shared:1 - ext4 /dev/sda1 rw
