@@ -119,7 +119,7 @@ func TestInitFrom(t *testing.T) {
 		t.Errorf("mode %s, %v", info.Mode(), err)
 	}
 	stdout, stderr, code = runCommand(t, "", "check", "config", made)
-	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, made+" is valid: 2 scrape configs, 2 destinations\n") {
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, made+" is valid: 3 scrape configs, 2 destinations\n") {
 		t.Errorf("code %d, %q, %q", code, stdout, stderr)
 	}
 }
