@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,12 +20,15 @@ import (
 	"time"
 
 	"github.com/go-kit/log"
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/scrape"
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/limits"
+	"github.com/opstrace/opstrace-agent/agent/receive"
 )
 
 // The tests run the agent in a process of its own, so that it can be stopped,
@@ -60,6 +64,30 @@ type childOptions struct {
 	Limits                                                      limits.Limits
 	DiscoveryReloadInterval                                     time.Duration
 	WALCompression                                              string
+	// Address of the child; empty: of a free port.
+	Address string
+	Receive receiveOptions
+}
+
+// receiveOptions are the parts of receive.Options that tests set.
+type receiveOptions struct {
+	Sync             bool
+	BodySize, Memory int64
+	MaxSeries        uint64
+	MaxRate          float64
+}
+
+// receiver takes samples for a.
+func (o receiveOptions) receiver(a *agent.Agent) (*receive.Receiver, error) {
+	ro := receive.Options{
+		Storage: a, Config: a.Config, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+		Messages: remoteapi.MessageTypes{remoteapi.WriteV1MessageType, remoteapi.WriteV2MessageType},
+		BodySize: cmp.Or(o.BodySize, limits.SafeBodySize), Memory: cmp.Or(o.Memory, 4*limits.SafeBodySize), MaxSeries: o.MaxSeries, MaxRate: o.MaxRate,
+	}
+	if o.Sync {
+		ro.Sync = a.Sync
+	}
+	return receive.New(ro)
 }
 
 func child() error {
@@ -87,11 +115,20 @@ func child() error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", cmp.Or(o.Address, "127.0.0.1:0"))
+	if err != nil {
+		return err
+	}
+	received, err := o.Receive.receiver(a)
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
+	mux.Handle("/api/v1/write", received.RemoteWrite())
+	mux.Handle("/api/v1/otlp/v1/metrics", received.OTLP())
+	mux.HandleFunc("/senders", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(received.Senders())
+	})
 	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(a.Status())
 	})

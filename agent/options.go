@@ -79,6 +79,9 @@ type Features struct {
 	STSynthesis        bool // st-synthesis
 	OpenMetrics2       bool // openmetrics2
 	ZstdScrape         bool // zstd-scrape
+
+	OTLPDeltaToCumulative bool // otlp-deltatocumulative
+	OTLPNativeDelta       bool // otlp-native-delta-ingestion
 }
 
 // ScrapeOptions are the options of upstream's scrape manager that the features decide.

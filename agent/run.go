@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/discovery"
 	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage"
 	agentdb "github.com/prometheus/prometheus/tsdb/agent"
 	"github.com/prometheus/prometheus/util/compression"
 
@@ -40,6 +41,7 @@ type run struct {
 	delivery *delivery.Delivery
 	db       *agentdb.DB
 
+	appendable      storage.AppendableV2
 	scrape          *scrape.Manager
 	discovery       *discovery.Manager
 	cancelDiscovery context.CancelFunc
@@ -214,8 +216,8 @@ const discoveryName = "scrape"
 
 // openScraping builds the scrape and discovery managers.
 func (r *run) openScraping() error {
-	appendable, err := r.delivery.Appendable(r.db, r.reg)
-	if err != nil {
+	var err error
+	if r.appendable, err = r.delivery.Appendable(r.db, r.reg); err != nil {
 		return fmt.Errorf("cannot limit series: %w", err)
 	}
 	r.scrapeClient = r.agent.scrapeClient(func() time.Duration { return time.Duration(r.longestAnswer.Load()) })
@@ -226,7 +228,7 @@ func (r *run) openScraping() error {
 	o.DiscoveryReloadOnStartup = true // else the first scrape waits for 5 s
 	o.FeatureRegistry = r.agent.features
 	o.HTTPClientOptions = r.scrapeClient
-	r.scrape, err = scrape.NewManager(&o, logger.With("component", "scrape"), openFailureLog, nil, appendable, r.reg)
+	r.scrape, err = scrape.NewManager(&o, logger.With("component", "scrape"), openFailureLog, nil, r.appendable, r.reg)
 	if err != nil {
 		return fmt.Errorf("cannot create the scrape manager: %w", err)
 	}

@@ -55,6 +55,9 @@ type intake struct {
 
 // AppenderV2 implements storage.AppendableV2.
 func (in *intake) AppenderV2(ctx context.Context) storage.AppenderV2 {
+	if request, ok := ctx.Value(receivedKey{}).(*Received); ok {
+		return in.received(ctx, request)
+	}
 	if !in.mayAppend() || in.broken.Load() {
 		return &refusingAppender{book: in.book, committed: in.committed}
 	}

@@ -71,11 +71,17 @@ func (n *newcomers) refuse(ls labels.Labels, scraped uint64, reported bool) stri
 	default:
 		return ""
 	}
-	// Without exemplars this only looks whether the series is there.
-	if _, err := n.known.AppendExemplars(0, ls, nil); err == nil {
+	if n.has(ls) {
 		return ""
 	}
 	return reason
+}
+
+// has reports whether the WAL's storage has a series.
+func (n *newcomers) has(ls labels.Labels) bool {
+	// Without exemplars this only looks.
+	_, err := n.known.AppendExemplars(0, ls, nil)
+	return err == nil
 }
 
 // dropped counts the rejected samples of a scrape that were refused here.

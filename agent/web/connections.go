@@ -191,7 +191,7 @@ func counted(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		large := !isHealth(r.URL.Path)
+		large := !isHealth(r.URL.Path) && !isReceive(r.URL.Path)
 		c.change(1, large)
 		defer c.change(-1, large)
 		if large {
@@ -211,7 +211,7 @@ func counted(next http.Handler) http.Handler {
 // its length from another header, must not become a request.
 func oneBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 1 && r.ContentLength != 0 { // -1: in chunks
+		if r.ProtoMajor == 1 && r.ContentLength != 0 && !isReceive(r.URL.Path) { // -1: in chunks
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)

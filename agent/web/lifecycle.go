@@ -125,7 +125,7 @@ type loopbackKey struct{}
 
 func withListener(ctx context.Context, addr net.Addr) context.Context {
 	tcp, ok := addr.(*net.TCPAddr)
-	return context.WithValue(ctx, loopbackKey{}, ok && tcp.IP.IsLoopback())
+	return context.WithValue(ctx, loopbackKey{}, ok && tcp.IP.IsLoopback() || addr.Network() == "unix")
 }
 
 // fromLoopback reports whether a request came through a listener that only this

@@ -24,6 +24,7 @@ import (
 	"go.yaml.in/yaml/v2"
 
 	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/receive"
 	"github.com/opstrace/opstrace-agent/agent/redact"
 )
 
@@ -59,7 +60,13 @@ type Options struct {
 	// answer to whoever asked. It returns early when the context ends.
 	Reload func(context.Context) error
 
-	// ListenAddresses are of the form host:port.
+	// RemoteWrite and OTLP answer programs that send samples. Nil: that is not enabled.
+	RemoteWrite, OTLP http.Handler
+	// Senders are these programs; nil: there are none.
+	Senders func() []receive.Sender
+
+	// ListenAddresses are of the form host:port, or unix: and a path. The configuration
+	// file does not concern the latter.
 	ListenAddresses []string
 	// ConfigFile is exporter-toolkit's web configuration (TLS, client
 	// certificates, basic authentication). It is read again at every request.
@@ -193,6 +200,7 @@ func (s *Server) routes() http.Handler {
 	}))
 	s.lifecycleRoutes(mux)
 	s.apiRoutes(mux)
+	s.receiveRoutes(mux)
 
 	h := s.http.instrument(mux)
 	if prefix := "/" + strings.Trim(s.opts.RoutePrefix, "/"); prefix != "/" {
@@ -240,7 +248,7 @@ func (s *Server) Listen() error {
 	}
 	s.connections = newConnections(s.opts.MaxConnections)
 	for _, address := range s.opts.ListenAddresses {
-		l, err := net.Listen("tcp", address)
+		l, err := listen(address)
 		if err != nil {
 			s.closeListeners()
 			return fmt.Errorf("cannot listen: %w", err)
@@ -292,7 +300,13 @@ func (s *Server) Run(ctx context.Context) error {
 		// server that it is given, and which listener a request came through
 		// decides what it may do.
 		servers[i] = s.newServer(ctx, l)
-		go func() { errs <- web.Serve(l, servers[i], flags, s.slog) }()
+		go func() {
+			if l.Addr().Network() == "unix" {
+				errs <- servers[i].Serve(l) // the file's mode says who may
+				return
+			}
+			errs <- web.Serve(l, servers[i], flags, s.slog)
+		}()
 	}
 
 	var err error

@@ -19,6 +19,9 @@ var features = map[string]func(*agent.Features){
 	"st-synthesis":         func(f *agent.Features) { f.STSynthesis = true },
 	"openmetrics2":         func(f *agent.Features) { f.OpenMetrics2 = true },
 	"zstd-scrape":          func(f *agent.Features) { f.ZstdScrape = true },
+
+	"otlp-deltatocumulative":      func(f *agent.Features) { f.OTLPDeltaToCumulative = true },
+	"otlp-native-delta-ingestion": func(f *agent.Features) { f.OTLPNativeDelta = true },
 	"st-storage": func(f *agent.Features) {
 		f.STStorage = true
 		// Start timestamps come with the protobuf format only. Upstream has no
@@ -51,8 +54,7 @@ var ignoredFeatures = map[string]string{
 // serverFeatures concern what an agent does not have.
 var serverFeatures = []string{
 	"concurrent-rule-eval", "delayed-compaction", "fast-startup", "histograms-st-encoding",
-	"memory-snapshot-on-shutdown", "old-ui", "ooo-native-histograms", "otlp-deltatocumulative",
-	"otlp-native-delta-ingestion", "otlp-write-receiver", "promql-at-modifier", "promql-binop-fill-modifiers",
+	"memory-snapshot-on-shutdown", "old-ui", "ooo-native-histograms", "otlp-write-receiver", "promql-at-modifier", "promql-binop-fill-modifiers",
 	"promql-delayed-name-removal", "promql-duration-expr", "promql-experimental-functions",
 	"promql-extended-range-selectors", "promql-negative-offset", "promql-per-step-stats",
 	"promql-unquoted-utf8-names", "query-cost", "remote-write-receiver", "search-api", "use-start-timestamps", "use-uncached-io", "xor2-encoding",
@@ -85,6 +87,9 @@ func (f *runFlags) parseFeatures() (agent.Features, error) {
 			return enabled, refuseFeature(name)
 		}
 	}
+	if enabled.OTLPDeltaToCumulative && enabled.OTLPNativeDelta {
+		return enabled, &usageError{"features otlp-deltatocumulative and otlp-native-delta-ingestion exclude each other", "leave one of them out"}
+	}
 	return enabled, nil
 }
 
@@ -96,7 +101,7 @@ func refuseFeature(name string) error {
 			"use st-storage, which sends start timestamps by remote write 2.0",
 		}
 	case slices.Contains(serverFeatures, name):
-		return &usageError{fmt.Sprintf("feature %q belongs to a Prometheus server", name), "remove it: an agent neither queries nor evaluates rules nor receives"}
+		return &usageError{fmt.Sprintf("feature %q belongs to a Prometheus server", name), "remove it: an agent neither queries nor evaluates rules"}
 	default:
 		if meant := similar.Word(name, featureNames()); meant != "" {
 			return &usageError{fmt.Sprintf("unknown feature %q", name), fmt.Sprintf("did you mean %s?", meant)}

@@ -42,7 +42,8 @@ type runFlags struct {
 	labelLength units.Base2Bytes
 	labels      int
 
-	web webFlags
+	web     webFlags
+	receive receiveFlags
 
 	autoGOMAXPROCS    bool
 	autoGOMEMLIMIT    bool
@@ -79,6 +80,7 @@ func (f *runFlags) register(cmd *kingpin.CmdClause) {
 	f.registerStorage(cmd)
 	f.registerLimits(cmd)
 	f.registerWeb(cmd)
+	f.receive.register(cmd)
 	f.registerProcess(cmd)
 	f.registerPrometheus(cmd)
 }
@@ -126,7 +128,7 @@ func (f *runFlags) registerLimits(cmd *kingpin.CmdClause) {
 }
 
 func (f *runFlags) registerWeb(cmd *kingpin.CmdClause) {
-	cmd.Flag("web.listen-address", "Address of metrics, API and status. Can be repeated.").
+	cmd.Flag("web.listen-address", "Address of metrics, API and status, or unix:PATH for a socket. Can be repeated.").
 		Default("127.0.0.1:9095").StringsVar(&f.web.listenAddresses)
 	cmd.Flag("web.config.file", "File with TLS and authentication for that address, in exporter-toolkit's format.").
 		PlaceHolder("FILE").StringVar(&f.web.configFile)
@@ -183,6 +185,9 @@ func (f *runFlags) validate() error {
 		return err
 	}
 	if err := f.validateLimits(); err != nil {
+		return err
+	}
+	if err := f.receive.validate(); err != nil {
 		return err
 	}
 	switch {

@@ -37,9 +37,8 @@ var ignoredFlags = []struct {
 }
 
 const (
-	serverHint  = "remove it: it belongs to a Prometheus server, and an agent neither queries nor evaluates rules"
-	tsdbHint    = "use --storage.agent.path for the directory and --storage.backlog.max-bytes for the bound"
-	receiveHint = "remove it, and send those samples to Opstrace directly: an agent scrapes, it does not receive"
+	serverHint = "remove it: it belongs to a Prometheus server, and an agent neither queries nor evaluates rules"
+	tsdbHint   = "use --storage.agent.path for the directory and --storage.backlog.max-bytes for the bound"
 )
 
 // refusedFlags have a hint each.
@@ -82,9 +81,6 @@ var refusedFlags = []struct {
 	{"query.max-concurrency", false, serverHint},
 	{"query.max-samples", false, serverHint},
 	{"web.search.max-limit", false, serverHint},
-	{"web.enable-remote-write-receiver", true, receiveHint},
-	{"web.remote-write-receiver.accepted-protobuf-messages", false, receiveHint},
-	{"web.enable-otlp-receiver", true, receiveHint},
 }
 
 func (f *runFlags) registerPrometheus(cmd *kingpin.CmdClause) {
@@ -130,7 +126,7 @@ func (f *runFlags) refuse() error {
 		return &usageError{strings.Join(names, ", ") + " are not flags of " + appName, strings.NewReplacer("remove it", "remove them", "it belongs", "they belong").Replace(hints[0])}
 	}
 	return &usageError{strings.Join(names, ", ") + " are not flags of " + appName,
-		"remove them: an agent neither queries, nor evaluates rules, nor receives; its storage has --storage.agent.path and --storage.backlog.max-bytes"}
+		"remove them: an agent neither queries nor evaluates rules; its storage has --storage.agent.path and --storage.backlog.max-bytes"}
 }
 
 // foreignFlag is a kingpin.Value that keeps nothing.

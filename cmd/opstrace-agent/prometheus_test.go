@@ -14,8 +14,7 @@ import (
 )
 
 // Every flag of Prometheus must be a flag here, or be in one of the tables: what
-// Prometheus refuses in agent mode is refused, everything else is accepted but
-// for the flags of a receiver.
+// Prometheus refuses in agent mode is refused, everything else is accepted.
 func TestPrometheusFlags(t *testing.T) {
 	upstream := parseUpstreamMain(t)
 	flags := upstreamFlags(upstream)
@@ -27,7 +26,6 @@ func TestPrometheusFlags(t *testing.T) {
 	for _, f := range refusedFlags {
 		refused[f.name] = true
 	}
-	receiver := []string{"web.enable-remote-write-receiver", "web.remote-write-receiver.accepted-protobuf-messages", "web.enable-otlp-receiver"}
 	internal := []string{"write-documentation"}
 	for name, f := range flags {
 		if slices.Contains(internal, name) {
@@ -38,7 +36,7 @@ func TestPrometheusFlags(t *testing.T) {
 			t.Errorf("--%s is unknown", name)
 			continue
 		}
-		if want := f.serverOnly || slices.Contains(receiver, name); refused[name] != want {
+		if refused[name] != f.serverOnly {
 			t.Errorf("--%s: refused %v, in Prometheus server-only %v", name, refused[name], f.serverOnly)
 		}
 		if got := own.Model().IsBoolFlag(); got != f.isBool {

@@ -86,6 +86,9 @@ func (c *cli) run(flags *runFlags) error {
 	webOptions.Reload = p.requestReload
 	webOptions.PrintConfig = scrapeconfig.Print
 	webOptions.Flags = c.runFlagValues()
+	if err := flags.receive.open(&webOptions, a, flags.limits(), features, logger, p.metrics.registry); err != nil {
+		return err
+	}
 	if p.web, err = web.New(webOptions); err != nil {
 		return &usageError{err.Error(), fileHint(err, "the format is described at https://prometheus.io/docs/prometheus/latest/configuration/https/")}
 	}

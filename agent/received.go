@@ -1,0 +1,28 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/opstrace/opstrace-agent/agent/delivery"
+)
+
+// AppenderV2 implements storage.AppendableV2 for requests of programs that send samples;
+// see delivery.WithReceived. Between two runs, nothing is taken.
+func (a *Agent) AppenderV2(ctx context.Context) storage.AppenderV2 {
+	r := a.current()
+	if r == nil {
+		return delivery.NotNow(ctx)
+	}
+	return r.appendable.AppenderV2(ctx)
+}
+
+// Sync writes to the disk what was appended. The error is ErrNotReady between two runs.
+func (a *Agent) Sync() error {
+	r := a.current()
+	if r == nil {
+		return ErrNotReady
+	}
+	return r.store.Sync()
+}

@@ -1,0 +1,87 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Where programs send samples, below the route prefix.
+const (
+	remoteWritePath = "/api/v1/write"
+	otlpPath        = "/api/v1/otlp/v1/metrics"
+)
+
+// receiveRoutes are where programs send samples to.
+func (s *Server) receiveRoutes(mux *http.ServeMux) {
+	for path, h := range map[string]struct {
+		http.Handler
+		refusal string // Prometheus' words
+	}{
+		remoteWritePath: {s.opts.RemoteWrite, "remote write receiver needs to be enabled with --web.enable-remote-write-receiver"},
+		otlpPath:        {s.opts.OTLP, "otlp write receiver needs to be enabled with --web.enable-otlp-receiver"},
+	} {
+		if h.Handler == nil {
+			h.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				http.Error(w, h.refusal, http.StatusNotFound)
+			})
+		}
+		mux.Handle("POST "+path, h)
+	}
+}
+
+// isReceive reports whether samples are sent to a path, below whatever prefix. Such a
+// request has a body, and bounds of its own.
+func isReceive(path string) bool {
+	return strings.HasSuffix(path, remoteWritePath) || strings.HasSuffix(path, otlpPath)
+}
+
+// socketMode lets the service's group in: who may send is who is in it.
+const socketMode = 0o660
+
+// listen opens an address: host:port, or unix: and the path of a socket.
+func listen(address string) (net.Listener, error) {
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	if !isUnix {
+		return net.Listen("tcp", address)
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, socketMode); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// removeStale removes a socket that a process has left behind which was killed. What is no
+// socket, or is listened at, stays.
+func removeStale(path string) error {
+	fi, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case fi.Mode()&os.ModeSocket == 0:
+		return fmt.Errorf("%s is there already, and is no socket", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+		return fmt.Errorf("another process listens at %s", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}
