@@ -140,6 +140,8 @@ func TestReceiver(t *testing.T) {
 	r.start()
 	now := time.Now()
 	good := encode("1.0", seriesAt(now, 0, 1))
+	other := seriesAt(now, 0, 1)
+	other[0].v++
 	unnamed := []pushed{{labels.FromStrings("i", "1"), now, 1}}
 	v1 := func(extra ...string) http.Header {
 		h := http.Header{"Content-Type": {"application/x-protobuf"}, "Content-Encoding": {"snappy"}}
@@ -159,7 +161,8 @@ func TestReceiver(t *testing.T) {
 		words  string
 	}{
 		{"no parameter is 1.0", good, v1(), 204, ""},
-		{"the same once more", good, v1(), 400, "out of order"},
+		{"the same once more", good, v1(), 204, ""},
+		{"another value of that time", encode("1.0", other), v1(), 400, "out of order"},
 		{"1.0 by its name", encode("1.0", seriesAt(now, 1, 2)), v1("Content-Type", typeV1), 204, ""},
 		{"no type is 1.0", encode("1.0", seriesAt(now, 2, 3)), v1("Content-Type", ""), 204, ""},
 		{"another type", good, v1("Content-Type", "text/plain"), 415, "expected application/x-protobuf"},
@@ -183,7 +186,7 @@ func TestReceiver(t *testing.T) {
 	}
 
 	// 2.0 tells how much was written, of a request with some that are bad, too.
-	bad := append(seriesAt(now, 4, 10), seriesAt(now, 0, 2)...) // the last are there
+	bad := append(seriesAt(now, 4, 10), seriesAt(now.Add(-time.Second), 0, 2)...) // of the last, newer ones are there
 	a := r.push("2.0", bad)
 	if a.code != 400 || a.header.Get("X-Prometheus-Remote-Write-Samples-Written") != "6" {
 		t.Errorf("a part of it: %d %v %q", a.code, a.header, a.body)
@@ -228,7 +231,7 @@ func TestReceivedSurvives(t *testing.T) {
 				r.kill()
 				if i%2 == 1 {
 					r.start()
-					for _, code := range []int{204, 400} { // of this run nothing is there yet
+					for _, code := range []int{204, 204} { // this run does not have it yet, and then it has
 						if a := r.push("1.0", batch); a.code != code {
 							t.Errorf("once more: %d %q", a.code, a.body)
 						}

@@ -25,6 +25,7 @@ type intake struct {
 	newcomers *newcomers
 	sizes     scrapeSizes
 	ahead     ahead
+	newest    newest
 	book      *ledger.Book
 	mayAppend func() bool
 	// failed is told of a commit that failed: upstream's pooled appender is

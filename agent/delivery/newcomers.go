@@ -71,17 +71,20 @@ func (n *newcomers) refuse(ls labels.Labels, scraped uint64, reported bool) stri
 	default:
 		return ""
 	}
-	if n.has(ls) {
+	if n.refOf(ls) != 0 {
 		return ""
 	}
 	return reason
 }
 
-// has reports whether the WAL's storage has a series.
-func (n *newcomers) has(ls labels.Labels) bool {
+// refOf returns the reference of a series in the WAL's storage; 0: it has none.
+func (n *newcomers) refOf(ls labels.Labels) storage.SeriesRef {
 	// Without exemplars this only looks.
-	_, err := n.known.AppendExemplars(0, ls, nil)
-	return err == nil
+	ref, err := n.known.AppendExemplars(0, ls, nil)
+	if err != nil {
+		return 0
+	}
+	return ref
 }
 
 // dropped counts the rejected samples of a scrape that were refused here.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"time"
 
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
@@ -87,6 +86,7 @@ type receivedAppender struct {
 
 	exemplars storage.ExemplarAppenderV2
 	request   *Received
+	points    []point // that were appended
 }
 
 // received is AppenderV2 for a request.
@@ -96,7 +96,7 @@ func (in *intake) received(ctx context.Context, request *Received) storage.Appen
 	}
 	next := in.next.AppenderV2(ctx)
 	exemplars, _ := next.(storage.ExemplarAppenderV2) // the fan-out is one
-	return &receivedAppender{&appender{AppenderV2: next, in: in}, exemplars, request}
+	return &receivedAppender{appender: &appender{AppenderV2: next, in: in}, exemplars: exemplars, request: request}
 }
 
 // Append implements storage.AppenderV2.
@@ -116,17 +116,24 @@ func (a *receivedAppender) Append(ref storage.SeriesRef, ls labels.Labels, st, t
 		default:
 			return 0, a.later(reason)
 		}
-		if !a.in.newcomers.has(ls) && !a.request.Begin() {
+		if a.in.newcomers.refOf(ls) == 0 && !a.request.Begin() {
 			return 0, a.later(LaterSenderSeries)
 		}
 	}
-	ref, err = a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
-	if err == nil || errors.Is(err, &storage.AppendPartialError{}) {
+	got, err = a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
+	switch {
+	case err == nil || errors.Is(err, &storage.AppendPartialError{}):
 		a.n++
-	} else {
+		a.points = append(a.points, pointOf(got, t, v, h, fh))
+	case errors.Is(err, storage.ErrOutOfOrderSample):
+		if known := a.in.newcomers.refOf(ls); known != 0 && a.in.newest.is(pointOf(known, t, v, h, fh)) {
+			return known, nil // it has arrived before
+		}
+		fallthrough
+	default:
 		a.reject(err)
 	}
-	return ref, err
+	return got, err
 }
 
 // AppendExemplars implements storage.ExemplarAppenderV2.
@@ -162,6 +169,7 @@ func (a *receivedAppender) Commit() error {
 		return a.later(LaterStorage)
 	}
 	a.request.Samples = a.n
+	a.in.newest.note(a.points, a.in.newcomers.series())
 	return nil
 }
 
@@ -181,6 +189,5 @@ func (a *receivedAppender) countReceived() {
 		a.in.book.Reject(reason, n)
 	}
 	a.in.newcomers.dropped(a.rejected, a.offender)
-	now := time.Now()
-	a.in.last.Store(&now)
+	a.in.committed()
 }
