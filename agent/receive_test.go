@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -374,4 +376,89 @@ func TestChain(t *testing.T) {
 			})
 		}
 	}
+}
+
+// slowBody is a body of which some bytes come, and then nothing until it is closed.
+type slowBody struct {
+	begin io.Reader
+	done  <-chan struct{}
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	if n, err := b.begin.Read(p); err == nil {
+		return n, nil
+	}
+	<-b.done
+	return 0, io.ErrUnexpectedEOF
+}
+
+// TestHostileSender: whatever a local program sends, no sample of a target is lost, and the
+// memory stays within bounds.
+func TestHostileSender(t *testing.T) {
+	t.Parallel()
+	const memory = 128 << 20
+	r := newRig(t, agenttest.Manners{})
+	r.env = append(r.env, fmt.Sprintf("GOMEMLIMIT=%d", memory))
+	r.options.Receive = receiveOptions{BodySize: 8 << 20, Memory: memory / 8, MaxSeries: 3000, MaxRate: 10_000}
+	target := r.targets.Add("one", agenttest.TargetOptions{Series: 200})
+	r.start()
+	r.awaitScrapes(target, 2)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 50}}
+	t.Cleanup(client.CloseIdleConnections)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var codes sync.Map
+	send := func(body io.Reader) {
+		req, err := http.NewRequestWithContext(ctx, "POST", "http://"+r.addr+"/api/v1/write", body)
+		if err != nil {
+			panic(err)
+		}
+		req.Header = http.Header{"Content-Encoding": {"snappy"}}
+		if resp, err := client.Do(req); err == nil {
+			codes.Store(resp.StatusCode, true)
+			resp.Body.Close()
+		}
+	}
+	var hostile sync.WaitGroup
+	for range 200 { // slow bodies
+		hostile.Go(func() { send(&slowBody{bytes.NewReader(make([]byte, 100)), ctx.Done()}) })
+	}
+	for worker := range 8 {
+		hostile.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				switch i % 3 {
+				case 0: // 100 MB
+					send(io.LimitReader(zeros{}, 100<<20))
+				case 1: // a bomb
+					send(bytes.NewReader(snappy.Encode(nil, make([]byte, 100<<20))))
+				default: // a million series
+					from := (i*8 + worker) * 20_000
+					send(bytes.NewReader(encode("1.0", seriesAt(time.Now(), from, from+20_000))))
+				}
+			}
+		})
+	}
+	r.awaitScrapes(target, 20)
+	cancel()
+	hostile.Wait()
+	r.awaitAll(r.endpoint, target)
+	for _, code := range []int{413, 429, 503} {
+		if _, got := codes.Load(code); !got {
+			t.Errorf("nothing was answered with %d", code)
+		}
+	}
+	if s := r.status(); s.Storage.ActiveSeries > 3000+300 {
+		t.Errorf("%d series", s.Storage.ActiveSeries)
+	}
+	if peak := r.peak(); peak > 2*memory {
+		t.Errorf("%d bytes of memory at the most", peak)
+	}
+}
+
+// zeros is a body without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }

@@ -10,59 +10,90 @@ import (
 	"net/http"
 
 	"github.com/golang/snappy"
+	"golang.org/x/sync/semaphore"
 )
 
-// readBody reads all of a body, of so many bytes at the most.
-func readBody(w http.ResponseWriter, req *http.Request, limit int64) ([]byte, *refusal) {
-	b, err := io.ReadAll(http.MaxBytesReader(w, req.Body, limit))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge(limit)
-	}
-	if err != nil {
-		return nil, malformed(fmt.Errorf("the request broke off: %w", err))
-	}
-	return b, nil
+// body of a request, in memory that is reserved as it comes: who sends slowly, or says that
+// much is to come, keeps no others out.
+type body struct {
+	limit  int64
+	memory *semaphore.Weighted
+	bytes  []byte
+	held   int64 // of memory
 }
 
-// asRefusal turns what is wrong with a body into an answer; nil: nothing is.
-func asRefusal(err error) *refusal {
-	if err == nil {
-		return nil
-	}
-	if r, ok := errors.AsType[*refusal](err); ok {
-		return r
-	}
-	return malformed(err)
-}
+// As much is reserved, and read, at first, and twice as much each time, up to mostChunk.
+const (
+	firstChunk = 4 << 10
+	mostChunk  = 256 << 10
+)
 
-// snappyBody has upstream's handler read a body that does not become larger than a limit.
-func snappyBody(b []byte, limit int64, req *http.Request) error {
-	req.Body = io.NopCloser(bytes.NewReader(b))
-	if enc := req.Header.Get("Content-Encoding"); enc != "" && enc != "snappy" {
-		return nil // upstream refuses it
+func (b *body) reserve(n int64) *refusal {
+	if !b.memory.TryAcquire(n) {
+		return busy
 	}
-	if n, err := snappy.DecodedLen(b); err == nil && int64(n) > limit {
-		return tooLarge(limit)
-	}
+	b.held += n
 	return nil
 }
 
-// gzipBody decompresses a body for upstream's handler, which would cut what is too large.
-func gzipBody(b []byte, limit int64, req *http.Request) error {
-	if req.Header.Get("Content-Encoding") == "gzip" {
-		z, err := gzip.NewReader(bytes.NewReader(b))
+func (b *body) release() {
+	b.memory.Release(b.held)
+	b.held = 0
+}
+
+// read takes all of what a reader has, in the place of what there was.
+func (b *body) read(from io.Reader) *refusal {
+	var buf bytes.Buffer
+	for chunk := int64(firstChunk); ; chunk = min(2*chunk, mostChunk) {
+		if refusal := b.reserve(chunk); refusal != nil {
+			return refusal
+		}
+		_, err := io.CopyN(&buf, from, chunk)
+		if int64(buf.Len()) > b.limit {
+			return tooLarge(b.limit)
+		}
+		if errors.Is(err, io.EOF) {
+			b.bytes = buf.Bytes()
+			return nil
+		}
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return tooLarge(b.limit)
+		}
 		if err != nil {
-			return err
+			return malformed(fmt.Errorf("the request broke off: %w", err))
 		}
-		if b, err = io.ReadAll(io.LimitReader(z, limit+1)); err != nil {
-			return err
+	}
+}
+
+// snappyBody has upstream's handler read a body that does not become larger than a limit.
+func snappyBody(b *body, req *http.Request) *refusal {
+	req.Body = io.NopCloser(bytes.NewReader(b.bytes))
+	if enc := req.Header.Get("Content-Encoding"); enc != "" && enc != "snappy" {
+		return nil // upstream refuses it
+	}
+	n, err := snappy.DecodedLen(b.bytes)
+	switch {
+	case err != nil:
+		return nil // so does it this
+	case int64(n) > b.limit:
+		return tooLarge(b.limit)
+	}
+	return b.reserve(int64(n))
+}
+
+// gzipBody decompresses a body for upstream's handler, which would cut what is too large.
+func gzipBody(b *body, req *http.Request) *refusal {
+	if req.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(bytes.NewReader(b.bytes))
+		if err != nil {
+			return malformed(err)
 		}
-		if int64(len(b)) > limit {
-			return tooLarge(limit)
+		if refusal := b.read(z); refusal != nil {
+			return refusal
 		}
 		req.Header.Del("Content-Encoding")
 	}
-	req.Body = io.NopCloser(bytes.NewReader(b))
+	req.Body = io.NopCloser(bytes.NewReader(b.bytes))
 	return nil
 }
 

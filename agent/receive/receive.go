@@ -35,7 +35,8 @@ type Options struct {
 	Messages remoteapi.MessageTypes
 	// BodySize is what a request may have, in bytes, before decompression and after.
 	BodySize int64
-	// Memory that the bodies of all requests at once may take, in bytes; at least BodySize.
+	// Memory that the bodies of all requests at once may take, in bytes, compressed and not;
+	// at least twice BodySize.
 	Memory int64
 	// MaxSeries is how many series may be begun from one address within an hour, and no more
 	// than so many within two; 0: any number. All of this host is one address.
@@ -68,7 +69,7 @@ func New(o Options) (*Receiver, error) {
 	}
 	r := &Receiver{
 		opts:    o,
-		memory:  semaphore.NewWeighted(max(o.Memory, o.BodySize)),
+		memory:  semaphore.NewWeighted(max(o.Memory, 2*(o.BodySize+mostChunk))),
 		senders: newSenders(),
 		allowed: newAllowances(o.MaxSeries, o.MaxRate),
 		metrics: m,
@@ -94,32 +95,23 @@ func (r *Receiver) OTLP() http.Handler { return r.serve("otlp", gzipBody, r.otlp
 // Senders returns who has sent something, and what became of it.
 func (r *Receiver) Senders() []Sender { return r.senders.all() }
 
-// bodyTimeout is how long a body may take to come: while it does, its memory is reserved.
+// bodyTimeout is how long a body may take to come.
 const bodyTimeout = 30 * time.Second
 
 // serve answers a request by one of upstream's handlers, when all of its body is there.
-func (r *Receiver) serve(protocol string, open func(b []byte, limit int64, req *http.Request) error, next http.Handler) http.Handler {
+func (r *Receiver) serve(protocol string, open func(b *body, req *http.Request) *refusal, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer can
+		b := &body{limit: r.opts.BodySize, memory: r.memory}
+		defer b.release()
 		address := addressOf(req)
-		if size := req.ContentLength; size > r.opts.BodySize {
+		if req.ContentLength > r.opts.BodySize {
 			r.decline(w, protocol, address, tooLarge(r.opts.BodySize))
 			return
 		}
-		// Compressed, and not.
-		reserved := 2 * r.opts.BodySize
-		if req.ContentLength >= 0 {
-			reserved = req.ContentLength + r.opts.BodySize
-		}
-		reserved = min(reserved, max(r.opts.Memory, r.opts.BodySize))
-		if !r.memory.TryAcquire(reserved) {
-			r.decline(w, protocol, address, busy)
-			return
-		}
-		defer r.memory.Release(reserved)
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer can
-		body, refusal := readBody(w, req, r.opts.BodySize)
+		refusal := b.read(http.MaxBytesReader(w, req.Body, r.opts.BodySize))
 		if refusal == nil {
-			refusal = asRefusal(open(body, r.opts.BodySize, req))
+			refusal = open(b, req)
 		}
 		if refusal != nil {
 			r.decline(w, protocol, address, refusal)
