@@ -253,6 +253,7 @@ func (a *Agent) Status() Status {
 func (a *Agent) state() (s Status, targets map[string][]*scrape.Target) {
 	a.mtx.Lock()
 	s = Status{Ready: a.ready, Started: a.started, Waiting: a.waiting, Clock: a.clock.last(), Destinations: []delivery.Status{}}
+	s.receives = a.opts.Receives
 	s.noJobs = a.cfg != nil && len(a.cfg.ScrapeConfigs) == 0 && len(a.cfg.ScrapeConfigFiles) == 0
 	r := a.run
 	a.mtx.Unlock()

@@ -105,7 +105,7 @@ func (j *judge) facts(now time.Time, s *Status, targets map[string][]*scrape.Tar
 		},
 		Targets: countTargets(targets),
 	}
-	f.Targets.NoJobs = s.noJobs
+	f.Targets.NoJobs, f.Receives = s.noJobs, s.receives
 	if s.Clock != nil && s.Clock.Recent {
 		f.ClockStep = time.Duration(s.Clock.LastStepSeconds * float64(time.Second))
 	}

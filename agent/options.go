@@ -67,6 +67,8 @@ type Options struct {
 	// Limits of what is scraped. Default of each: by the memory that GOMEMLIMIT
 	// allows when the agent is made.
 	Limits limits.Limits
+	// Receives: programs may send samples, so that having no target is no problem.
+	Receives bool
 	// Features are upstream's experimental features that concern an agent.
 	Features Features
 }
@@ -155,7 +157,8 @@ type Status struct {
 	// opened.
 	MissingLogs []MissingLog `json:"missingLogs,omitempty"`
 
-	noJobs bool // the configuration has no scrape job
+	noJobs   bool // the configuration has no scrape job
+	receives bool // see Options
 }
 
 // StorageStatus is what is on disk, in bytes.

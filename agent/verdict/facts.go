@@ -11,9 +11,11 @@ import (
 type Facts struct {
 	Now, Started time.Time
 	// Ready: it scrapes. Waiting says why not yet; empty: it is starting.
-	Ready   bool
-	Waiting string
-	Storage Storage
+	Ready bool
+	// Receives: programs may send samples, whether anything is scraped or not.
+	Receives bool
+	Waiting  string
+	Storage  Storage
 	// ClockStep is by how much the clock was set a short time ago; negative: back; 0:
 	// it was not.
 	ClockStep time.Duration

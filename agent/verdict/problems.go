@@ -99,7 +99,7 @@ func (c *collector) targets(f Facts) {
 	t := f.Targets
 	all := t.Up + t.Down + t.Unknown
 	switch {
-	case !f.Ready:
+	case !f.Ready, all == 0 && f.Receives:
 	case all == 0 && t.NoJobs:
 		c.add(NoTargets, Warn, "", "add a job to scrape_configs and reload, unless this is meant: what is on disk is delivered", "Nothing is scraped: the configuration has no scrape job")
 	case all == 0:

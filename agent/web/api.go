@@ -24,6 +24,7 @@ func (s *Server) apiRoutes(mux *http.ServeMux) {
 		"status/runtimeinfo":    s.runtimeInfo,
 		"status/self_metrics":   s.selfMetrics,
 		"status/delivery":       s.delivery,
+		"status/senders":        func(*http.Request) (any, *apiError) { return s.senders(), nil },
 	} {
 		mux.Handle("GET /api/v1/"+path, s.api(f))
 	}

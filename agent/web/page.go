@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/receive"
 	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
 
@@ -36,6 +37,8 @@ type pageView struct {
 	Targets      targetsView
 	Detail       *targetDetail
 	MayFetch     bool // the target's answer may be shown
+	Receives     bool // programs may send samples
+	Senders      []receive.Sender
 	Config       string
 	ConfigError  string
 	Flags        []setting
@@ -85,6 +88,7 @@ func (s *Server) view(now time.Time, st agent.Status, set targetSet, q query) pa
 		Flags:   settings(s.flags()),
 		Build:   build(),
 	}
+	v.Receives, v.Senders = s.opts.Senders != nil, s.senders()
 	v.Host, _ = os.Hostname()
 	var in, out float64
 	v.In, v.Out = "–", "–"

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/opstrace/opstrace-agent/agent/receive"
 )
 
 // Where programs send samples, below the route prefix.
@@ -33,6 +35,14 @@ func (s *Server) receiveRoutes(mux *http.ServeMux) {
 		}
 		mux.Handle("POST "+path, h)
 	}
+}
+
+// senders are the programs that have sent samples; none where they may not.
+func (s *Server) senders() []receive.Sender {
+	if s.opts.Senders == nil {
+		return []receive.Sender{}
+	}
+	return s.opts.Senders()
 }
 
 // isReceive reports whether samples are sent to a path, below whatever prefix. Such a

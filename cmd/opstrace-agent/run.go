@@ -147,6 +147,7 @@ func (f *runFlags) agentOptions(features agent.Features, logger *processLog) age
 		MaxClockWait:            maxClockWait,
 		Features:                features,
 		Limits:                  f.limits(),
+		Receives:                f.receive.remoteWrite || f.receive.otlp,
 	}
 }
 
