@@ -18,7 +18,7 @@ booted() {
     [ -d /run/systemd/system ]
 }
 
-pages="commands.md comparison.md configuration.md containers.md contributing.md delivery.md install.md monitoring.md moving.md proof.md security.md several-hosts.md sizing.md specification.md troubleshooting.md upgrading.md"
+pages="commands.md comparison.md configuration.md containers.md contributing.md delivery.md install.md monitoring.md moving.md proof.md receiving.md security.md several-hosts.md sizing.md specification.md troubleshooting.md upgrading.md"
 
 files="$prefix/bin/opstrace-agent
 $units/opstrace-agent.service

@@ -27,7 +27,7 @@ const (
 // stands for a package and all below. Tests may import what they like.
 var arrows = map[string][]string{
 	"cmd/opstrace-agent": {
-		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/pulse", "agent/redact", "agent/regular", "agent/verdict", "agent/web", "scrapeconfig/...", "cmd/opstrace-agent/internal/...",
+		"agent", "agent/delivery/...", "agent/limits", "agent/number", "agent/pulse", "agent/receive", "agent/redact", "agent/regular", "agent/verdict", "agent/web", "scrapeconfig/...", "cmd/opstrace-agent/internal/...",
 	},
 	"cmd/opstrace-agent/internal/configcheck": {"agent/delivery/selection", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel", "scrapeconfig"},
 	"cmd/opstrace-agent/internal/golden":      nil,
@@ -38,10 +38,13 @@ var arrows = map[string][]string{
 	"cmd/opstrace-agent/internal/tenantlabel": nil,
 
 	// The admin face shows what the agent's status says, and reads no files of its own.
-	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/pulse", "agent/redact", "agent/verdict"},
+	"agent/web":         {"agent", "agent/delivery/...", "agent/number", "agent/pulse", "agent/receive", "agent/redact", "agent/verdict"},
 	"agent/web/browser": nil,
 
 	"agent": {"agent/backlog", "agent/delivery/...", "agent/hostmetrics", "agent/limits", "agent/pulse", "agent/redact", "agent/regular", "agent/seldom", "agent/switching", "agent/verdict"},
+
+	// Where samples go to is handed to it.
+	"agent/receive": {"agent/delivery"},
 
 	// A judgement of facts, without looking for any.
 	"agent/verdict": {"agent/delivery/...", "agent/number", "agent/redact"},
