@@ -51,8 +51,9 @@ func isReceive(path string) bool {
 	return strings.HasSuffix(path, remoteWritePath) || strings.HasSuffix(path, otlpPath)
 }
 
-// socketMode lets the service's group in: who may send is who is in it.
-const socketMode = 0o660
+// socketMode lets everyone in who reaches the socket's directory: that one's mode and group
+// say who that is, as systemd sets them (RuntimeDirectoryMode).
+const socketMode = 0o666
 
 // listen opens an address: host:port, or unix: and the path of a socket.
 func listen(address string) (net.Listener, error) {

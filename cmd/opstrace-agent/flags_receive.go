@@ -27,7 +27,7 @@ func (f *receiveFlags) register(cmd *kingpin.CmdClause) {
 	cmd.Flag("web.enable-remote-write-receiver", "Take what programs send by remote write to /api/v1/write.").
 		BoolVar(&f.remoteWrite)
 	cmd.Flag("web.remote-write-receiver.accepted-protobuf-messages", "Messages of remote write that are taken. Can be repeated.").
-		Default(all...).EnumsVar(&f.messages, all...)
+		PlaceHolder("MESSAGE").Default(all...).EnumsVar(&f.messages, all...)
 	cmd.Flag("web.enable-otlp-receiver", "Take what programs send by OTLP to /api/v1/otlp/v1/metrics.").
 		BoolVar(&f.otlp)
 	cmd.Flag("receive.sync", "Answer a program only when what it has sent is on the disk, and survives a power cut.").
