@@ -59,6 +59,7 @@ var fromElsewhere = map[string]string{
 	"/etc/opstrace-agent/token":              "../systemd/opstrace-agent.service",
 	"/etc/opstrace-agent/token.cred":         "../systemd/encrypted-token.conf",
 	"/etc/opstrace-agent/web.yml":            "opstrace-agent.default",
+	"/run/opstrace-agent":                    "../systemd/opstrace-agent.service",
 	"/run/opstrace-agent/agent.sock":         "../systemd/opstrace-agent.service",
 	"/usr/share/keyrings/opstrace-agent.gpg": "repository.sh",
 	"/usr/local/bin/opstrace-agent-full":     "../Makefile",

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -167,6 +168,7 @@ func servedScheme(configFile string) (string, error) {
 // reachableHost is the first listen address, with the name of the host where
 // the address means all interfaces.
 func reachableHost(listenAddresses []string) string {
+	listenAddresses = slices.DeleteFunc(slices.Clone(listenAddresses), func(a string) bool { return strings.HasPrefix(a, socketPrefix) })
 	if len(listenAddresses) == 0 {
 		return ""
 	}
@@ -302,6 +304,7 @@ func (s *Server) Run(ctx context.Context) error {
 		servers[i] = s.newServer(ctx, l)
 		go func() {
 			if l.Addr().Network() == "unix" {
+				s.slog.Info("Listening on", "address", l.Addr().String())
 				errs <- servers[i].Serve(l) // the file's mode says who may
 				return
 			}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -31,6 +33,9 @@ func (f *addressFlags) open() (*url.URL, *http.Client, error) {
 	if f.url == "" {
 		f.url = serviceAddress(installRoot)
 	}
+	if path, isSocket := strings.CutPrefix(f.url, socketPrefix); isSocket {
+		return &url.URL{Scheme: "http", Host: "localhost", Path: "/"}, socketClient(path), nil
+	}
 	base, err := url.Parse(f.url)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return nil, nil, &usageError{fmt.Sprintf("--url=%s is not an http or https URL", f.url), "write it like http://127.0.0.1:9095"}
@@ -40,6 +45,17 @@ func (f *addressFlags) open() (*url.URL, *http.Client, error) {
 		return nil, nil, &usageError{"--http.config.file: " + err.Error(), fileHint(err, "its format is that of promtool's --http.config.file")}
 	}
 	return base, client, nil
+}
+
+// socketPrefix is of the address of a socket, as --web.listen-address has it.
+const socketPrefix = "unix:"
+
+// socketClient asks through the socket with a path.
+func socketClient(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}}}
 }
 
 // client asks without a proxy, unless the file says so: most often the agent is
@@ -56,7 +72,7 @@ func (f *addressFlags) client() (*http.Client, error) {
 }
 
 // serviceAddress is where the service that is installed below root answers, or an agent
-// without flags. With --web.config.file, its scheme is not known, nor a password: these
+// without flags; a socket if that is its only address. With --web.config.file, its scheme is not known, nor a password: these
 // are given by --url and --http.config.file.
 func serviceAddress(root string) string {
 	var args []string
@@ -67,6 +83,9 @@ func serviceAddress(root string) string {
 	if err != nil || t.base == "" {
 		t, _ = parseReloadTarget(nil, &addressFlags{})
 	}
+	if t.socket != "" {
+		return socketPrefix + t.socket
+	}
 	return t.base
 }
 
@@ -75,6 +94,7 @@ func serviceAddress(root string) string {
 type reloadTarget struct {
 	base       string // its address; empty if the agent does not take a plain request
 	client     *http.Client
+	socket     string // the path of the socket that the client asks through, if it does
 	configFile string
 }
 
@@ -94,30 +114,40 @@ func parseReloadTarget(flags []string, address *addressFlags) (reloadTarget, err
 		t.base, t.client = base.String(), client
 		return t, nil
 	}
-	if run.web.configFile != "" {
+	port, socket := pickAddress(run.web.listenAddresses)
+	if run.web.configFile != "" && socket == "" {
 		return t, nil // TLS, or a password that is not ours to know
 	}
 	prefix := run.web.routePrefix
 	if external, err := url.Parse(run.web.externalURL); err == nil && prefix == "" {
 		prefix = external.Path
 	}
-	t.base = (&url.URL{Scheme: "http", Host: pickAddress(run.web.listenAddresses), Path: "/"}).
-		JoinPath(prefix).String()
+	if port == "" || run.web.configFile != "" {
+		t.base, t.client, t.socket = (&url.URL{Scheme: "http", Host: "localhost", Path: "/"}).JoinPath(prefix).String(), socketClient(socket), socket
+		return t, nil
+	}
+	t.base = (&url.URL{Scheme: "http", Host: port, Path: "/"}).JoinPath(prefix).String()
 	// No proxy from the environment: the agent is on this host.
 	t.client = &http.Client{Transport: &http.Transport{}}
 	return t, nil
 }
 
-// pickAddress prefers a loopback address: only there a reload needs no flag.
-func pickAddress(addresses []string) string {
+// pickAddress returns the address of a port, and the path of a socket; empty: there is none.
+// It prefers a loopback address: only there a reload needs no flag.
+func pickAddress(addresses []string) (port, socket string) {
 	for _, a := range addresses {
+		if path, isSocket := strings.CutPrefix(a, socketPrefix); isSocket {
+			socket = cmp.Or(socket, path)
+			continue
+		}
 		host, _, err := net.SplitHostPort(a)
 		if err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback()) {
-			return a
+			return a, socket
 		}
+		port = cmp.Or(port, a)
 	}
-	if strings.HasPrefix(addresses[0], ":") {
-		return "localhost" + addresses[0]
+	if strings.HasPrefix(port, ":") {
+		port = "localhost" + port
 	}
-	return addresses[0]
+	return port, socket
 }
