@@ -20,6 +20,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Help: "Number of samples that were taken from requests.",
 		}, []string{"protocol"}),
 	}
+	for _, protocol := range []string{"remote_write", "otlp"} {
+		m.requests.WithLabelValues(protocol, "taken")
+		m.samples.WithLabelValues(protocol)
+	}
 	for _, c := range []prometheus.Collector{m.requests, m.samples} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

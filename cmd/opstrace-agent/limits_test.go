@@ -39,7 +39,7 @@ remote_write:
 scrape_configs:
 %s%s`, e.URL(), agenttest.DefaultToken, targets.ScrapeConfig("good", time.Second), jobs))
 	args := append([]string{
-		"--config.file=" + file, "--storage.agent.path=" + filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0", "--no-scrape.adjust-timestamps",
+		"--config.file=" + file, "--storage.agent.path=" + filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0", "--web.enable-remote-write-receiver", "--no-scrape.adjust-timestamps",
 	}, flags...)
 	return start(t, []string{"GOMEMLIMIT=64MiB"}, args...), e, good
 }

@@ -44,7 +44,7 @@ func (r *running) hasPool(job string) bool {
 // The life of a process with the command line of a Prometheus agent and an
 // endpoint that is dead.
 func TestRun(t *testing.T) {
-	r, _ := startWith(t, nil, "--web.console.templates=consoles", "--storage.remote.flush-deadline=1m", "--enable-feature=native-histograms")
+	r, _ := startWith(t, nil, "--web.console.templates=consoles", "--storage.remote.flush-deadline=1m", "--enable-feature=native-histograms", "--web.enable-remote-write-receiver")
 	r.eventually("its target is known", func() bool { return r.hasPool("first") })
 	for series, want := range map[string]string{
 		"opstrace_agent_config_last_reload_successful": "1",
