@@ -33,7 +33,7 @@ var arrows = map[string][]string{
 	"cmd/opstrace-agent/internal/golden":      nil,
 	"cmd/opstrace-agent/internal/newconfig":   {"scrapeconfig"},
 	"cmd/opstrace-agent/internal/pushcheck":   {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/number", "agent/redact", "agent/regular", "agent/verdict"},
-	"cmd/opstrace-agent/internal/status":      {"agent", "agent/verdict", "agent/delivery/...", "agent/number", "agent/redact"},
+	"cmd/opstrace-agent/internal/status":      {"agent", "agent/verdict", "agent/delivery/...", "agent/number", "agent/receive", "agent/redact"},
 	"cmd/opstrace-agent/internal/targetcheck": {"agent/delivery/remotewrite", "agent/delivery/selection", "agent/hostmetrics", "agent/limits", "agent/redact", "cmd/opstrace-agent/internal/tenantlabel"},
 	"cmd/opstrace-agent/internal/tenantlabel": nil,
 

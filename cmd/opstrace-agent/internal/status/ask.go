@@ -50,6 +50,11 @@ func (v *View) ask(ctx context.Context, client *http.Client, base *url.URL) erro
 	if !v.Ready {
 		return nil
 	}
+	err := get(ctx, client, base.JoinPath("api/v1/status/senders"), &v.Senders)
+	// An agent of an older version has none.
+	if refused := (*statusError)(nil); err != nil && (!errors.As(err, &refused) || refused.code != http.StatusNotFound) {
+		return err
+	}
 	var found struct {
 		ActiveTargets []struct {
 			Target
@@ -58,7 +63,7 @@ func (v *View) ask(ctx context.Context, client *http.Client, base *url.URL) erro
 	}
 	u := base.JoinPath("api/v1/targets")
 	u.RawQuery = "state=active"
-	err := get(ctx, client, u, &found)
+	err = get(ctx, client, u, &found)
 	if refused := (*statusError)(nil); errors.As(err, &refused) && refused.code == http.StatusServiceUnavailable {
 		v.Ready = false // it is stopping
 		return nil

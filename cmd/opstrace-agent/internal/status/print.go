@@ -11,6 +11,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/number"
+	"github.com/opstrace/opstrace-agent/agent/receive"
 	"github.com/opstrace/opstrace-agent/agent/redact"
 	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
@@ -60,8 +61,39 @@ func (v *View) Print(w io.Writer, now time.Time) error {
 	if v.Targets != nil {
 		v.Targets.print(&b, now)
 	}
+	printSenders(&b, v.Senders, now)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// maxSenders is how many senders are listed.
+const maxSenders = 20
+
+// printSenders lists who was heard of last first.
+func printSenders(b *strings.Builder, all []receive.Sender, now time.Time) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nsenders: %d\n", len(all))
+	all = slices.SortedStableFunc(slices.Values(all), func(x, y receive.Sender) int { return y.Last.Compare(x.Last) })
+	for i, s := range all {
+		if i == maxSenders {
+			fmt.Fprintf(b, "  and %d more\n", len(all)-maxSenders)
+			break
+		}
+		name := strings.Join(slices.DeleteFunc([]string{s.Job, s.Instance, s.Address}, func(s string) bool { return s == "" }), " ")
+		text := number.Group(s.Samples) + " samples"
+		if s.Rejected > 0 {
+			text += ", " + number.Group(s.Rejected) + " rejected"
+		}
+		if s.Declined > 0 {
+			text += fmt.Sprintf(", %s of %s requests not taken as a whole", number.Group(s.Declined), number.Group(s.Requests))
+		}
+		fmt.Fprintf(b, "  %s  %s\n    %s: %s\n", redact.Line(name, maxWords), s.Protocol, ago(s.Last, now), text)
+		if s.LastError != "" {
+			fmt.Fprintf(b, "    last error: %s\n", redact.Line(s.LastError, maxWords))
+		}
+	}
 }
 
 // printProblem leaves out how long it has been so where that is not worth a word.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent"
+	"github.com/opstrace/opstrace-agent/agent/receive"
 )
 
 // Health of an agent.
@@ -26,6 +27,8 @@ type View struct {
 	// The rest is missing if the agent is unreachable.
 	*agent.Status
 	Targets *Targets `json:"targets,omitempty"` // missing until the agent is ready
+	// Senders are the programs that have sent samples.
+	Senders []receive.Sender `json:"senders,omitempty"`
 }
 
 // Targets counts what is scraped.

@@ -18,6 +18,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
+	"github.com/opstrace/opstrace-agent/agent/receive"
 	"github.com/opstrace/opstrace-agent/agent/verdict"
 	"github.com/opstrace/opstrace-agent/cmd/opstrace-agent/internal/golden"
 )
@@ -49,6 +50,7 @@ func serve(t *testing.T, s agent.Status, targets ...target) *url.URL {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /prefix/api/v1/status/delivery", func(w http.ResponseWriter, _ *http.Request) { answer(w, s) })
+	mux.HandleFunc("GET /prefix/api/v1/status/senders", func(w http.ResponseWriter, _ *http.Request) { answer(w, []receive.Sender{}) })
 	mux.HandleFunc("GET /prefix/api/v1/targets", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("state") != "active" {
 			t.Error("dropped targets were asked for")
@@ -328,5 +330,26 @@ func TestHTTPConfig(t *testing.T) {
 	}
 	if v, err := Ask(t.Context(), client, base); err != nil || v.Health != Degraded {
 		t.Errorf("got %+v, %v", v, err)
+	}
+}
+
+// TestSenders: who sends is told, who was heard of last first, with what was not taken.
+func TestSenders(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	printSenders(&b, []receive.Sender{
+		{Address: "10.0.0.7", Job: "node", Instance: "a", Protocol: "remote_write", Requests: 10, Samples: 12345, Last: *before(time.Hour)},
+		{Address: "local", Protocol: "otlp", Requests: 9, Samples: 1, Rejected: 2, Declined: 3, Last: *before(time.Second), LastError: "too much"},
+	}, now)
+	want := `
+senders: 2
+  local  otlp
+    just now: 1 samples, 2 rejected, 3 of 9 requests not taken as a whole
+    last error: too much
+  node a 10.0.0.7  remote_write
+    60 m ago: 12,345 samples
+`
+	if b.String() != want {
+		t.Errorf("got\n%s", b.String())
 	}
 }
