@@ -208,10 +208,11 @@ func counted(next http.Handler) http.Handler {
 
 // oneBody closes a connection behind a request that has a body, which hardly any has
 // here: what another server, on the way, took for a part of that body, because it read
-// its length from another header, must not become a request.
+// its length from another header, must not become a request. Who sends samples, with a
+// length that is beyond doubt, keeps its connection.
 func oneBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 1 && r.ContentLength != 0 && !isReceive(r.URL.Path) { // -1: in chunks
+		if r.ProtoMajor == 1 && r.ContentLength != 0 && !(isReceive(r.URL.Path) && r.ContentLength > 0) { // -1: in chunks
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)

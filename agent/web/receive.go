@@ -30,6 +30,7 @@ func (s *Server) receiveRoutes(mux *http.ServeMux) {
 	} {
 		if h.Handler == nil {
 			h.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Connection", "close") // the body is not read
 				http.Error(w, h.refusal, http.StatusNotFound)
 			})
 		}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -22,9 +23,10 @@ func TestReceiverIsOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		b, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if resp.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: %s, want 404 that names %s", path, resp.Status, words)
+		if err != nil || resp.StatusCode != http.StatusNotFound || !strings.Contains(string(b), words) || !resp.Close {
+			t.Errorf("%s: %s %q, closed %v, %v", path, resp.Status, b, resp.Close, err)
 		}
 	}
 }
@@ -69,6 +71,16 @@ func TestUnixSocket(t *testing.T) {
 			t.Error(resp.Status)
 		}
 	}
+	// Of one in chunks, another server on the way may see another end.
+	resp, err := client.Post("http://localhost"+remoteWritePath, "application/x-protobuf", struct{ io.Reader }{strings.NewReader("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if !resp.Close {
+		t.Error("the connection is kept behind a body in chunks")
+	}
+	from = from[:3]
 	if dials != 1 || len(from) != 3 {
 		t.Errorf("%d connections for requests from %q", dials, from)
 	}
