@@ -75,6 +75,7 @@ type receiveOptions struct {
 	BodySize, Memory int64
 	MaxSeries        uint64
 	MaxRate          float64
+	TenantLabel      string
 }
 
 // receiver takes samples for a.
@@ -82,7 +83,7 @@ func (o receiveOptions) receiver(a *agent.Agent) (*receive.Receiver, error) {
 	ro := receive.Options{
 		Storage: a, Config: a.Config, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 		Messages: remoteapi.MessageTypes{remoteapi.WriteV1MessageType, remoteapi.WriteV2MessageType},
-		BodySize: cmp.Or(o.BodySize, limits.SafeBodySize), Memory: cmp.Or(o.Memory, 4*limits.SafeBodySize), MaxSeries: o.MaxSeries, MaxRate: o.MaxRate,
+		BodySize: cmp.Or(o.BodySize, limits.SafeBodySize), Memory: cmp.Or(o.Memory, 4*limits.SafeBodySize), MaxSeries: o.MaxSeries, MaxRate: o.MaxRate, TenantLabel: o.TenantLabel,
 	}
 	if o.Sync {
 		ro.Sync = a.Sync

@@ -19,6 +19,9 @@ type Received struct {
 	Begin func() bool
 	// Admit reports whether the sender may have so many samples more at this moment.
 	Admit func(samples uint64) bool
+	// Set is put into each series, in the place of what the sender calls so; an empty value
+	// takes that away. An empty name: nothing is put in.
+	Set labels.Label
 
 	// Samples that were committed. First has the labels of the first series of the
 	// request, which tell whose it is; empty: it has none.
@@ -87,6 +90,7 @@ type receivedAppender struct {
 	exemplars storage.ExemplarAppenderV2
 	request   *Received
 	points    []point // that were appended
+	set       labels.Builder
 }
 
 // received is AppenderV2 for a request.
@@ -102,6 +106,7 @@ func (in *intake) received(ctx context.Context, request *Received) storage.Appen
 // Append implements storage.AppenderV2.
 func (a *receivedAppender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AppendV2Options) (got storage.SeriesRef, err error) {
 	defer recovered(&err)
+	ls = a.own(ls)
 	if a.request.First.IsEmpty() {
 		a.request.First = ls.Copy()
 	}
@@ -139,7 +144,16 @@ func (a *receivedAppender) Append(ref storage.SeriesRef, ls labels.Labels, st, t
 // AppendExemplars implements storage.ExemplarAppenderV2.
 func (a *receivedAppender) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, es []exemplar.Exemplar) (got storage.SeriesRef, err error) {
 	defer recovered(&err)
-	return a.exemplars.AppendExemplars(ref, ls, es)
+	return a.exemplars.AppendExemplars(ref, a.own(ls), es)
+}
+
+// own returns the labels of a series as they are stored.
+func (a *receivedAppender) own(ls labels.Labels) labels.Labels {
+	if a.request.Set.Name == "" {
+		return ls
+	}
+	a.set.Reset(ls)
+	return a.set.Set(a.request.Set.Name, a.request.Set.Value).Labels()
 }
 
 func (a *receivedAppender) later(reason string) error {

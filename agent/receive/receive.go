@@ -12,6 +12,7 @@ import (
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/config"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
 	"golang.org/x/sync/semaphore"
@@ -44,6 +45,9 @@ type Options struct {
 	// MaxRate is how many samples a second may come from one address, in the mean of ten
 	// seconds; 0: any number.
 	MaxRate float64
+	// TenantLabel gets, in each series, the tenant that its sender names in tenantHeader,
+	// whatever the sender calls so itself; empty: none does.
+	TenantLabel string
 
 	// Of upstream's features, by their flags.
 	TypeAndUnitLabels, AppendMetadata, OTLPDeltaToCumulative, OTLPNativeDelta bool
@@ -95,6 +99,9 @@ func (r *Receiver) OTLP() http.Handler { return r.serve("otlp", gzipBody, r.otlp
 // Senders returns who has sent something, and what became of it.
 func (r *Receiver) Senders() []Sender { return r.senders.all() }
 
+// tenantHeader is by which Cortex and Mimir are told for which tenant a request is.
+const tenantHeader = "X-Scope-OrgID"
+
 // bodyTimeout is how long a body may take to come.
 const bodyTimeout = 30 * time.Second
 
@@ -126,6 +133,7 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request, protocol, addr
 	received := &delivery.Received{
 		Begin: func() bool { return r.allowed.begin(address, time.Now()) },
 		Admit: func(n uint64) bool { return r.allowed.admit(address, time.Now(), n) },
+		Set:   labels.Label{Name: r.opts.TenantLabel, Value: req.Header.Get(tenantHeader)},
 	}
 	// Not cut off when who sends has gone: half of it would be taken.
 	ctx := delivery.WithReceived(context.WithoutCancel(req.Context()), received)

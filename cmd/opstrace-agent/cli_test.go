@@ -61,6 +61,8 @@ func TestCommandLineErrors(t *testing.T) {
 		{"--query.timeout=2m --query.max-samples=3", 2, "error: --query.timeout, --query.max-samples are not flags of opstrace-agent\nhint: remove them: they belong to a Prometheus server, and an agent neither queries nor evaluates rules\n"},
 		{"--agent --query.timeout=2m", 2, "error: --query.timeout is not a flag of opstrace-agent\nhint: remove it: it belongs to a Prometheus server, and an agent neither queries nor evaluates rules\n"},
 		{good + "--receive.max-rate=-1", 2, "error: --receive.max-rate cannot be negative\nhint: 0 means any number\n"},
+		{good + "--receive.tenant-label=a-b", 2, "error: --receive.tenant-label=a-b is no name of a label for that\nhint: letters, digits and _ only, such as __tenant__\n"},
+		{good + "--receive.tenant-label=__name__", 2, "error: --receive.tenant-label=__name__ is no name of a label for that\nhint: letters, digits and _ only, such as __tenant__\n"},
 		{good + "--auto-gomemlimit.ratio=2", 2, "error: --auto-gomemlimit.ratio=2 is not above 0 and at most 1\nhint: leave it out for 0.9\n"},
 		{good + "--storage.agent.wal-segment-size=1000B", 2, "error: --storage.agent.wal-segment-size=1000B is not a multiple of 32KiB\nhint: leave it out: it follows from --storage.backlog.max-bytes\n"},
 		{good + "--config.auto-reload-interval=0s", 2, "error: --config.auto-reload-interval=0s is shorter than a second\nhint: leave it out for 30s\n"},

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/alecthomas/kingpin/v2"
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/limits"
@@ -20,6 +22,7 @@ type receiveFlags struct {
 	sync              bool
 	maxSeries         uint64
 	maxRate           float64
+	tenantLabel       string
 }
 
 func (f *receiveFlags) register(cmd *kingpin.CmdClause) {
@@ -36,11 +39,16 @@ func (f *receiveFlags) register(cmd *kingpin.CmdClause) {
 		Default("0").Uint64Var(&f.maxSeries)
 	cmd.Flag("receive.max-rate", "Number of samples a second that may come from one address. 0: any number.").
 		Default("10000").Float64Var(&f.maxRate)
+	cmd.Flag("receive.tenant-label", "Label that gets the tenant which a program names in the header X-Scope-OrgID, in each series that it sends: write_relabel_configs can choose a destination by it. Empty: the header is not looked at.").
+		PlaceHolder("LABEL").StringVar(&f.tenantLabel)
 }
 
 func (f *receiveFlags) validate() error {
 	if f.maxRate < 0 {
 		return &usageError{"--receive.max-rate cannot be negative", "0 means any number"}
+	}
+	if f.tenantLabel != "" && (!model.LegacyValidation.IsValidLabelName(f.tenantLabel) || f.tenantLabel == model.MetricNameLabel) {
+		return &usageError{fmt.Sprintf("--receive.tenant-label=%s is no name of a label for that", f.tenantLabel), "letters, digits and _ only, such as __tenant__"}
 	}
 	return nil
 }
@@ -57,7 +65,7 @@ func (f *receiveFlags) open(o *web.Options, a *agent.Agent, own limits.Limits, f
 	l := own.Or(limits.From(memory))
 	ro := receive.Options{
 		Storage: a, Config: a.Config, Logger: logger.slog().With("component", "receive"), Registerer: reg,
-		BodySize: l.BodySize, Memory: 4 * limits.SafeBodySize, MaxSeries: f.maxSeries, MaxRate: f.maxRate,
+		BodySize: l.BodySize, Memory: 4 * limits.SafeBodySize, MaxSeries: f.maxSeries, MaxRate: f.maxRate, TenantLabel: f.tenantLabel,
 		TypeAndUnitLabels: features.TypeAndUnitLabels, AppendMetadata: features.MetadataWALRecords,
 		OTLPDeltaToCumulative: features.OTLPDeltaToCumulative, OTLPNativeDelta: features.OTLPNativeDelta,
 	}
