@@ -41,14 +41,22 @@ func (c configuration) text(w *world) string {
 	}
 	b.WriteString("scrape_configs:\n")
 	for i, t := range w.scraped {
+		if t.sent {
+			continue
+		}
 		interval := scrapeInterval
 		if i == 0 && c.changes["interval"]%2 == 1 {
 			interval = 2 * scrapeInterval
 		}
-		fmt.Fprintf(&b, "  - job_name: %s\n    scrape_interval: %s\n    metrics_path: %s\n    static_configs:\n      - targets: ['%s']\n        labels: {instance: %[1]s}\n",
-			t.Name, interval, strings.TrimPrefix(w.targets.URL(t.Target), "http://"+w.targets.Addr()), w.targets.Addr())
+		b.WriteString(w.job(t, interval))
 	}
 	return b.String()
+}
+
+// job is the entry of scrape_configs of a target.
+func (w *world) job(t *target, interval time.Duration) string {
+	return fmt.Sprintf("  - job_name: %s\n    scrape_interval: %s\n    metrics_path: %s\n    static_configs:\n      - targets: ['%s']\n        labels: {instance: %[1]s}\n",
+		t.Name, interval, strings.TrimPrefix(w.targets.URL(t.Target), "http://"+w.targets.Addr()), w.targets.Addr())
 }
 
 // entry is one of remote_write, with back-offs that are short beside a trouble.

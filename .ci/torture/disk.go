@@ -151,9 +151,9 @@ func (d *disk) close() {
 	_ = d.device.Close()
 }
 
-// onDisk reports whether a schedule has something to do with a disk.
-func onDisk(s schedule) bool {
+// has reports whether a schedule has something of some manners.
+func has(s schedule, of []manner) bool {
 	return slices.ContainsFunc(s.events, func(e event) bool {
-		return slices.ContainsFunc(slices.Concat(ofDisk, ofDevice), func(m manner) bool { return m.kind == e.kind })
+		return slices.ContainsFunc(of, func(m manner) bool { return m.kind == e.kind })
 	})
 }

@@ -29,6 +29,7 @@ func lanes() []lane {
 		{"disk", "", ofDisk, [2]time.Duration{10 * time.Second, 60 * time.Second}},
 		{"clock", "", ofClock, [2]time.Duration{10 * time.Second, 60 * time.Second}},
 		{"target", oddTarget, ofTarget, [2]time.Duration{3 * time.Second, 15 * time.Second}},
+		{"sender", "", slices.Concat(ofSender, ofSenderDisk), [2]time.Duration{5 * time.Second, 25 * time.Second}},
 	}
 	for _, d := range destinations {
 		all = append(all, lane{"to " + d.name, d.name, ofDestination, [2]time.Duration{3 * time.Second, 20 * time.Second}})

@@ -21,8 +21,9 @@ type facts struct {
 	starts       []time.Time // of the process
 	looks        []look
 	exits        []exit
-	log          []string // lines of the agent's that it must not write
-	targets      []targetFacts
+	log          []string      // lines of the agent's that it must not write
+	targets      []targetFacts // of the agent's
+	sender       *senderFacts  // nil: there was none
 	destinations []destinationFacts
 }
 
@@ -61,6 +62,7 @@ type destinationFacts struct {
 	// missing are samples of scrapes that were answered and are not stored, at least: what
 	// upstream adds to a scrape is not among them, nor what the odd target shows.
 	missing  int
+	sent     uint64   // samples stored of the sender's targets
 	examples []string // of what is missing
 	order    error    // samples that came behind newer ones
 	wrong    []string // values that are no target's
@@ -87,6 +89,8 @@ type look struct {
 	goroutines   int    // 0: not known
 	sockets      int    // that the process has open
 	destinations []seen
+	sender       *seen // nil: it cannot be asked
+	senderDisk   int64 // bytes in its wal/ and backlog/
 }
 
 // looksText is a line for each look, for people.
@@ -97,6 +101,9 @@ func (f *facts) looksText() string {
 			l.to.Format(stamp), l.pid, l.code, l.disk>>10, l.resident>>20, l.goroutines, l.sockets)
 		for _, d := range l.destinations {
 			fmt.Fprintf(&b, " %s %s %d,", d.Name, d.State, d.Ledger.OnDisk)
+		}
+		if l.sender != nil {
+			fmt.Fprintf(&b, " sender %s %d,", l.sender.State, l.sender.Ledger.OnDisk)
 		}
 		fmt.Fprintf(&b, " %q\n", l.headline)
 	}
@@ -129,6 +136,12 @@ func (f *facts) gather(w *world, file ledger.File) {
 	forgotten := 0
 	for _, t := range w.scraped {
 		answered := t.Answered()
+		if t.sent {
+			if f.sender != nil {
+				f.sender.least += len(answered) * (t.samples + reported)
+			}
+			continue
+		}
 		noted := len(answered)
 		for _, s := range answered {
 			if f.forgottenAt(s.At) {
@@ -163,6 +176,11 @@ func (f *facts) gather(w *world, file ledger.File) {
 				labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, churn),
 				labels.MustNewMatcher(labels.MatchEqual, "target", t.name),
 			))
+			if t.sent {
+				for _, s := range s.Series(labels.MustNewMatcher(labels.MatchEqual, model.JobLabel, t.name)) {
+					facts.sent += uint64(s.Count)
+				}
+			}
 		}
 		f.destinations = append(f.destinations, facts)
 	}

@@ -33,9 +33,13 @@ func (w *world) look(ctx context.Context) look {
 	}
 	if l.pid != 0 {
 		l.code, l.headline = w.askStatus(ctx)
-		l.destinations, _ = w.askDelivery(ctx)
+		l.destinations, _ = askDelivery(ctx, w.url)
 		l.goroutines = w.askGoroutines(ctx)
 		l.resident, l.sockets = residentOf(l.pid), socketsOf(l.pid)
+	}
+	if s := w.sender; s != nil {
+		l.sender = s.seen(ctx)
+		l.senderDisk = bytesIn(filepath.Join(s.storage(), "wal"), filepath.Join(s.storage(), "backlog"))
 	}
 	l.to = time.Now()
 	// What was done meanwhile may show or not.
@@ -61,13 +65,13 @@ func (w *world) askStatus(ctx context.Context) (code int, headline string) {
 	return cmd.ProcessState.ExitCode(), headline
 }
 
-func (w *world) askDelivery(ctx context.Context) ([]seen, error) {
+func askDelivery(ctx context.Context, url string) ([]seen, error) {
 	var answer struct {
 		Data struct {
 			Destinations []seen `json:"destinations"`
 		} `json:"data"`
 	}
-	err := w.ask(ctx, "/api/v1/status/delivery", &answer)
+	err := ask(ctx, url+"/api/v1/status/delivery", &answer)
 	return answer.Data.Destinations, err
 }
 
@@ -77,14 +81,14 @@ func (w *world) askGoroutines(ctx context.Context) int {
 			GoroutineCount int `json:"goroutineCount"`
 		} `json:"data"`
 	}
-	if w.ask(ctx, "/api/v1/status/runtimeinfo", &answer) != nil {
+	if ask(ctx, w.url+"/api/v1/status/runtimeinfo", &answer) != nil {
 		return 0
 	}
 	return answer.Data.GoroutineCount
 }
 
-func (w *world) ask(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+path, http.NoBody)
+func ask(ctx context.Context, url string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -94,7 +98,7 @@ func (w *world) ask(ctx context.Context, path string, into any) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", path, resp.Status)
+		return fmt.Errorf("%s: %s", url, resp.Status)
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
 }

@@ -32,6 +32,9 @@ type manner struct {
 	kills, forgets bool
 	// harmless: all stays well with it. heavy: it takes much memory.
 	harmless, heavy bool
+	// resends: what a sender has sent it may send again. sender: it is about the sender, and
+	// costs terms of that one's ledger.
+	resends, sender bool
 }
 
 // The terms in which samples stand that do not arrive.
@@ -47,7 +50,7 @@ const (
 
 // manners are all rows.
 func manners() []manner {
-	return slices.Concat(ofProcess, ofDevice, ofFile, ofDisk, ofClock, ofTarget, ofDestination)
+	return slices.Concat(ofProcess, ofDevice, ofFile, ofDisk, ofClock, ofTarget, ofDestination, ofSender, ofSenderDisk)
 }
 
 func mannerOf(kind string) (manner, bool) {
@@ -78,9 +81,9 @@ func oneOf(name string, values ...string) func(*rand.Rand) []string {
 const told = 10 * time.Second
 
 var ofProcess = []manner{
-	{kind: "kill", weight: 4, lasts: seconds(0.1, 6), unacknowledged: true, kills: true, begin: func(w *world, _ event) error { return w.agent.kill() }, end: startAgent},
-	{kind: "term", weight: 3, lasts: seconds(0.1, 6), begin: func(w *world, _ event) error { return w.agent.stop() }, end: startAgent},
-	{kind: "stop", weight: 2, lasts: seconds(1, 40), begin: signalAgent(syscall.SIGSTOP), end: signalAgent(syscall.SIGCONT)},
+	{kind: "kill", weight: 4, lasts: seconds(0.1, 6), unacknowledged: true, kills: true, resends: true, begin: func(w *world, _ event) error { return w.agent.kill() }, end: startAgent},
+	{kind: "term", weight: 3, lasts: seconds(0.1, 6), resends: true, begin: func(w *world, _ event) error { return w.agent.stop() }, end: startAgent},
+	{kind: "stop", weight: 2, lasts: seconds(1, 40), resends: true, begin: signalAgent(syscall.SIGSTOP), end: signalAgent(syscall.SIGCONT)},
 	{
 		kind: "spoil", weight: 4, lasts: seconds(1, 15), noticed: told,
 		args: oneOf("how", "unknown", "cut", "empty", "binary", "gone"),

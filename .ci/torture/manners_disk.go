@@ -28,13 +28,13 @@ var ofDevice = []manner{
 	{
 		// Nobody may be writing at that moment.
 		kind: "read-only", weight: 1, lasts: seconds(2, 25), noticed: told, costs: []string{notAppended}, needs: needsRoom,
-		unacknowledged: true, kills: true, begin: (*world).protect, end: (*world).unprotect,
+		unacknowledged: true, kills: true, resends: true, begin: (*world).protect, end: (*world).unprotect,
 	},
 	{
 		// A file system that cannot write is mended as at a boot, which a power cut may be
 		// before. Until its journal is written, it takes everything.
 		kind: "broken", weight: 1, lasts: seconds(5, 45), noticed: told + journal, costs: full, needs: needsDevice,
-		unacknowledged: true, kills: true, forgets: true, begin: (*world).breakDevice, end: (*world).mend,
+		unacknowledged: true, kills: true, resends: true, forgets: true, begin: (*world).breakDevice, end: (*world).mend,
 	},
 }
 

@@ -51,8 +51,10 @@ func play(ctx context.Context, s schedule, dir string, p program, say func(strin
 }
 
 func (r *run) play(ctx context.Context) error {
-	if err := r.world.agent.start(); err != nil {
-		return err
+	for _, p := range r.world.processes() {
+		if err := p.start(); err != nil {
+			return err
+		}
 	}
 	if err := r.await(ctx, wellWithin, "all is well for the first time", func() bool { return r.look(ctx).code == 0 }); err != nil {
 		if ctx.Err() != nil || r.endedByItself() {
@@ -189,6 +191,9 @@ func (r *run) settled() bool {
 	if last.pid == 0 || last.from.Before(r.facts.ended) || len(last.destinations) < len(r.world.destinations) {
 		return false
 	}
+	if r.world.sender != nil && (last.sender == nil || !last.sender.caughtUp()) {
+		return false
+	}
 	for _, d := range last.destinations {
 		if !d.caughtUp() {
 			return false
@@ -196,23 +201,39 @@ func (r *run) settled() bool {
 	}
 	tainted := slices.ContainsFunc(r.facts.spans, func(s span) bool {
 		m, _ := mannerOf(s.kind)
-		return len(m.costs) > 0
+		return len(m.costs) > 0 && !m.sender
 	})
 	return last.code == 0 || tainted
 }
 
-// drain ends scraping, waits until all is delivered, and stops the agent.
+// drain ends scraping, waits until all is delivered, and stops the agent, behind its sender.
 func (r *run) drain(ctx context.Context) error {
+	if s := r.world.sender; s != nil {
+		if err := r.world.stopScraping(s); err != nil {
+			return err
+		}
+		r.emptied(ctx, s.url, 1)
+		if err := s.stop(); err != nil {
+			return err
+		}
+	}
 	if err := r.world.reconfigure(func(c *configuration) { c.scraping = false }); err != nil {
 		return err
 	}
+	r.emptied(ctx, r.world.url, len(r.world.destinations))
+	return r.world.agent.stop()
+}
+
+// emptied waits until an agent has delivered everything. What it has not by then is found
+// by the rules.
+func (r *run) emptied(ctx context.Context, url string, destinations int) {
 	// The markers that end the series are written some intervals later.
 	const still = 3 * scrapeInterval
 	var appended uint64
 	since := time.Now()
 	_ = r.await(ctx, emptyWithin, "", func() bool {
-		now, err := r.world.askDelivery(ctx)
-		sum, onDisk := uint64(0), err != nil || len(now) < len(r.world.destinations)
+		now, err := askDelivery(ctx, url)
+		sum, onDisk := uint64(0), err != nil || len(now) < destinations
 		for _, d := range now {
 			sum += d.Ledger.Appended
 			onDisk = onDisk || d.Counting || d.Ledger.OnDisk > 0
@@ -222,27 +243,39 @@ func (r *run) drain(ctx context.Context) error {
 		}
 		return time.Since(since) > still
 	})
-	return r.world.agent.stop()
 }
 
 // finish gathers what the agent has left, and what targets and endpoints know.
 func (r *run) finish() error {
-	r.world.agent.close()
-	r.facts.exits, r.facts.starts = r.world.agent.exits, r.world.agent.starts
-	log, err := os.ReadFile(r.world.agent.log)
-	if err != nil {
-		return err
+	r.facts.starts = r.world.agent.starts
+	for _, p := range r.world.processes() {
+		p.close()
+		r.facts.exits = append(r.facts.exits, p.exits...)
+		log, err := os.ReadFile(p.log)
+		if err != nil {
+			return err
+		}
+		r.facts.log = append(r.facts.log, badLines(log)...)
 	}
-	r.facts.log = badLines(log)
+	if s := r.world.sender; s != nil {
+		file, err := ledger.Load(s.storage())
+		if err != nil {
+			return err
+		}
+		saved, known := file.Destinations["agent"]
+		r.facts.sender = &senderFacts{ledger: saved.Terms, known: known}
+	}
 	file, err := ledger.Load(r.world.storage())
 	r.facts.gather(r.world, file)
 	return errors.Join(err, r.world.write("looks", r.facts.looksText()), r.world.writeRequests())
 }
 
 func (r *run) endedByItself() bool {
-	r.world.agent.mu.Lock()
-	defer r.world.agent.mu.Unlock()
-	return slices.ContainsFunc(r.world.agent.exits, func(e exit) bool { return e.after == "" })
+	return slices.ContainsFunc(r.world.processes(), func(p *process) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return slices.ContainsFunc(p.exits, func(e exit) bool { return e.after == "" })
+	})
 }
 
 // await waits until something is so, and asks often.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ const stopTimeout = 15 * time.Second
 
 // process is the agent, with its output in a file. It may be killed and started again.
 type process struct {
+	name   string
 	args   []string
 	env    []string // beside that of this process
 	log    string   // file
@@ -33,6 +33,7 @@ type process struct {
 
 // exit is an end of the process.
 type exit struct {
+	who   string
 	at    time.Time
 	after string // what was done to end it; empty: nothing was
 	code  int    // -1: by a signal
@@ -53,7 +54,7 @@ func (p *process) start() error {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = childAttributes(len(p.before) > 0)
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("cannot start the agent: %w", err)
+		return fmt.Errorf("cannot start %s: %w", p.name, err)
 	}
 	p.mu.Lock()
 	p.cmd, p.done, p.changed = cmd, done, time.Now()
@@ -63,7 +64,7 @@ func (p *process) start() error {
 		_ = cmd.Wait() // the exit code is on record
 		p.mu.Lock()
 		if p.cmd == cmd {
-			p.exits = append(p.exits, exit{at: time.Now(), code: cmd.ProcessState.ExitCode()})
+			p.exits = append(p.exits, exit{who: p.name, at: time.Now(), code: cmd.ProcessState.ExitCode()})
 			p.cmd = nil
 		}
 		p.mu.Unlock()
@@ -150,11 +151,11 @@ func (p *process) stop() error { return p.end(syscall.SIGTERM) }
 func (p *process) end(signal syscall.Signal) error {
 	cmd, done := p.take()
 	if cmd == nil {
-		return errors.New("the agent has ended before it was told to")
+		return fmt.Errorf("%s has ended before it was told to", p.name)
 	}
 	begun := time.Now()
 	if err := cmd.Process.Signal(signal); err != nil {
-		return fmt.Errorf("cannot end the agent: %w", err)
+		return fmt.Errorf("cannot end %s: %w", p.name, err)
 	}
 	select {
 	case <-done:
@@ -163,7 +164,7 @@ func (p *process) end(signal syscall.Signal) error {
 		_ = cmd.Process.Signal(syscall.SIGQUIT)
 		<-done
 	}
-	p.ended(exit{at: time.Now(), after: signal.String(), code: cmd.ProcessState.ExitCode(), took: time.Since(begun)})
+	p.ended(exit{who: p.name, at: time.Now(), after: signal.String(), code: cmd.ProcessState.ExitCode(), took: time.Since(begun)})
 	return nil
 }
 

@@ -29,6 +29,7 @@ var rules = []rule{
 	{"the memory is held", memoryBroken},
 	{"caught up in time", caughtUpBroken},
 	{"goroutines and memory come back", levelsBroken},
+	{"what a sender has as delivered is taken", chainBroken},
 	{"the verdict tells of trouble in time", untoldBroken},
 	{"the verdict tells of no trouble where there is none", invertedBroken},
 }
@@ -54,9 +55,9 @@ func exitsBroken(f facts) (how []string) {
 	for _, e := range f.exits {
 		switch {
 		case e.after == "":
-			how = append(how, fmt.Sprintf("the agent ended by itself at %s, with code %d", e.at.Format(stamp), e.code))
+			how = append(how, fmt.Sprintf("%s ended by itself at %s, with code %d", e.who, e.at.Format(stamp), e.code))
 		case e.after != "killed" && e.code != 0:
-			how = append(how, fmt.Sprintf("after %q at %s it ended with code %d, in %s", e.after, e.at.Format(stamp), e.code, e.took))
+			how = append(how, fmt.Sprintf("after %q at %s %s ended with code %d, in %s", e.after, e.at.Format(stamp), e.who, e.code, e.took))
 		}
 	}
 	return how
@@ -83,7 +84,7 @@ func (d destinationFacts) unaccounted() int {
 // has acknowledged it, or is entered in the ledger with the reason why not" (delivery.md).
 func missingBroken(f facts) (how []string) {
 	for _, d := range f.destinations {
-		if n := d.unaccounted(); n > 0 {
+		if n := d.unaccounted() - int(f.sender.itself()); n > 0 {
 			how = append(how, fmt.Sprintf("%s: of %d that are missing at least, %d stand in no term of the ledger: %s",
 				d.name, d.missing, n, strings.Join(d.examples, "; ")))
 		}
@@ -99,8 +100,8 @@ func appendedBroken(f facts) (how []string) {
 	}
 	for _, d := range f.destinations {
 		t := terms(d.ledger)
-		if got := d.ledger.Appended + t[notAppended] + t[rejected]; got < uint64(least) {
-			how = append(how, fmt.Sprintf("%s: %d appended, not appended or rejected of at least %d", d.name, got, least))
+		if got, all := d.ledger.Appended+t[notAppended]+t[rejected], uint64(least)+f.sender.delivered(); got < all {
+			how = append(how, fmt.Sprintf("%s: %d appended, not appended or rejected of at least %d", d.name, got, all))
 		}
 	}
 	return how
@@ -141,7 +142,10 @@ func deliveredBroken(f facts) (how []string) {
 			unknown += d.ledger.Evicted
 		}
 		acknowledged := d.stored + d.mistaken()
-		if f.clockSet() { // two samples of one time are stored once if they are the same
+		// Two samples of one time are stored once if they are the same: a step of the clock makes
+		// such, and a sender that was not answered before a kill sends what the next run, which
+		// begins anew, takes a second time.
+		if f.clockSet() || f.resent() {
 			acknowledged += d.twice
 		}
 		if d.ledger.Delivered > acknowledged || d.stored > d.ledger.Delivered+unknown {
@@ -150,6 +154,14 @@ func deliveredBroken(f facts) (how []string) {
 		}
 	}
 	return how
+}
+
+// resent reports whether a sender may have sent to two runs of the agent what both have taken.
+func (f facts) resent() bool {
+	return f.sender != nil && slices.ContainsFunc(f.spans, func(s span) bool {
+		m, _ := mannerOf(s.kind)
+		return m.kills
+	})
 }
 
 // unacknowledged reports whether a destination may have stored what the agent was not told of.
@@ -166,7 +178,15 @@ func causesBroken(f facts) (how []string) {
 	allowed := []string{filtered} // one destination takes no native histograms
 	for _, s := range f.spans {
 		m, _ := mannerOf(s.kind)
-		allowed = append(allowed, m.costs...)
+		if !m.sender {
+			allowed = append(allowed, m.costs...)
+		}
+		if m.resends && f.sender != nil { // what the storage has already
+			allowed = append(allowed, rejected)
+		}
+		if m.kills && f.sender != nil { // what the endpoint has, of the run before
+			allowed = append(allowed, refused, uncertain)
+		}
 	}
 	for _, d := range f.destinations {
 		t := terms(d.ledger)
@@ -186,7 +206,7 @@ func orderBroken(f facts) (how []string) {
 	for _, d := range f.destinations {
 		// What was given up is asked for no more, or sent again behind what came after it; and
 		// a queue that starts anew sends once more what is dated ahead, which a liar does not have.
-		if givenUp := terms(d.ledger)[uncertain] + terms(d.ledger)[refused] + d.mistaken(); d.order != nil && givenUp == 0 && !f.clockSet() {
+		if givenUp := terms(d.ledger)[uncertain] + terms(d.ledger)[refused] + d.mistaken() + terms(f.sender.terms())[uncertain]; d.order != nil && givenUp == 0 && !f.clockSet() {
 			how = append(how, d.name+": "+d.order.Error())
 		}
 	}
@@ -205,6 +225,9 @@ func valuesBroken(f facts) (how []string) {
 // budgetBroken: "Kept within --storage.backlog.max-bytes" (delivery.md).
 func budgetBroken(f facts) (how []string) {
 	for _, l := range f.looks {
+		if l.senderDisk > budget<<20 {
+			how = append(how, fmt.Sprintf("%d bytes on the sender's disk at %s, of %d", l.senderDisk, l.to.Format(stamp), budget<<20))
+		}
 		if l.disk > budget<<20 {
 			how = append(how, fmt.Sprintf("%d bytes on disk at %s, of %d", l.disk, l.to.Format(stamp), budget<<20))
 		}
@@ -232,6 +255,9 @@ func caughtUpBroken(f facts) (how []string) {
 	last := f.looks[len(f.looks)-1]
 	if last.to.Sub(f.ended) < settling-told {
 		return nil // there was no need to wait for longer
+	}
+	if last.sender != nil && !last.sender.caughtUp() {
+		how = append(how, fmt.Sprintf("the sender, %s after the last trouble: %s, %d on disk, last error %q", last.to.Sub(f.ended).Round(time.Second), last.sender.State, last.sender.Ledger.OnDisk, last.sender.LastError))
 	}
 	for _, d := range last.destinations {
 		if !d.caughtUp() {

@@ -134,7 +134,56 @@ var changes = map[string]struct {
 		f.spans = []span{during("endless", 90, 100)}
 		f.looks[0].goroutines, f.looks[0].resident, f.looks[1].resident = 100, 50<<20, 150<<20
 	}, ""},
-	"order": {func(f *facts) { first(f).order = errors.New("behind a newer one") }, "in order"},
+	"sent":            {withSender(func(*facts) {}), ""},
+	"sent, not taken": {withSender(func(f *facts) { first(f).sent = 39 }), chain},
+	"sent, refused by the endpoint": {withSender(func(f *facts) {
+		d := first(f)
+		d.sent, d.stored, d.refused = 39, 159, 1
+		d.ledger.Delivered, d.ledger.Refused = 159, map[string]uint64{"other": 1}
+		f.spans = []span{during("refuse", 10, 12)}
+	}), ""},
+	"sent, and taken without a word": {withSender(func(f *facts) { first(f).sent = 41 }), chain},
+	"sent, and not on the books":     {withSender(func(f *facts) { f.sender.least = 41 }), chain},
+	"missing, and evicted by the sender": {withSender(func(f *facts) {
+		f.sender.ledger.Appended, f.sender.ledger.Evicted, first(f).missing = 45, 5, 5
+		f.spans = []span{during("sender-fill", 10, 12)}
+	}), ""},
+	"evicted by the sender for nothing": {withSender(func(f *facts) {
+		f.sender.ledger.Appended, f.sender.ledger.Evicted = 45, 5
+		f.spans = []span{during("fill", 10, 12)}
+	}), chain},
+	"evicted by the agent as the sender's disk was full": {withSender(func(f *facts) {
+		first(f).ledger.Appended, first(f).ledger.Evicted = 165, 5
+		f.spans = []span{during("sender-fill", 10, 12)}
+	}), "every term has a cause"},
+	"rejected, sent again": {withSender(func(f *facts) {
+		first(f).ledger.Rejected = map[string]uint64{"out_of_order": 5}
+		f.spans = []span{during("link", 10, 12)}
+	}), ""},
+	"rejected, with no sender": {func(f *facts) {
+		first(f).ledger.Rejected = map[string]uint64{"out_of_order": 5}
+		f.spans = []span{during("kill", 10, 12)}
+	}, "every term has a cause"},
+	"twice, sent to two runs": {withSender(func(f *facts) {
+		first(f).stored, first(f).twice = 157, 3
+		f.spans = []span{during("kill", 10, 12)}
+	}), ""},
+	"twice, sent to one run": {withSender(func(f *facts) {
+		first(f).stored, first(f).twice = 157, 3
+		f.spans = []span{during("link", 10, 12)}
+	}), "what is delivered is stored"},
+	"the sender's sum": {withSender(func(f *facts) { f.sender.ledger.Appended++ }), chain},
+	"the sender's sum at a moment": {withSender(func(f *facts) {
+		f.looks[0].sender = &seen{Ledger: ledger.Terms{Appended: 1}}
+	}), chain},
+	"the sender's disk":   {withSender(func(f *facts) { f.sender.ledger.Appended, f.sender.ledger.OnDisk = 41, 1 }), chain},
+	"the sender's budget": {withSender(func(f *facts) { f.looks[0].senderDisk = budget<<20 + 1 }), "the budget is held"},
+	"the sender is late": {withSender(func(f *facts) {
+		f.looks = append(f.looks, looked(160, 0))
+		f.looks[2].sender = &seen{Ledger: ledger.Terms{Appended: 5000, OnDisk: 5000}}
+	}), "caught up in time"},
+	"no account of a sender": {withSender(func(f *facts) { f.sender.known = false }), chain},
+	"order":                  {func(f *facts) { first(f).order = errors.New("behind a newer one") }, "in order"},
 	"order, of what was lied about": {func(f *facts) {
 		first(f).order, first(f).lied, first(f).stored = errors.New("behind a newer one"), 7, 113
 	}, ""},
@@ -155,6 +204,19 @@ var changes = map[string]struct {
 	"memory": {func(f *facts) {
 		f.looks[0].goroutines, f.looks[0].resident, f.looks[1].resident = 100, 50<<20, 150<<20
 	}, "goroutines and memory come back"},
+}
+
+// chain is the rule about a sender.
+const chain = "what a sender has as delivered is taken"
+
+// withSender is a change of the facts of a run in which a sender has sent 40 samples.
+func withSender(change func(*facts)) func(*facts) {
+	return func(f *facts) {
+		f.sender = &senderFacts{ledger: ledger.Terms{Appended: 40, Delivered: 40}, known: true, least: 40}
+		d := first(f)
+		d.sent, d.stored, d.ledger.Appended, d.ledger.Delivered = 40, 160, 160, 160
+		change(f)
+	}
 }
 
 func first(f *facts) *destinationFacts { return &f.destinations[0] }

@@ -63,7 +63,7 @@ func (f facts) calmAt(l look) bool {
 	for _, s := range f.spans {
 		m, _ := mannerOf(s.kind)
 		before := calm
-		if len(m.costs) > 0 {
+		if len(m.costs) > 0 && !m.sender {
 			before = remembered
 		}
 		if !m.harmless && s.overlaps(l.from.Add(-before), l.to) {

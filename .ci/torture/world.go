@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +29,8 @@ type world struct {
 	names        *names
 	noNames      string // why there are none
 	clock        clock  // empty: it cannot be set
+	sender       *sender
+	noSender     string // why there is none
 }
 
 // target is one of a row of targets.
@@ -43,6 +46,7 @@ type targetRow struct {
 	options agenttest.TargetOptions
 	metrics []string // of which each scrape has every series
 	samples int      // of a scrape at least
+	sent    bool     // the sender scrapes it, and not the agent
 }
 
 // reported are the samples that upstream adds to each scrape.
@@ -54,12 +58,13 @@ const oddSeries = 20
 const gauges, churn, histograms, floatHistograms = "agenttest_gauge", "agenttest_churn", "agenttest_histogram", "agenttest_float_histogram"
 
 var targets = []targetRow{
-	{"plain", agenttest.TargetOptions{Series: 50}, []string{agenttest.ScrapesMetric, gauges}, 51},
-	{"churn", agenttest.TargetOptions{Series: 10, Churn: 5}, []string{agenttest.ScrapesMetric, gauges}, 16},
-	{"explicit", agenttest.TargetOptions{Explicit: []time.Duration{-5 * time.Second, 9 * time.Minute}}, []string{agenttest.ScrapesMetric, "agenttest_explicit"}, 3},
-	{"histograms", agenttest.TargetOptions{Histograms: 3, FloatHistograms: 2, Exemplars: true}, []string{agenttest.ScrapesMetric, histograms, floatHistograms}, 6},
-	{"hostile", agenttest.TargetOptions{Hostile: true}, []string{agenttest.ScrapesMetric}, 10},
-	{oddTarget, agenttest.TargetOptions{Series: oddSeries}, []string{agenttest.ScrapesMetric}, 1},
+	{"plain", agenttest.TargetOptions{Series: 50}, []string{agenttest.ScrapesMetric, gauges}, 51, false},
+	{"churn", agenttest.TargetOptions{Series: 10, Churn: 5}, []string{agenttest.ScrapesMetric, gauges}, 16, false},
+	{"explicit", agenttest.TargetOptions{Explicit: []time.Duration{-5 * time.Second, 9 * time.Minute}}, []string{agenttest.ScrapesMetric, "agenttest_explicit"}, 3, false},
+	{"histograms", agenttest.TargetOptions{Histograms: 3, FloatHistograms: 2, Exemplars: true}, []string{agenttest.ScrapesMetric, histograms, floatHistograms}, 6, false},
+	{"hostile", agenttest.TargetOptions{Hostile: true}, []string{agenttest.ScrapesMetric}, 10, false},
+	{oddTarget, agenttest.TargetOptions{Series: oddSeries}, []string{agenttest.ScrapesMetric}, 1, false},
+	{"sent", agenttest.TargetOptions{Series: 30, Histograms: 2, FloatHistograms: 1, Exemplars: true}, []string{agenttest.ScrapesMetric, gauges, histograms, floatHistograms}, 34, true},
 }
 
 // memory is what the agent may take of it, in MiB.
@@ -76,7 +81,7 @@ func newWorld(dir string, p program, s schedule) (w *world, err error) {
 			w.close()
 		}
 	}()
-	if onDisk(s) {
+	if has(s, slices.Concat(ofDisk, ofDevice)) {
 		if w.disk, err = mountDisk(w.storage()); err != nil {
 			w.noDisk = err.Error()
 		} else {
@@ -100,12 +105,23 @@ func newWorld(dir string, p program, s schedule) (w *world, err error) {
 		}
 		w.destinations = append(w.destinations, d)
 	}
-	address, err := freeAddress()
+	addresses, err := freeAddresses()
 	if err != nil {
 		return w, err
 	}
-	w.url = "http://" + address
-	w.agent = w.newProcess(p.path, address)
+	w.url = "http://" + addresses[0]
+	w.agent = newProcess("the agent", p.path, w.dir, w.storage(), addresses[0])
+	switch {
+	case p.clock:
+		w.noSender = "a sender has no clock that can be set"
+	case p.other != "":
+		w.noSender = "another version may take nothing"
+	default:
+		w.agent.args = append(w.agent.args, "--web.enable-remote-write-receiver", "--receive.sync")
+		if w.sender, err = w.newSender(s, addresses[1]); err != nil {
+			return w, err
+		}
+	}
 	if w.names, err = newNames(dir); err != nil {
 		w.noNames = err.Error()
 	} else {
@@ -121,13 +137,13 @@ func newWorld(dir string, p program, s schedule) (w *world, err error) {
 	return w, w.writeConfig()
 }
 
-// newProcess is the agent with times that are short beside a run.
-func (w *world) newProcess(path, address string) *process {
+// newProcess is an agent with times that are short beside a run, whose files are in dir.
+func newProcess(name, path, dir, storage, address string) *process {
 	return &process{
-		path: path, log: filepath.Join(w.dir, "agent.log"), env: []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", memory)},
+		name: name, path: path, log: filepath.Join(dir, "agent.log"), env: []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", memory)},
 		args: []string{
-			"--config.file=" + w.configFile(),
-			"--storage.agent.path=" + w.storage(),
+			"--config.file=" + configIn(dir),
+			"--storage.agent.path=" + storage,
 			fmt.Sprintf("--storage.backlog.max-bytes=%dMiB", budget),
 			"--storage.agent.wal-segment-size=32KiB",
 			"--storage.agent.wal-truncate-frequency=15s",
@@ -147,22 +163,29 @@ type program struct {
 	clock bool   // it is the test binary, whose clock can be set
 }
 
-// freeAddress is one that nobody listens on, below those that are given to whoever
+// freeAddresses are two that nobody listens on, below those that are given to whoever
 // connects: a process that is started again needs the same.
-func freeAddress() (string, error) {
+func freeAddresses() (of [2]string, err error) {
+	found := 0
 	for port := 20000 + os.Getpid()%10000; port < 32000; port++ {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String(), nil
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		of[found] = l.Addr().String()
+		if found++; found == len(of) {
+			return of, nil
 		}
 	}
-	return "", fmt.Errorf("no port is free on 127.0.0.1")
+	return of, fmt.Errorf("no two ports are free on 127.0.0.1")
 }
 
 func (w *world) storage() string { return filepath.Join(w.dir, "data") }
 
-func (w *world) configFile() string { return filepath.Join(w.dir, "agent.yml") }
+func (w *world) configFile() string { return configIn(w.dir) }
+
+func configIn(dir string) string { return filepath.Join(dir, "agent.yml") }
 
 // reconfigure writes the file anew and has it read.
 func (w *world) reconfigure(change func(*configuration)) error {
@@ -178,12 +201,17 @@ func (w *world) writeConfig() error {
 	if w.config.spoilt == "gone" {
 		return os.RemoveAll(w.configFile())
 	}
-	// As an editor does: a process that starts meanwhile must not find half of it.
-	aside := w.configFile() + ".new"
-	if err := os.WriteFile(aside, []byte(w.config.spoil(content)), 0o640); err != nil {
+	return replace(w.configFile(), w.config.spoil(content))
+}
+
+// replace writes a file as an editor does: a process that starts meanwhile must not find
+// half of it.
+func replace(file, content string) error {
+	aside := file + ".new"
+	if err := os.WriteFile(aside, []byte(content), 0o640); err != nil {
 		return err
 	}
-	return os.Rename(aside, w.configFile())
+	return os.Rename(aside, file)
 }
 
 // write leaves a file for people.
@@ -205,8 +233,20 @@ func (w *world) writeRequests() error {
 	return nil
 }
 
+// processes are the agent and what sends to it.
+func (w *world) processes() []*process {
+	all := []*process{w.agent}
+	if w.sender != nil {
+		all = append(all, w.sender.process)
+	}
+	return all
+}
+
 // close ends everything and leaves the directory.
 func (w *world) close() {
+	if w.sender != nil {
+		w.sender.close()
+	}
 	if w.agent != nil {
 		w.agent.close()
 	}

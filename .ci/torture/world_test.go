@@ -78,11 +78,17 @@ func TestConfiguration(t *testing.T) {
 // it was. Signals go to nobody.
 func TestManners(t *testing.T) {
 	t.Parallel()
-	w := newTestWorld(t, program{clock: true})
+	for _, p := range []program{{}, {clock: true}} {
+		tryManners(t, newTestWorld(t, p))
+	}
+}
+
+func tryManners(t *testing.T, w *world) {
+	t.Helper()
 	for seed := range uint64(10) {
 		for _, e := range draw(seed, 10*time.Minute).events {
 			m, _ := mannerOf(e.kind)
-			if e.kind == "kill" || e.kind == "term" || m.needs != nil && m.needs(w) != "" {
+			if strings.HasSuffix(e.kind, "kill") || strings.HasSuffix(e.kind, "term") || m.needs != nil && m.needs(w) != "" {
 				continue
 			}
 			before, _ := os.ReadFile(w.configFile())
