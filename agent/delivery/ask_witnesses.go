@@ -221,6 +221,8 @@ func (h *hearing) follow(ctx context.Context, w *witness) error {
 		return err
 	case r == nil:
 		w.caught, w.first, w.upTo = true, s.Item, s.T
+	case r.ThereBefore() && s.end.Compare(h.refused) <= 0: // or older than what is there
+		h.there, w.from = true, s.T+1 // it is asked about by itself, as every one of its series
 	case r.ThereBefore() && s.end.Compare(h.sent) <= 0 && !h.overtaken.Load().Has(s.end.Generation, s.T):
 		h.there, w.upTo = true, s.T
 	default:

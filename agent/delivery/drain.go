@@ -313,7 +313,8 @@ func (d *drain) flush(ctx context.Context) error {
 		// What is refused of the late ones may be so for their time: it tells nothing of
 		// the others.
 		s := d.newSearch(p.items)
-		s.asked, s.overtaken = s.asked || p.perhaps, s.overtaken || p.perhaps || b.refused
+		s.asked, s.overtaken = s.asked || p.perhaps, s.overtaken || p.perhaps
+		s.unproven = s.overtaken || b.refused
 		if err := d.deliver(calm, p, s, &b.outcome); err != nil {
 			return err
 		}
@@ -323,9 +324,13 @@ func (d *drain) flush(ctx context.Context) error {
 			d.inParts = s.reason != ""
 		}
 	}
+	gaveUp := b.outcome.Refused[remotewrite.OutOfOrder]+b.outcome.Uncertain[remotewrite.OutOfOrder] > 0
 	d.settle(b.end, b.outcome)
 	b.size.Reset()
 	d.batch = batch{items: reuse(b.items), size: b.size}
+	if gaveUp {
+		return d.wasRefused(calm, d.end)
+	}
 	return nil
 }
 

@@ -86,6 +86,9 @@ type event struct {
 	// overtaken: the samples are dated before a time that the clock had before it
 	// was set back, and may be refused for what the endpoint got then.
 	overtaken bool
+	// unproven: so they are, or may have been refused for good before newer ones were taken:
+	// that they are refused for what is there does not tell that they are.
+	unproven bool
 	// retried: upstream's queue sends the same batch again by itself.
 	retried bool
 	// alone: the request held a single sample.

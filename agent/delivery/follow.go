@@ -249,7 +249,7 @@ func (f *follower) expect(ctx context.Context, rec *backlog.Record, s share, lat
 			}
 		}
 	}
-	if err := f.late.send(ctx, late, &e.outcome, func() error { return f.t.sendLate(ctx, f.sentIfAfter, rec.End, true) }); err != nil {
+	if err := f.late.send(ctx, late, &e.outcome, func() error { return f.goOnLate(ctx, rec.End) }); err != nil {
 		return f.refused(ctx, err)
 	}
 	f.mtx.Lock()
@@ -258,6 +258,15 @@ func (f *follower) expect(ctx context.Context, rec *backlog.Record, s share, lat
 	f.advance()
 	f.announce()
 	return nil
+}
+
+// goOnLate is called when late samples were refused for good, up to a position, before others
+// are sent.
+func (f *follower) goOnLate(ctx context.Context, to backlog.Position) error {
+	if err := f.t.wasRefused(ctx, to); err != nil {
+		return err
+	}
+	return f.t.sendLate(ctx, f.sentIfAfter, to, true)
 }
 
 // refused is called with what kept a late sample from being delivered.

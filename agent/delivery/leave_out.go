@@ -35,18 +35,19 @@ func (d *sender) leaveOut(ctx context.Context, items []remotewrite.Item, was ear
 	switch {
 	case err != nil:
 		return nil, err
-	case r == nil || (was.resent || r.Again && n == 1) && remotewrite.AlreadyThere(r.Body):
+	case r == nil || n == 1 && (was.resent || r.Again) && remotewrite.AlreadyThere(r.Body):
 		level.Info(d.logger).Log("msg", "The endpoint takes a series again that it refused", "series", shorten(out.due.labels.String()))
 		d.unwanted.forgetAll()
-		if r != nil && (was.refused || anyOvertaken(out.items, d.end.Generation, *d.overtaken.Load())) {
-			o.Doubt(remotewrite.OutOfOrder, n)
-		} else {
+		if r == nil || was.resent && !was.refused && !anyOvertaken(out.items, d.end.Generation, *d.overtaken.Load()) {
 			o.Delivered += n
+		} else {
+			o.Doubt(remotewrite.OutOfOrder, n)
 		}
 	case remotewrite.AboutSeries(r.Body) && r.Class() == remotewrite.Final:
 		out.due.asked, out.due.words = now, r.Body
 		o.Refuse(out.due.reason, n)
-	case r.Class() != remotewrite.Final: // too large, or not held: it takes the usual way
+	case r.Class() != remotewrite.Final, was.resent && remotewrite.AlreadyThere(r.Body):
+		// Too large, not held, or there in part: it takes the usual way.
 		d.unwanted.forget(out.due)
 		items = append(items, out.items...)
 	default: // refused for something else now, and perhaps in part

@@ -67,7 +67,9 @@ func TestMachine(t *testing.T) {
 		{name: "behind: one sample, there", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true}, do: settle, to: Behind},
 		{name: "behind: one sample, out of order for the first time", in: Behind, e: event{kind: refused, class: final, alone: true, there: true}, do: giveUp, to: Behind},
 		{name: "behind: one sample, out of order, after others of an endpoint that does not tell", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, asked: true}, do: doubt, to: Behind},
-		{name: "behind: one sample, there or overtaken", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true, overtaken: true}, do: doubt, to: Behind},
+		{name: "behind: one sample, there or overtaken", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true, overtaken: true, unproven: true}, do: doubt, to: Behind},
+		{name: "behind: one sample, there or refused before", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, before: true, unproven: true}, do: doubt, to: Behind},
+		{name: "behind: there or refused before, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true, unproven: true}, do: narrow, to: Behind},
 		{name: "behind: there or overtaken, Cortex", in: Behind, partial: partialStored, e: event{kind: refused, class: final, there: true, before: true, overtaken: true}, do: doubt, to: Behind},
 		{name: "behind: one sample, overtaken, for the first time", in: Behind, e: event{kind: refused, class: final, alone: true, there: true, overtaken: true}, do: giveUp, to: Behind},
 		{name: "behind: overtaken, unknown endpoint", in: Behind, e: event{kind: refused, class: final, there: true, asked: true, overtaken: true}, do: split, to: Behind},
@@ -187,17 +189,17 @@ func TestMachineIsComplete(t *testing.T) {
 		for _, kind := range kinds {
 			for _, partial := range []partialWrites{partialUnknown, partialStored, partialRolledBack} {
 				for class := remotewrite.Unanswered; class <= remotewrite.NotHeld; class++ {
-					for bits := range 1 << 15 {
+					for bits := range 1 << 16 {
 						if bits > 0 && kind != refused {
 							break // nothing else depends on them
 						}
 						bit := func(i int) bool { return bits>>i&1 == 1 }
-						if bit(9) && !bit(2) || bit(14) && (bit(0) || bit(3)) {
-							continue // not possible; see remotewrite.AboutSeries
+						if bit(9) && !bit(2) || bit(14) && (bit(0) || bit(3)) || bit(13) && !bit(15) && state == Behind {
+							continue // not possible; see remotewrite.AboutSeries and event.unproven
 						}
 						e := event{
 							kind: kind, class: class, there: bit(0), before: bit(1), again: bit(2), outOfWindow: bit(3),
-							retried: bit(4), alone: bit(5), asked: bit(6), oneAsked: bit(7), vain: bit(8), onlyAgain: bit(9), large: bit(10), emptyAsked: bit(11), othersPass: bit(12), overtaken: bit(13),
+							retried: bit(4), alone: bit(5), asked: bit(6), oneAsked: bit(7), vain: bit(8), onlyAgain: bit(9), large: bit(10), emptyAsked: bit(11), othersPass: bit(12), overtaken: bit(13), unproven: bit(15),
 							series: bit(14),
 						}
 						checkComplete(t, state, partial, e)
@@ -237,7 +239,7 @@ func checkComplete(t *testing.T, state State, partial partialWrites, e event) {
 		fail("a refusal taken for an acknowledgement")
 	case d.do == giveUp && e.class == remotewrite.TooLarge && (!e.alone || !e.large || !e.othersPass):
 		fail("an ordinary sample is given up for a 413")
-	case e.kind == refused && d.do == settle && e.overtaken && !e.onlyAgain && (state == Live || e.alone):
+	case e.kind == refused && d.do == settle && (e.overtaken && !e.onlyAgain && state == Live || e.unproven && e.alone && state == Behind):
 		fail("a sample that was overtaken is taken for stored")
 	case d.do == narrow && (partial != partialStored || e.alone || !(e.there && e.before) && (e.there || e.outOfWindow)):
 		fail("newest samples may overtake others, or nothing follows from them")

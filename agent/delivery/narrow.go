@@ -44,7 +44,7 @@ func (d *sender) narrow(ctx context.Context, p *part, e event, known bool, s *se
 		switch {
 		case err != nil:
 			return err
-		case r == nil || p.before && !s.overtaken && remotewrite.AlreadyThere(r.Body):
+		case r == nil || p.before && !s.unproven && remotewrite.AlreadyThere(r.Body):
 			s.took()
 			n.taken(at)
 			o.Delivered += heads

@@ -110,7 +110,10 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	case doubt:
 		f.maybeThere = false
 		t.failed(remotewrite.Kind(o.Status), r.Error())
-		if err := f.wasRefused(ctx, o.Items()); err != nil {
+		f.mtx.Lock()
+		to := f.expected.reach(o.Items())
+		f.mtx.Unlock()
+		if err := t.wasRefused(ctx, to); err != nil {
 			return // cut off, as above
 		}
 		f.answered(o.Items(), remotewrite.Reason(o.Status, o.Err))
@@ -138,18 +141,6 @@ func (f *follower) after(ctx context.Context, o upstreamqueue.Outcome) {
 	}
 	f.stop(fmt.Errorf("%s: %w", d.why, r))
 	<-ctx.Done()
-}
-
-// wasRefused notes that the next items of the queue are refused for good, before it goes on
-// with what comes behind them. It returns an error when ctx ends first.
-func (f *follower) wasRefused(ctx context.Context, items int) error {
-	f.mtx.Lock()
-	to := f.expected.reach(items)
-	f.mtx.Unlock()
-	if f.t.account.WasRefused(to) {
-		return nil
-	}
-	return f.t.saveMarks(ctx)
 }
 
 // refusedSeries notes that a batch was refused for what a series is: even if the

@@ -95,6 +95,16 @@ func (t *destination) sendLate(ctx context.Context, upTo int64, to backlog.Posit
 	return t.saveMarks(ctx)
 }
 
+// wasRefused is called behind samples that were refused for good, up to a position, before
+// what comes behind them is sent. It returns an error when ctx ends first. Newer samples of
+// their series make an endpoint refuse them as if they were there.
+func (t *destination) wasRefused(ctx context.Context, to backlog.Position) error {
+	if t.account.WasRefused(to) {
+		return nil
+	}
+	return t.saveMarks(ctx)
+}
+
 func (t *destination) storesPartialWrites() bool { return t.partialWrites() == partialStored }
 
 // aside returns the samples of series that were asked about, of a part that is sent again,

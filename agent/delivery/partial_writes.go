@@ -144,7 +144,7 @@ func (d *sender) sendOf(ctx context.Context, p *part, from, to int, s *search, o
 		o.Delivered += n
 	case there && to-from > 1: // some may have been there before, and the others not be
 		return r, nil
-	case there && s.overtaken:
+	case there && (s.unproven || p.perhaps || !p.before): // or older, as somebody else writes ahead of us
 		o.Doubt(remotewrite.OutOfOrder, n)
 	case there:
 		o.Delivered += n
@@ -294,7 +294,7 @@ func (d *sender) askRun(ctx context.Context, p *part, from, to int, s *search, o
 			continue
 		}
 		older := remotewrite.Samples(p.items[from:i])
-		if s.overtaken {
+		if s.unproven {
 			o.Doubt(remotewrite.OutOfOrder, older)
 		} else {
 			o.Delivered += older

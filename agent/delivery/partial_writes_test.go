@@ -241,7 +241,7 @@ func TestStopsInParallel(t *testing.T) {
 }
 
 // post writes one sample as somebody else would.
-func post(t *testing.T, e *agenttest.Endpoint, ls labels.Labels, at int64, v float64) {
+func post(t testing.TB, e *agenttest.Endpoint, ls labels.Labels, at int64, v float64) {
 	t.Helper()
 	enc := remotewrite.NewEncoder(false)
 	body, err := enc.Encode(false, []remotewrite.Item{{Series: &remotewrite.Series{Labels: ls}, T: at, V: v}})

@@ -110,7 +110,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 		case narrow:
 			// Whether older samples were stored with the newest is known only where the
 			// refusal was about series, or for what is there.
-			return true, d.narrow(ctx, p, e, (e.series || e.there) && !s.overtaken, s, o)
+			return true, d.narrow(ctx, p, e, (e.series || e.there) && !s.unproven, s, o)
 		case shrink:
 			return true, d.smaller(ctx, *p, d.backoff(d.tooLargeInRow(), r), s, o)
 		case askEmpty:
@@ -126,7 +126,7 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			}
 			n = remotewrite.Samples(p.items)
 			if there {
-				return true, d.narrow(ctx, p, e, !s.overtaken, s, o)
+				return true, d.narrow(ctx, p, e, !s.unproven, s, o)
 			}
 			e.asked, e.before, e.alone = true, p.before, len(p.items) == 1
 		case askOne:
@@ -285,9 +285,10 @@ func (d *sender) askOne(ctx context.Context, p *part, s *search, o *ledger.Outco
 			if p.before || to-from == 1 {
 				return nil
 			}
-			// Perhaps by the attempt that was not answered, and the others were not in that.
+			// Perhaps by the attempt that was not answered, and the others were not in that; or
+			// somebody else writes ahead of us.
 			run := p.of(slices.Clone(p.items[from:to]))
-			run.before = true
+			run.before, run.perhaps = true, true
 			p.items = slices.Concat(p.items[:from], p.items[to:])
 			return d.oldestFirst(ctx, run, s, o)
 		}

@@ -2,16 +2,53 @@ package delivery
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/opstrace/opstrace-agent/agent/agenttest"
 	"github.com/opstrace/opstrace-agent/agent/delivery/ledger"
 	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
-// TestRefusedLiveBeforeAKill: a live batch is refused for good, newer samples of its series
-// are taken, and the run is killed before it writes its marks for the time. What was refused
-// is not there, though it is refused as older than what is.
+// refusedLive leaves a run that was killed before it wrote its marks for the time: an endpoint
+// has refused a live batch for good, as somebody else writes ahead in one series, and has taken
+// two newer samples of each of the others.
+func (r *rig) refusedLive(series int) {
+	r.t.Helper()
+	r.options.SaveInterval = time.Hour
+	r.open()
+	r.awaitState("one", Live)
+	r.scrapes(3, series)
+	r.awaitSettled("one")
+	post(r.t, r.one(), seriesOf(series-1), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+	r.scrapes(1, series)
+	l := r.awaitSettled("one")
+	if ledger.Total(l.Uncertain) == 0 || r.status("one").State != Live {
+		r.t.Fatalf("it is %s: %+v", r.status("one").State, l)
+	}
+	r.scrapes(2, series-1)
+	r.awaitSettled("one")
+	r.crash()
+	r.pass()
+}
+
+// checkOlder checks that no more counts as delivered than the endpoint holds beside one sample
+// of somebody else, and that no more is uncertain than there may be.
+func (r *rig) checkOlder(uncertain int) {
+	r.t.Helper()
+	l := r.awaitSettled("one")
+	unknown := ledger.Total(l.Uncertain)
+	if held := r.accepted("one") - 1; l.Delivered > held || held > l.Delivered+unknown || l.Delivered+ledger.Total(l.Refused)+unknown != l.Appended {
+		r.t.Errorf("the endpoint holds %d of %+v", held, l)
+	}
+	if unknown > uint64(uncertain) {
+		r.t.Errorf("%d are uncertain: %+v", unknown, l)
+	}
+}
+
+// TestRefusedLiveBeforeAKill: what was refused is not there, though it is refused as older than
+// what is.
 func TestRefusedLiveBeforeAKill(t *testing.T) {
 	t.Parallel()
 	for receiver, manners := range receivers {
@@ -19,33 +56,97 @@ func TestRefusedLiveBeforeAKill(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d", receiver, series), func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, manners)
-				r.options.SaveInterval = time.Hour
+				r.refusedLive(series)
 				r.open()
-				r.awaitState("one", Live)
-				r.scrapes(3, series)
-				r.awaitSettled("one")
-				// Somebody else writes ahead of us in one series.
-				post(t, r.one(), seriesOf(series-1), time.Now().Add(5*time.Minute).UnixMilli(), 99)
-				r.scrapes(1, series)
-				before := r.awaitSettled("one")
-				if ledger.Total(before.Uncertain) == 0 || r.status("one").State != Live {
-					t.Fatalf("it is %s: %+v", r.status("one").State, before)
-				}
-				r.scrapes(2, series-1)
-				r.awaitSettled("one")
-				r.crash()
-				r.pass()
-				r.open()
-				l := r.awaitSettled("one")
-				unknown := ledger.Total(l.Uncertain)
-				if held := r.accepted("one") - 1; l.Delivered > held || held > l.Delivered+unknown || l.Delivered+ledger.Total(l.Refused)+unknown != l.Appended {
-					t.Errorf("the endpoint holds %d of %+v", held, l)
-				}
-				if unknown > uint64(series) {
-					t.Errorf("%d are uncertain: %+v", unknown, l)
-				}
+				r.checkOlder(series)
 			})
 		}
+	}
+}
+
+// TestRefusedLiveBeforeAnOutage: nor is it asked about sample by sample, where the endpoint is
+// away when the next run begins.
+func TestRefusedLiveBeforeAnOutage(t *testing.T) {
+	t.Parallel()
+	const series = 300
+	for receiver, manners := range receivers {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			r.refusedLive(series)
+			r.one().RespondIf(away)
+			before := r.requests("one")
+			r.open()
+			r.eventually("some attempts", func() error {
+				if n := r.requests("one") - before; n < 20 {
+					return fmt.Errorf("%d", n)
+				}
+				return nil
+			})
+			before = r.requests("one")
+			r.one().Recover()
+			r.checkOlder(series)
+			if n := r.requests("one") - before; n > series {
+				t.Errorf("%d requests for %d samples", n, 3*series)
+			}
+		})
+	}
+}
+
+// TestRefusedLiveBeforeTwoKills: nor is it for a witness, where the next run was killed while
+// it asked.
+func TestRefusedLiveBeforeTwoKills(t *testing.T) {
+	t.Parallel()
+	const series = 20
+	for receiver, manners := range receivers {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			r.refusedLive(series)
+			var n atomic.Int64
+			r.one().RespondIf(func(in *agenttest.Incoming) *agenttest.Answer {
+				if n.Add(1) > 2 {
+					return away(in)
+				}
+				return nil
+			})
+			r.open()
+			r.eventually("it to be asked", func() error {
+				if saved := r.saved().Destinations["one"]; saved.Asked.Before.IsZero() && saved.Unordered.IsZero() {
+					return fmt.Errorf("%+v", saved)
+				}
+				return nil
+			})
+			r.crash()
+			r.one().Recover()
+			r.open()
+			r.checkOlder(series)
+		})
+	}
+}
+
+// TestRefusedBehindBeforeAKill: so it is where the drainer was refused.
+func TestRefusedBehindBeforeAKill(t *testing.T) {
+	t.Parallel()
+	for receiver, manners := range receivers {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			r.options.SaveInterval = time.Hour
+			r.open()
+			r.awaitState("one", Live)
+			post(t, r.one(), seriesOf(5), time.Now().Add(5*time.Minute).UnixMilli(), 99)
+			r.goBehind("one")
+			r.scrapes(3, 20)
+			r.pass()
+			r.one().Recover()
+			if l := r.awaitSettled("one"); l.Delivered > r.accepted("one")-1 {
+				t.Errorf("the endpoint holds %d of %+v", r.accepted("one")-1, l)
+			}
+			r.crash()
+			r.open()
+			r.checkOlder(61)
+		})
 	}
 }
 

@@ -24,8 +24,8 @@ type search struct {
 	parts    int  // how many have been
 	oneAsked bool
 	asked    bool // see event.asked
-	// overtaken: see event.overtaken.
-	overtaken bool
+	// overtaken: see event.overtaken. unproven: see event.unproven.
+	overtaken, unproven bool
 	// unsure: a refusal of a part does not tell whether it was stored with the
 	// whole, or is older than what came before a step of the clock.
 	unsure bool
@@ -118,7 +118,7 @@ func (s *search) judge(p *part, r *remotewrite.Refusal) event {
 		outOfWindow: remotewrite.OutOfWindow(r.Body),
 		large:       large(p.items), othersPass: s.taken,
 		alone: len(p.items) == 1, asked: s.asked || p.unordered, oneAsked: s.oneAsked,
-		overtaken: s.overtaken,
+		overtaken: s.overtaken, unproven: s.unproven || p.perhaps,
 	}
 	s.because(r)
 	// A series that is refused is no surprise once it is alone.

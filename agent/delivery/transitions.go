@@ -62,8 +62,8 @@ var transitions = []transition{
 	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, needs: "one sample that is large", when: func(f facts) bool { return f.alone && f.large && !f.emptyAsked }, do: askEmpty},
 	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, needs: "one sample", when: func(f facts) bool { return f.alone }, do: retry},
 	{in: Behind, on: refused, of: classes{remotewrite.TooLarge}, do: shrink},
-	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "already there or older than what came before a step of the clock", when: func(f facts) bool {
-		return f.there && f.before && f.overtaken && (f.alone || f.partial == partialStored)
+	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "already there or older than what came after a refusal or before a step of the clock", when: func(f facts) bool {
+		return f.there && f.before && (f.alone && f.unproven || f.overtaken && f.partial == partialStored)
 	}, do: doubt},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "one sample, already there", when: func(f facts) bool { return f.alone && f.there && f.before }, do: settle},
 	{in: Behind, on: refused, of: classes{remotewrite.Final}, needs: "one sample, perhaps there with the others", when: func(f facts) bool {

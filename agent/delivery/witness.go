@@ -43,7 +43,7 @@ type witness struct {
 	last   int64               // the newest time seen, in milliseconds
 	caught bool                // the last that was sent is the newest that the endpoint has
 	first  remotewrite.Item    // that one
-	from   int64               // the first time seen
+	from   int64               // the first time seen, or that behind what may be older only
 	upTo   int64               // what is dated from then up to this time the endpoint has; 0: nothing
 	agrees bool                // it has told that partial writes are stored
 	both   int64               // what upTo is if that is so; 0: it has not told

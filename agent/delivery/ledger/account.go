@@ -21,8 +21,10 @@ type Account struct {
 	// late: see Saved. toldLate is what delivery.json has of it for sure.
 	late, toldLate Late
 	storesPartial  string // see Saved
-	// refused: see Saved. toldRefused is what delivery.json has of it for sure.
+	// refused: see Saved. toldRefused is what delivery.json has of it for sure. usedRefused: it
+	// was said since Saved. often: again while delivery.json had it.
 	refused, toldRefused backlog.Position
+	usedRefused, often   bool
 	// evicted is how far eviction has gone: nothing before it will be read any
 	// more. gone is the same without the evictions that are being counted, whose
 	// files are there still. claims are where these began.
@@ -143,7 +145,10 @@ func (a *Account) saved() Saved {
 	if a.usedAsked || a.asked.Before.Compare(s.Mark) > 0 {
 		s.Asked = a.asked.clone()
 	}
-	if a.refused.Compare(s.Mark) > 0 {
+	switch {
+	case a.often && a.usedRefused:
+		s.Refused = backlog.Position{Generation: a.book.generation + 1}
+	case a.refused.Compare(s.Mark) > 0:
 		s.Refused = a.refused
 	}
 	lost := a.held.before(a.gone)

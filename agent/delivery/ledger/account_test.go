@@ -276,8 +276,9 @@ func TestUnordered(t *testing.T) {
 	}
 }
 
-// TestWasRefused: up to where samples were refused stays known until it is settled, and who
-// says it is told to write it first as long as the file does not have it for sure.
+// TestWasRefused: up to where samples were refused stays known until it is settled, who says
+// it is told to write it first as long as the file does not have it for sure, and who says it
+// again and again need not, as the file has all of the run.
 func TestWasRefused(t *testing.T) {
 	t.Parallel()
 	b, a := newAccount()
@@ -296,25 +297,31 @@ func TestWasRefused(t *testing.T) {
 		}
 		return saved
 	}
+	none, all := backlog.Position{}, pos(running+1, 0, 0)
+	b.Written(save(none))
 	say(100, false)
 	say(100, false) // it could not be written
 	b.Written(save(batch(100)))
-	say(100, true)
 	say(50, true)
-	say(200, false)
+	a.Settle(batch(100), Outcome{})
+	b.Written(save(none))
+	say(200, false) // once in a while
 	saved := save(batch(200))
 	say(300, false) // which that lacks
 	b.Written(saved)
 	say(300, false)
-	b.Written(save(batch(300)))
-	a.Settle(batch(300), Outcome{})
-	save(backlog.Position{}) // and whether it is written or not:
-	say(250, false)
-	say(400, false)
-	saved = save(batch(400))
+	b.Written(save(all))
+	say(400, true)
+	a.Settle(batch(400), Outcome{})
+	b.Written(save(all)) // it may be so again any moment
+	saved = save(none)   // and is being written
+	say(500, false)
+	b.Written(saved)
+	say(500, false)
+	saved = save(batch(500))
 	// Under another configuration, and after a stop.
 	for name, s := range map[string]Saved{"removed": b.Remove("one"), "loaded": saved["one"]} {
-		if again := b.Open(name, s, false); again.Refused() != batch(400) || again.WasRefused(batch(400)) {
+		if again := b.Open(name, s, false); again.Refused() != batch(500) || again.WasRefused(batch(500)) {
 			t.Errorf("%s: refused up to %s, or taken for written", name, again.Refused())
 		}
 	}

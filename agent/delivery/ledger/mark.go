@@ -186,8 +186,12 @@ func (a *Account) Late() Late {
 func (a *Account) WasRefused(to backlog.Position) (told bool) {
 	a.book.mtx.Lock()
 	defer a.book.mtx.Unlock()
-	a.refused = later(a.refused, to)
-	return a.refused.Compare(a.toldRefused) <= 0
+	a.refused, a.usedRefused = later(a.refused, to), true
+	if a.refused.Compare(a.toldRefused) <= 0 {
+		return true
+	}
+	a.often = !a.toldRefused.IsZero()
+	return false
 }
 
 // Refused returns the position before which samples that are not settled may have been
