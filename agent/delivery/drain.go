@@ -40,8 +40,8 @@ type earlier struct {
 	unordered, asked, late bool
 	// heard: some of its samples may be those of witnesses; see drain.heard.
 	heard bool
-	// refused: a live queue was refused for good for some of it, or for its neighbours, and has
-	// sent newer ones since: what is there need not be there for having been taken.
+	// refused: samples in it or beside it may have been refused for good, and newer ones taken
+	// since: what is there need not be there for having been taken.
 	refused bool
 }
 
@@ -309,6 +309,7 @@ func (d *drain) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	gaveUp := false
 	for _, p := range d.parts(items) {
 		// What is refused of the late ones may be so for their time: it tells nothing of
 		// the others.
@@ -316,15 +317,18 @@ func (d *drain) flush(ctx context.Context) error {
 		s.asked, s.overtaken = s.asked || p.perhaps, s.overtaken || p.perhaps
 		s.unproven = s.overtaken || b.refused
 		if err := d.deliver(calm, p, s, &b.outcome); err != nil {
+			if b.gaveUp(s) {
+				d.account.WasRefused(b.end) // for who sends it again
+			}
 			return err
 		}
+		gaveUp = gaveUp || b.gaveUp(s)
 		d.learnBudget(s)
 		d.learnUnwanted(s)
 		if p.unordered && (s.reason != "" || len(p.items) >= fewAtOnce/2) { // one sample tells nothing
 			d.inParts = s.reason != ""
 		}
 	}
-	gaveUp := b.outcome.Refused[remotewrite.OutOfOrder]+b.outcome.Uncertain[remotewrite.OutOfOrder] > 0
 	d.settle(b.end, b.outcome)
 	b.size.Reset()
 	d.batch = batch{items: reuse(b.items), size: b.size}
@@ -332,6 +336,13 @@ func (d *drain) flush(ctx context.Context) error {
 		return d.wasRefused(calm, d.end)
 	}
 	return nil
+}
+
+// gaveUp reports whether samples were given up that an endpoint which takes newer ones of
+// their series refuses for these from then on. Where it is for what a series is, it is so with
+// the newer ones, too.
+func (b *batch) gaveUp(s *search) bool {
+	return s.gaveUp || b.outcome.Refused[remotewrite.OutOfOrder]+b.outcome.Uncertain[remotewrite.OutOfOrder] > 0
 }
 
 // leaveWitnessed counts what the witnesses have delivered of the batch, and returns its other

@@ -24,6 +24,13 @@ func (d *sender) narrow(ctx context.Context, p *part, e event, known bool, s *se
 		o.Doubt(reason, remotewrite.Samples(p.items))
 		return nil
 	}
+	// Where the older samples of a series may not be there, its newest must not overtake them.
+	whole := e.there && !known && !d.storesPartialWrites()
+	if whole {
+		if err := d.leaveOrderOf(ctx, p); err != nil {
+			return err
+		}
+	}
 	n := newNarrowing(p.items, !e.there)
 	for {
 		at, more := n.next()
@@ -40,7 +47,18 @@ func (d *sender) narrow(ctx context.Context, p *part, e event, known bool, s *se
 			continue
 		}
 		n.asked++
-		r, err := d.sendUntilAnswered(ctx, n.heads(at))
+		items := n.heads(at)
+		if whole {
+			items = n.whole(at)
+		}
+		if whole && at.one() {
+			n.asked += len(items) - 1
+			if err := d.oldestFirst(ctx, p.of(items), s, o); err != nil {
+				return err
+			}
+			continue
+		}
+		r, err := d.sendUntilAnswered(ctx, items)
 		switch {
 		case err != nil:
 			return err
@@ -48,7 +66,7 @@ func (d *sender) narrow(ctx context.Context, p *part, e event, known bool, s *se
 			s.took()
 			n.taken(at)
 			o.Delivered += heads
-			if known {
+			if known || whole {
 				o.Delivered += others
 			} else {
 				o.Doubt(reason, others)

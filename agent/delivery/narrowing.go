@@ -84,6 +84,14 @@ func (n *narrowing) heads(s span) []remotewrite.Item {
 	return out
 }
 
+// whole returns all samples of each series.
+func (n *narrowing) whole(s span) (out []remotewrite.Item) {
+	for _, r := range n.runs[s.from:s.to] {
+		out = append(out, n.items[r.from:r.to]...)
+	}
+	return out
+}
+
 // samples counts the newest of each series, and the others.
 func (n *narrowing) samples(s span) (heads, others uint64) {
 	heads = uint64(s.to - s.from)

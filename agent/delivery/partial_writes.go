@@ -127,8 +127,9 @@ func (d *sender) askDelivered(ctx context.Context, p *part, s *search, o *ledger
 
 // sendOf sends items of a part by themselves. If they are taken (nil), they are
 // delivered and leave the part: sent again behind a newer one of their series,
-// they would be refused. So is one that may have been taken by an attempt that was not
-// answered: refused when it comes again, it would look like a sign that others are there.
+// they would be refused. So does one that may have been taken by an attempt that was not
+// answered, and may be older than what is there: refused when it comes again, it would look
+// like a sign that others are there.
 func (d *sender) sendOf(ctx context.Context, p *part, from, to int, s *search, o *ledger.Outcome) (*remotewrite.Refusal, error) {
 	if err := d.askOf(ctx, p, p.items[from:to]); err != nil {
 		return nil, err
@@ -294,7 +295,7 @@ func (d *sender) askRun(ctx context.Context, p *part, from, to int, s *search, o
 			continue
 		}
 		older := remotewrite.Samples(p.items[from:i])
-		if s.unproven {
+		if s.unproven || p.perhaps {
 			o.Doubt(remotewrite.OutOfOrder, older)
 		} else {
 			o.Delivered += older

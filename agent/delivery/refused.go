@@ -105,11 +105,12 @@ func (d *sender) answered(ctx context.Context, p *part, r *remotewrite.Refusal, 
 			s.refuse(p, o, n)
 			return true, nil
 		case doubt:
+			s.gaveUp = true
 			o.Doubt(s.reason, n)
 			return true, nil
 		case narrow:
 			// Whether older samples were stored with the newest is known only where the
-			// refusal was about series, or for what is there.
+			// refusal was about series, or for what is there, and none of it was refused before.
 			return true, d.narrow(ctx, p, e, (e.series || e.there) && !s.unproven, s, o)
 		case shrink:
 			return true, d.smaller(ctx, *p, d.backoff(d.tooLargeInRow(), r), s, o)

@@ -14,7 +14,11 @@ import (
 // refusedLive leaves a run that was killed before it wrote its marks for the time: an endpoint
 // has refused a live batch for good, as somebody else writes ahead in one series, and has taken
 // two newer samples of each of the others.
-func (r *rig) refusedLive(series int) {
+func (r *rig) refusedLive(series int) { r.refusedLiveOf(series, 1, series-1) }
+
+// refusedLiveOf is refusedLive where so many scrapes are refused, and only the first of the
+// series go on.
+func (r *rig) refusedLiveOf(series, scrapes, on int) {
 	r.t.Helper()
 	r.options.SaveInterval = time.Hour
 	r.open()
@@ -22,12 +26,12 @@ func (r *rig) refusedLive(series int) {
 	r.scrapes(3, series)
 	r.awaitSettled("one")
 	post(r.t, r.one(), seriesOf(series-1), time.Now().Add(5*time.Minute).UnixMilli(), 99)
-	r.scrapes(1, series)
+	r.scrapes(scrapes, series)
 	l := r.awaitSettled("one")
 	if ledger.Total(l.Uncertain) == 0 || r.status("one").State != Live {
 		r.t.Fatalf("it is %s: %+v", r.status("one").State, l)
 	}
-	r.scrapes(2, series-1)
+	r.scrapes(2, on)
 	r.awaitSettled("one")
 	r.crash()
 	r.pass()
@@ -61,6 +65,31 @@ func TestRefusedLiveBeforeAKill(t *testing.T) {
 				r.checkOlder(series)
 			})
 		}
+	}
+}
+
+// TestRefusedLiveAndGone: what was refused with others, of series that ended then, arrives
+// after the kill, all of it.
+func TestRefusedLiveAndGone(t *testing.T) {
+	t.Parallel()
+	const series, on, scrapes = 20, 10, 2
+	for receiver, manners := range allOrNothing {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			r.refusedLiveOf(series, scrapes, on)
+			r.open()
+			r.checkOlder(scrapes * (on + 1))
+			whole := 0
+			for _, s := range r.one().Snapshot().Series() {
+				if s.Count == 3+scrapes {
+					whole++ // those that went on have the two after the refusal instead
+				}
+			}
+			if whole != series-1 {
+				t.Errorf("%d series are whole", whole)
+			}
+		})
 	}
 }
 
@@ -146,6 +175,38 @@ func TestRefusedBehindBeforeAKill(t *testing.T) {
 			r.crash()
 			r.open()
 			r.checkOlder(61)
+		})
+	}
+}
+
+// TestAllRefusedBeforeAKill: and where it refused everything for a while.
+func TestAllRefusedBeforeAKill(t *testing.T) {
+	t.Parallel()
+	for receiver, manners := range receivers {
+		t.Run(receiver, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, manners)
+			r.options.SaveInterval = time.Hour
+			r.open()
+			r.awaitState("one", Live)
+			r.scrapes(1, 20)
+			r.awaitSettled("one")
+			r.goBehind("one")
+			r.one().Respond(agenttest.Answer{Status: 400, Body: "not now"})
+			r.scrapes(3, 20)
+			if l := r.awaitSettled("one"); l.Delivered != 20 {
+				t.Fatalf("%+v", l)
+			}
+			r.one().Recover()
+			r.scrapes(2, 20)
+			r.awaitSettled("one")
+			r.crash()
+			r.pass()
+			r.open()
+			l := r.awaitSettled("one")
+			if held, unknown := r.accepted("one"), ledger.Total(l.Uncertain); l.Delivered > held || held > l.Delivered+unknown {
+				t.Errorf("the endpoint holds %d of %+v", held, l)
+			}
 		})
 	}
 }

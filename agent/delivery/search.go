@@ -32,6 +32,8 @@ type search struct {
 	// reason of the last refusal; ofSeries: which was for what a series is.
 	reason   string
 	ofSeries bool
+	// gaveUp: samples were given up for something else than what a series is.
+	gaveUp bool
 	// series: some refusal was. unwanted are those that were found to be the reason.
 	series   bool
 	unwanted []unwantedSeries
@@ -66,6 +68,7 @@ func (s *search) because(r *remotewrite.Refusal) {
 // endpoint says now does not tell whether they were stored by an earlier request, but for
 // what it says of a series, which was so then, too.
 func (s *search) refuse(p *part, o *ledger.Outcome, n uint64) {
+	s.gaveUp = s.gaveUp || !s.ofSeries
 	if s.unsure || p.resent && !s.ofSeries {
 		o.Doubt(s.reason, n)
 		return

@@ -145,10 +145,7 @@ func (a *Account) saved() Saved {
 	if a.usedAsked || a.asked.Before.Compare(s.Mark) > 0 {
 		s.Asked = a.asked.clone()
 	}
-	switch {
-	case a.often && a.usedRefused:
-		s.Refused = backlog.Position{Generation: a.book.generation + 1}
-	case a.refused.Compare(s.Mark) > 0:
+	if a.usedRefused || a.refused.Compare(s.Mark) > 0 {
 		s.Refused = a.refused
 	}
 	lost := a.held.before(a.gone)

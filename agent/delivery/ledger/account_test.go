@@ -304,6 +304,7 @@ func TestWasRefused(t *testing.T) {
 	b.Written(save(batch(100)))
 	say(50, true)
 	a.Settle(batch(100), Outcome{})
+	b.Written(save(batch(100))) // said since, which costs nothing
 	b.Written(save(none))
 	say(200, false) // once in a while
 	saved := save(batch(200))
@@ -312,18 +313,24 @@ func TestWasRefused(t *testing.T) {
 	say(300, false)
 	b.Written(save(all))
 	say(400, true)
+	if again := b.Open("one", b.Remove("one"), false); again.Refused() != batch(400) || again.WasRefused(batch(400)) {
+		t.Errorf("under another configuration, refused up to %s, or taken for written", again.Refused())
+	} else {
+		a = again
+	}
+	b.Written(save(batch(400)))
 	a.Settle(batch(400), Outcome{})
+	say(500, false) // behind what is settled, as of a drainer
+	b.Written(save(all))
+	say(600, true)
+	a.Settle(batch(600), Outcome{})
 	b.Written(save(all)) // it may be so again any moment
 	saved = save(none)   // and is being written
-	say(500, false)
+	say(700, false)
 	b.Written(saved)
-	say(500, false)
-	saved = save(batch(500))
-	// Under another configuration, and after a stop.
-	for name, s := range map[string]Saved{"removed": b.Remove("one"), "loaded": saved["one"]} {
-		if again := b.Open(name, s, false); again.Refused() != batch(500) || again.WasRefused(batch(500)) {
-			t.Errorf("%s: refused up to %s, or taken for written", name, again.Refused())
-		}
+	say(700, false)
+	if again := b.Open("another", save(batch(700))["one"], false); again.Refused() != batch(700) || again.WasRefused(batch(700)) {
+		t.Errorf("after a stop, refused up to %s, or taken for written", again.Refused())
 	}
 }
 

@@ -158,6 +158,9 @@ func (b *Book) Saved() map[string]Saved {
 		if s.Late.UpTo != a.toldLate.UpTo || s.Late.Unordered != a.toldLate.Unordered {
 			a.toldLate = Late{}
 		}
+		if a.often && a.usedRefused {
+			s.Refused = backlog.Position{Generation: a.refused.Generation + 1}
+		}
 		a.often, a.usedRefused = a.often && a.usedRefused, false
 		if s.Refused.Compare(a.toldRefused) < 0 {
 			a.toldRefused = s.Refused
@@ -229,9 +232,9 @@ type Saved struct {
 	// to store the good samples of a request that it refuses; empty: of none.
 	StoresPartial string
 	// Refused: of what lies between Mark and Refused, samples may have been refused for good,
-	// and newer ones of their series have been sent since. Zero: none were. It is
-	// the end of the generation while samples are refused again and again, so that not each
-	// refusal has to be written ahead.
+	// and newer ones of their series have been sent since. Zero: none were. While
+	// samples are refused again and again, it is the end of their generation in delivery.json,
+	// so that not each refusal has to be written ahead.
 	Refused backlog.Position
 	// Counting: what earlier runs appended had not been counted when this was
 	// taken. Terms do not have it then, nor anything that is behind Mark: Open

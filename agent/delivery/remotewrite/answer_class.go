@@ -99,15 +99,18 @@ func MayHaveStored(status int, words string) bool {
 	return status >= 500
 }
 
-// OutOfOrder is the reason of what AlreadyThere tells.
-const OutOfOrder = "out_of_order"
+// OutOfOrder is the reason of what AlreadyThere tells, OutOfBounds that of OutOfWindow.
+const (
+	OutOfOrder  = "out_of_order"
+	OutOfBounds = "out_of_bounds"
+)
 
 // Reason names a refusal in the ledger: out_of_bounds, out_of_order, http_400.
 // words are the endpoint's own.
 func Reason(status int, words string) string {
 	switch {
 	case OutOfWindow(words):
-		return "out_of_bounds"
+		return OutOfBounds
 	case AlreadyThere(words):
 		return OutOfOrder
 	}
