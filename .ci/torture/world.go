@@ -164,10 +164,11 @@ type program struct {
 }
 
 // freeAddresses are two that nobody listens on, below those that are given to whoever
-// connects: a process that is started again needs the same.
+// connects: a process that is started again needs the same. Another run that begins now looks
+// elsewhere first, or both would take what neither listens on yet.
 func freeAddresses() (of [2]string, err error) {
 	found := 0
-	for port := 20000 + os.Getpid()%10000; port < 32000; port++ {
+	for port := 20000 + os.Getpid()%1500*8; port < 32000; port++ {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
