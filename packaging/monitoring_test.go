@@ -1,6 +1,7 @@
 package packaging
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,10 +20,12 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/delivery/remotewrite"
 )
 
 // promtool returns the program: that of PROMTOOL or of the path, or else one
@@ -208,10 +211,11 @@ remote_write:
   queue_config: {batch_send_deadline: 100ms}
   write_relabel_configs: [{source_labels: [__name__], regex: agenttest_gauge, action: drop}]
 scrape_configs:
-%s`, endpoint.URL(), agenttest.DefaultToken, targets.ScrapeConfig("t", 200*time.Millisecond)))
+%s`, endpoint.URL(), agenttest.DefaultToken, targets.ScrapeConfig("t", 200*time.Millisecond)), "--web.enable-remote-write-receiver")
 
 	var missing []string
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		send(t, base)
 		exported := exportedMetrics(base)
 		missing = slices.DeleteFunc(slices.Sorted(maps.Keys(used)), func(name string) bool { return exported[name] })
 		if len(missing) == 0 {
@@ -223,9 +227,28 @@ scrape_configs:
 	}
 }
 
+// send gives an agent a sample by remote write, if it is ready by now.
+func send(t *testing.T, base string) {
+	t.Helper()
+	series := &remotewrite.Series{Labels: labels.FromStrings(model.MetricNameLabel, "sent", "job", "a program")}
+	body, err := remotewrite.NewEncoder(false).Encode(false, []remotewrite.Item{{Series: series, T: time.Now().UnixMilli(), V: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/api/v1/write", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Encoding", "snappy")
+	req.Header.Set("Content-Type", "application/x-protobuf")
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		resp.Body.Close()
+	}
+}
+
 // startAgent runs the program until the test ends, and returns its address and its
 // configuration file.
-func startAgent(t *testing.T, configuration string) (base, file string) {
+func startAgent(t *testing.T, configuration string, flags ...string) (base, file string) {
 	t.Helper()
 	dir := t.TempDir()
 	file = filepath.Join(dir, "agent.yml")
@@ -238,7 +261,8 @@ func startAgent(t *testing.T, configuration string) (base, file string) {
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	agent := exec.Command(agentBinary, "--config.file="+file, "--storage.agent.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
+	flags = append([]string{"--config.file=" + file, "--storage.agent.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + address}, flags...)
+	agent := exec.Command(agentBinary, flags...)
 	var log strings.Builder
 	agent.Stderr = &log
 	if err := agent.Start(); err != nil {
