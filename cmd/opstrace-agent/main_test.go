@@ -144,7 +144,12 @@ func (r *running) awaitLog(text string) {
 
 func (r *running) eventually(what string, cond func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
+	r.within(patience, what, cond)
+}
+
+func (r *running) within(d time.Duration, what string, cond func() bool) {
+	r.t.Helper()
+	deadline := time.Now().Add(d)
 	for !cond() {
 		select {
 		case <-r.done:
@@ -152,7 +157,7 @@ func (r *running) eventually(what string, cond func() bool) {
 		default:
 		}
 		if time.Now().After(deadline) {
-			r.t.Fatalf("not within %s: %s", patience, what)
+			r.t.Fatalf("not within %s: %s", d, what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -98,6 +98,7 @@ func (p *process) run(file *scrapeconfig.File) error {
 			return nil
 		})
 	}
+	p.add(&g, p.leaveStart)
 	p.add(&g, p.web.Run)
 	p.add(&g, func(ctx context.Context) error {
 		if err := p.agent.Run(ctx, file.Config); err != nil {
