@@ -12,8 +12,11 @@ import (
 // applyHost lets this host be scraped if a job is about it. That it cannot be is told by its
 // target, too: the others are scraped all the same.
 func (a *Agent) applyHost(jobs []*config.ScrapeConfig) {
-	switch err := a.host.Use(jobs, a.slogger.With("component", "host")); {
-	case errors.Is(err, hostmetrics.ErrFixed):
+	err := a.host.Use(jobs, a.slogger.With("component", "host"))
+	fixed := errors.Is(err, hostmetrics.ErrFixed)
+	a.judge.noteRestart(fixed)
+	switch {
+	case fixed:
 		level.Warn(a.opts.Logger).Log("msg", "The collectors of this host change at a restart only", "hint", "restart the agent")
 	case err != nil:
 		level.Error(a.opts.Logger).Log("msg", "Cannot open the collectors of this host", "err", err)

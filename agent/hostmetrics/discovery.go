@@ -35,6 +35,9 @@ func (c *SDConfig) UnmarshalYAML(unmarshal func(any) error) error {
 	return c.Collectors.Check()
 }
 
+// SetDirectory has relative paths begin at dir, as upstream does with those of other entries.
+func (c *SDConfig) SetDirectory(dir string) { c.Collectors = c.Collectors.below(dir) }
+
 // instanceOr returns instance, or else the host's name: without one, the label would be
 // Address.
 func instanceOr(instance string) string {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,8 +27,10 @@ type Exporter struct {
 	served     chan struct{} // closed when it accepts no more
 }
 
-// configure sets the collectors' flags, which are global.
-var configure sync.Mutex
+var (
+	configure sync.Mutex // of what is global: the collectors' flags, and guards
+	flagsSet  []string   // nil: none yet
+)
 
 // Open makes an exporter with these collectors, on top of node_exporter's defaults. Errors
 // are a *SettingError, or what a collector says that cannot begin. A collector takes its
@@ -38,13 +41,18 @@ func Open(cs Collectors, logger *slog.Logger) (*Exporter, error) {
 	}
 	configure.Lock()
 	defer configure.Unlock()
-	if _, err := kingpin.CommandLine.Parse(cs.withDefaults().flags()); err != nil {
-		return nil, fmt.Errorf("cannot set the collectors: %w", err)
+	// A collector that hangs since the last time may read flags while they are set again.
+	if flags := cs.withDefaults().flags(); flagsSet == nil || !slices.Equal(flags, flagsSet) {
+		if _, err := kingpin.CommandLine.Parse(flags); err != nil {
+			return nil, fmt.Errorf("cannot set the collectors: %w", err)
+		}
+		flagsSet = flags
 	}
-	node, err := collector.NewNodeCollector(logger)
+	node, err := collector.NewNodeCollector(slog.New(newQuiet(logger.Handler())))
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the collectors: %w", err)
 	}
+	guarded(node.Collectors)
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(node); err != nil {
 		return nil, fmt.Errorf("cannot register the collectors: %w", err)

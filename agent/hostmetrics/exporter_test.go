@@ -13,40 +13,76 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/prometheus/config"
 	"go.yaml.in/yaml/v2"
 )
 
-// TestExporter: a scrape in memory has the metrics of this host, and those that a script has
-// left in a file.
-func TestExporter(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "backup.prom"), []byte("backup_last_success_seconds 12\n"), 0o640); err != nil {
-		t.Fatal(err)
+// textfiles is where the textfile collector looks in all tests: it takes its directory once in
+// a process.
+var textfiles string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "textfiles")
+	if err != nil {
+		panic(err)
 	}
-	var log bytes.Buffer
-	e, err := Open(Collectors{"textfile": {Options: map[string][]string{"directory": {dir}}}}, slog.New(slog.NewTextHandler(&log, nil)))
+	textfiles = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// openTest opens an exporter of the textfile collector, on top of the defaults.
+func openTest(t *testing.T, log io.Writer) *Exporter {
+	t.Helper()
+	e, err := Open(option("textfile", "directory", textfiles), slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// scraper returns what scrapes e, for as long as a scrape may take by default.
+func scraper(t *testing.T, e *Exporter) func() (body string) {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 		if address != Address {
 			t.Errorf("it dials %s", address)
 		}
 		return e.Dial(ctx)
-	}}}
-	for range 2 {
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	client := http.Client{Transport: transport, Timeout: time.Duration(config.DefaultGlobalConfig.ScrapeTimeout)}
+	return func() string {
+		t.Helper()
 		resp, err := client.Get("http://" + Address + "/metrics")
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close()
+		return "\n" + string(body)
+	}
+}
+
+// TestExporter: a scrape in memory has the metrics of this host, and those that a script has
+// left in a file.
+func TestExporter(t *testing.T) {
+	if err := os.WriteFile(filepath.Join(textfiles, "backup.prom"), []byte("backup_last_success_seconds 12\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	e := openTest(t, &log)
+	scrape := scraper(t, e)
+	for range 2 {
+		body := scrape()
 		for _, want := range []string{"node_cpu_seconds_total{", "node_memory_MemAvailable_bytes ", "node_filesystem_size_bytes{", "node_network_receive_bytes_total{", "node_uname_info{", "node_load1 ", "\nbackup_last_success_seconds 12\n"} {
-			if !strings.Contains("\n"+string(body), want) {
+			if !strings.Contains(body, want) {
 				t.Errorf("%s is missing: %s", want, log.String())
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	commonconfig "github.com/prometheus/common/config"
 	_ "github.com/prometheus/node_exporter/collector" // registers its flags
 )
 
@@ -37,6 +38,9 @@ func (c *Collector) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	var options map[string]values
 	if err := unmarshal(&options); err != nil {
+		if unmarshal(&map[string]any{}) == nil {
+			return errors.New("an option of a collector is a value or a list of values")
+		}
 		return errors.New("a collector is true, false, or a mapping of its options")
 	}
 	c.Options = map[string][]string{}
@@ -74,6 +78,17 @@ func (v *values) UnmarshalYAML(unmarshal func(any) error) error {
 // Collectors are settings by collector.
 type Collectors map[string]Collector
 
+// UnmarshalYAML takes a mapping: of anything else, the decoder would say into which type of Go
+// it does not go.
+func (cs *Collectors) UnmarshalYAML(unmarshal func(any) error) error {
+	var list []any
+	var scalar string
+	if unmarshal(&list) == nil || unmarshal(&scalar) == nil {
+		return errors.New("collectors must be a mapping of their names to true, false or options")
+	}
+	return unmarshal((*map[string]Collector)(cs))
+}
+
 // Equal reports whether both say the same of each collector.
 func (cs Collectors) Equal(other Collectors) bool {
 	return maps.EqualFunc(cs, other, func(a, b Collector) bool {
@@ -95,38 +110,95 @@ var knownFlags = sync.OnceValue(func() map[string]*kingpin.FlagModel {
 	return known
 })
 
+// Manual is the hint for what is to be read about all this.
+const Manual = "see This host in /usr/share/doc/opstrace-agent/configuration.md"
+
+// leftOut are the collectors that only `make full` builds.
+var leftOut = []string{
+	"bcache", "bcachefs", "btrfs", "dmmultipath", "drbd", "ethtool", "fibrechannel", "infiniband", "ipvs", "logind",
+	"mountstats", "nfs", "nfsd", "ntp", "pcidevice", "perf", "qdisc", "runit", "selinux", "supervisord", "systemd",
+	"tapestats", "tcpstat", "wifi", "xfs", "zfs",
+}
+
 // Check returns an error where this build has no such collector or option, or an option has
-// a value that it cannot have. It is a *SettingError.
-func (cs Collectors) Check() error {
-	known := knownFlags()
+// a value that it cannot have. It is a *SettingError. A collector that this build does not
+// have may be off: the file is for the full build, too.
+func (cs Collectors) Check() error { return cs.check(knownFlags()) }
+
+func (cs Collectors) check(known map[string]*kingpin.FlagModel) error {
 	for _, name := range slices.Sorted(maps.Keys(cs)) {
 		c := cs[name]
-		if known[name] == nil || strings.Contains(name, ".") {
+		isOut := known[name] == nil && slices.Contains(leftOut, name)
+		switch {
+		case isOut && c.Off:
+		case isOut:
 			return &SettingError{Collector: name, msg: fmt.Sprintf("there is no collector %q in this build", name),
-				Hint: "see the list of collectors in the documentation", Known: collectors(known)}
-		}
-		for _, option := range slices.Sorted(maps.Keys(c.Options)) {
-			f := known[name+"."+option]
-			if f == nil {
-				return &SettingError{Collector: name, Option: option, msg: fmt.Sprintf("collector %s has no option %q", name, option),
-					Hint: optionsHint(name, optionsOf(known, name)), Known: optionsOf(known, name)}
-			}
-			for _, v := range c.Options[option] {
-				if problem := problemOf(f, v); problem != "" {
-					return &SettingError{Collector: name, Option: option, msg: fmt.Sprintf("%s of collector %s: %s", option, name, problem), Hint: f.Help}
-				}
-			}
-			if other, is := strings.CutSuffix(option, "-exclude"); is && c.Options[other+"-include"] != nil && strings.Contains(f.Help, "mutually exclusive") {
-				return &SettingError{Collector: name, Option: option, msg: fmt.Sprintf("%s and %s-include of collector %s are both set", option, other, name), Hint: "keep one of them"}
+				Hint: "use the full build, opstrace-agent-full, which has all collectors of node_exporter: `make full` in the sources builds it"}
+		case known[name] == nil, strings.Contains(name, "."):
+			return &SettingError{Collector: name, msg: fmt.Sprintf("there is no collector %q in this build", name),
+				Hint: Manual, Known: collectors(known)}
+		default:
+			if err := c.check(name, known); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// problemOf says why a flag cannot have a value: as node_exporter tells it only when it
-// begins, some of it by a panic, the kinds are those of the defaults.
-func problemOf(f *kingpin.FlagModel, v string) string {
+// check is Check of one collector, which this build has.
+func (c Collector) check(name string, known map[string]*kingpin.FlagModel) error {
+	for _, option := range slices.Sorted(maps.Keys(c.Options)) {
+		f, vs := known[name+"."+option], c.Options[option]
+		e := &SettingError{Collector: name, Option: option}
+		if f == nil {
+			e.msg = fmt.Sprintf("collector %s has no option %q", name, option)
+			e.Known = optionsOf(known, name)
+			e.Hint = optionsHint(name, e.Known)
+			return e
+		}
+		if e.msg, e.Hint = countOf(f, vs); e.msg != "" {
+			e.msg = fmt.Sprintf("%s of collector %s %s", option, name, e.msg)
+			return e
+		}
+		for _, v := range vs {
+			if e.msg, e.Hint = problemOf(f, v); e.msg != "" {
+				e.msg = fmt.Sprintf("%s of collector %s: %s", option, name, e.msg)
+				return e
+			}
+		}
+		if other, is := strings.CutSuffix(option, "-exclude"); is && c.Options[other+"-include"] != nil && strings.Contains(f.Help, "mutually exclusive") {
+			e.msg, e.Hint = fmt.Sprintf("%s and %s-include of collector %s are both set", option, other, name), "keep one of them"
+			return e
+		}
+	}
+	return nil
+}
+
+// countOf says why a flag cannot be given as often as there are values, and what to do. No
+// value at all would leave the default in force, which `[]` is not meant to.
+func countOf(f *kingpin.FlagModel, vs []string) (problem, hint string) {
+	cumulative, is := f.Value.(interface{ IsCumulative() bool })
+	repeatable := is && cumulative.IsCumulative()
+	switch {
+	case vs == nil, len(vs) == 0 && !repeatable:
+		return "has no value", "write one, or remove the option: its default is in force then"
+	case len(vs) == 1, repeatable:
+		return "", ""
+	case isPattern(f):
+		return fmt.Sprintf("takes one value, not %d", len(vs)), "write one pattern: '" + strings.ReplaceAll(strings.Join(vs, "|"), "'", "''") + "'"
+	}
+	return fmt.Sprintf("takes one value, not %d", len(vs)), "keep one of them"
+}
+
+// isPattern reports whether a flag takes a regular expression, as all do that are deprecated.
+func isPattern(f *kingpin.FlagModel) bool {
+	return strings.Contains(f.Help, "egexp") || strings.Contains(f.Help, "regular expression") || strings.HasPrefix(f.Help, "DEPRECATED")
+}
+
+// problemOf says why a flag cannot have a value, and what to write: as node_exporter tells it
+// only when it begins, some of it by a panic, the kinds are those of the defaults.
+func problemOf(f *kingpin.FlagModel, v string) (problem, hint string) {
 	var byDefault string
 	if len(f.Default) > 0 {
 		byDefault = f.Default[0]
@@ -136,30 +208,58 @@ func problemOf(f *kingpin.FlagModel, v string) string {
 	switch {
 	case f.IsBoolFlag():
 		if _, err := strconv.ParseBool(v); err != nil {
-			return fmt.Sprintf("%q is neither true nor false", v)
+			return fmt.Sprintf("%q is neither true nor false", v), f.Help
 		}
 	case isNumber == nil:
 		if _, err := strconv.Atoi(v); err != nil {
-			return fmt.Sprintf("%q is not a number", v)
+			return fmt.Sprintf("%q is not a number", v), "write it like " + byDefault
 		}
 	case isDuration == nil:
 		if _, err := time.ParseDuration(v); err != nil {
-			return fmt.Sprintf("%q is not a duration", v)
+			return fmt.Sprintf("%q is not a duration", v), "write it like " + byDefault
 		}
-	case strings.Contains(f.Help, "egexp"), strings.Contains(f.Help, "regular expression"):
+	case isPattern(f):
 		if _, err := regexp.Compile(v); err != nil {
-			return err.Error()
+			return err.Error(), f.Help
 		}
 	}
-	return ""
+	return "", ""
+}
+
+// pathOptions are those that name a file or a directory.
+var pathOptions = []string{"pcidevice.idsfile", "qdisc.fixtures", "runit.servicedir", "textfile.directory", "wifi.fixtures"}
+
+// below returns the settings with relative paths below dir. The agent's working directory is
+// that of whoever starts it.
+func (cs Collectors) below(dir string) Collectors {
+	out := maps.Clone(cs)
+	for name, c := range out {
+		c.Options = maps.Clone(c.Options)
+		for option, vs := range c.Options {
+			if !slices.Contains(pathOptions, name+"."+option) {
+				continue
+			}
+			vs = slices.Clone(vs)
+			for i, v := range vs {
+				vs[i] = commonconfig.JoinDir(dir, v)
+			}
+			c.Options[option] = vs
+		}
+		out[name] = c
+	}
+	return out
 }
 
 // flags returns what node_exporter's command line would say, in order.
-func (cs Collectors) flags() []string {
-	known := knownFlags()
+func (cs Collectors) flags() []string { return cs.flagsOf(knownFlags()) }
+
+func (cs Collectors) flagsOf(known map[string]*kingpin.FlagModel) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(cs)) {
 		c := cs[name]
+		if known[name] == nil {
+			continue // it is off: see Check
+		}
 		if c.Off {
 			out = append(out, "--no-"+prefix+name)
 			continue

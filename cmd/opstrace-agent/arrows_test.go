@@ -65,11 +65,13 @@ var arrows = map[string][]string{
 	"scrapeconfig":         {"agent/hostmetrics", "agent/number", "agent/redact", "agent/regular", "scrapeconfig/similar"},
 	"scrapeconfig/similar": nil,
 
+	// It knows node_exporter, and nothing of the agent.
+	"agent/hostmetrics": {"agent/seldom"},
+
 	// Whoever shows or logs something uses these, so they use nobody.
-	"agent/hostmetrics": nil,
-	"agent/number":      nil,
-	"agent/redact":      nil,
-	"agent/seldom":      nil,
+	"agent/number": nil,
+	"agent/redact": nil,
+	"agent/seldom": nil,
 
 	// Whoever looks at something from time to time uses this.
 	"agent/pulse": nil,

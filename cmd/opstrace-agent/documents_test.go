@@ -138,8 +138,9 @@ func knownFlags() map[string]bool {
 func TestDocumentFlags(t *testing.T) {
 	t.Parallel()
 	known := knownFlags()
-	ofOthers := map[string]bool{"with-key": true, "collector.": true, "no-collector.": true} // of systemd-creds, node_exporter
-	groups := map[string]bool{}                                                              // as --limits.…
+	ofOthers := map[string]bool{"with-key": true, "collector.": true, "no-collector.": true, "path.": true,
+		"collector.disable-defaults": true, "path.procfs": true, "path.sysfs": true, "path.rootfs": true, "path.udev.data": true} // of systemd-creds, node_exporter
+	groups := map[string]bool{} // as --limits.…
 	for name := range known {
 		group, _, _ := strings.Cut(name, ".")
 		groups[group+"."] = true
