@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -15,6 +16,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -72,6 +74,7 @@ type childOptions struct {
 // receiveOptions are the parts of receive.Options that tests set.
 type receiveOptions struct {
 	Sync             bool
+	FailingSyncs     int32 // of the first requests
 	BodySize, Memory int64
 	MaxSeries        uint64
 	MaxRate          float64
@@ -86,7 +89,13 @@ func (o receiveOptions) receiver(a *agent.Agent) (*receive.Receiver, error) {
 		BodySize: cmp.Or(o.BodySize, limits.SafeBodySize), Memory: cmp.Or(o.Memory, 4*limits.SafeBodySize), MaxSeries: o.MaxSeries, MaxRate: o.MaxRate, TenantLabel: o.TenantLabel,
 	}
 	if o.Sync {
-		ro.Sync = a.Sync
+		var failed atomic.Int32
+		ro.Sync = func() error {
+			if failed.Add(1) <= o.FailingSyncs {
+				return errors.New("no disk")
+			}
+			return a.Sync()
+		}
 	}
 	return receive.New(ro)
 }

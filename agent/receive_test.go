@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -206,7 +207,7 @@ func TestReceiver(t *testing.T) {
 	r.awaitPushed(want)
 	r.eventually("all to be delivered", func() error {
 		l := r.destination("one").Ledger
-		if l.Delivered != l.Appended || l.Appended != uint64(len(want)) || l.Rejected["out_of_order"] != 3 || l.Rejected["out_of_bounds"] != 0 {
+		if l.Delivered != l.Appended || l.Appended != uint64(len(want)) || l.Rejected["out_of_order"] != 3 || l.Rejected["too_far_ahead"] != 1 || l.Rejected["invalid"] != 2 || ledger.Total(l.Rejected) != 6 {
 			return fmt.Errorf("%+v", l)
 		}
 		return nil
@@ -276,11 +277,12 @@ func TestReceiveLater(t *testing.T) {
 		code    int
 		words   string
 	}{
-		"disk":          {func(o *childOptions) { o.MinFreeBytes = 1 << 60 }, 0, 503, "its disk is full"},
-		"max series":    {func(o *childOptions) { o.Limits.MaxSeries = 100 }, 20, 429, "--limits.max-series"},
-		"sender series": {func(o *childOptions) { o.Receive.MaxSeries = 30 }, 20, 429, "--receive.max-series"},
-		"sender rate":   {func(o *childOptions) { o.Receive.MaxRate = 3 }, 20, 429, "--receive.max-rate"},
-		"memory":        {func(o *childOptions) { o.Receive.Memory, o.Receive.BodySize = 1, 100 }, 0, 413, "100 bytes"},
+		"disk":               {func(o *childOptions) { o.MinFreeBytes = 1 << 60 }, 0, 503, "its disk is full"},
+		"max series":         {func(o *childOptions) { o.Limits.MaxSeries = 100 }, 20, 429, "--limits.max-series"},
+		"sender series":      {func(o *childOptions) { o.Receive.MaxSeries = 30 }, 20, 429, "--receive.max-series"},
+		"sender rate":        {func(o *childOptions) { o.Receive.MaxRate = 3 }, 20, 503, "--receive.max-rate"},
+		"half of the series": {func(o *childOptions) { o.Limits.MaxSeries = 380 }, 20, 429, "--limits.max-series"},
+		"memory":             {func(o *childOptions) { o.Receive.Memory, o.Receive.BodySize = 1, 100 }, 0, 413, "100 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -376,10 +378,10 @@ func TestHostileSender(t *testing.T) {
 				case 0: // 100 MB
 					send(io.LimitReader(zeros{}, 100<<20))
 				case 1: // a bomb
-					send(bytes.NewReader(snappy.Encode(nil, make([]byte, 100<<20))))
+					send(bytes.NewReader(snappy.Encode(nil, make([]byte, 10<<20))))
 				default: // a million series
-					from := (i*8 + worker) * 20_000
-					send(bytes.NewReader(encode("1.0", seriesAt(time.Now(), from, from+20_000))))
+					from := (i*8 + worker) * 4000
+					send(bytes.NewReader(encode("1.0", seriesAt(time.Now(), from, from+4000))))
 				}
 			}
 		})
@@ -396,9 +398,19 @@ func TestHostileSender(t *testing.T) {
 	if s := r.status(); s.Storage.ActiveSeries > 3000+300 {
 		t.Errorf("%d series", s.Storage.ActiveSeries)
 	}
-	if peak := r.peak(); peak > 2*memory {
+	most := int64(2 * memory)
+	if underRace() {
+		most *= 8 // its memory is ten times as much at the most (https://go.dev/doc/articles/race_detector)
+	}
+	if peak := r.peak(); peak > most {
 		t.Errorf("%d bytes of memory at the most", peak)
 	}
+}
+
+// underRace reports whether the race detector is on.
+func underRace() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // zeros is a body without an end.

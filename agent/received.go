@@ -19,10 +19,16 @@ func (a *Agent) AppenderV2(ctx context.Context) storage.AppenderV2 {
 }
 
 // Sync writes to the disk what was appended. The error is ErrNotReady between two runs.
+// After any other error a new run begins: in this one nothing could be told to be on the
+// disk any more.
 func (a *Agent) Sync() error {
 	r := a.current()
 	if r == nil {
 		return ErrNotReady
 	}
-	return r.store.Sync()
+	err := r.store.SyncAll()
+	if err != nil {
+		r.delivery.Unsynced(err)
+	}
+	return err
 }

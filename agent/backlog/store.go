@@ -178,6 +178,17 @@ func (s *Store) Sync() error {
 	return s.syncer.sync()
 }
 
+// SyncAll is Sync for who must know that all that was written in this run survives. It fails
+// where any sync of this run has.
+func (s *Store) SyncAll() error {
+	if err := s.Sync(); err != nil {
+		return err
+	}
+	s.syncer.mu.Lock()
+	defer s.syncer.mu.Unlock()
+	return s.syncer.failed
+}
+
 // look links the segments that have come into being. Each brings about a sweep.
 func (s *Store) look() {
 	if s.linker.findSegments() {

@@ -23,6 +23,9 @@ type syncer struct {
 	syncedTo int        // the first segment that may hold unsynced data
 	// since: what was written before is synced, or nobody needs it.
 	since time.Time
+	// failed: a sync did. What was written before it may not be on the disk, and never be:
+	// the kernel takes it for written from then on, and the next sync succeeds (fsync(2)).
+	failed error
 }
 
 // due reports whether a sync is: what was written an interval ago may be neither synced
@@ -67,6 +70,7 @@ func (y *syncer) sync() error {
 		if err := syncPath(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			y.metrics.syncFailures.Inc()
 			y.wrote.Store(true)
+			y.failed = err
 			return err
 		}
 	}

@@ -220,13 +220,21 @@ func (d *Delivery) LastScrape(target *scrape.Target) uint64 { return d.intake.si
 // 0 when it did not answer, or long ago.
 func (d *Delivery) LastBody(target *scrape.Target) uint64 { return d.intake.sizes.of(target).bytes }
 
-// Failure receives the error of a commit that failed. The run (scrape, DB,
+// Failure receives the error of a commit or a sync that failed. The run (scrape, DB,
 // remote storage) must then be begun anew.
 func (d *Delivery) Failure() <-chan error { return d.failure }
 
-func (d *Delivery) fail(err error) {
+func (d *Delivery) fail(err error) { d.end(fmt.Errorf("cannot commit to the WAL: %w", err)) }
+
+// Unsynced ends the run for a sync that failed. Nothing more is committed in it.
+func (d *Delivery) Unsynced(err error) {
+	d.intake.broken.Store(true)
+	d.end(fmt.Errorf("cannot sync the WAL: %w", err))
+}
+
+func (d *Delivery) end(why error) {
 	select {
-	case d.failure <- fmt.Errorf("cannot commit to the WAL: %w", err):
+	case d.failure <- why:
 	default:
 	}
 }

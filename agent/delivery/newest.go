@@ -3,6 +3,7 @@ package delivery
 import (
 	"math"
 	"sync"
+	"time"
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/storage"
@@ -14,9 +15,24 @@ import (
 // has arrived; and a sender that finds out by such requests what is there, as this agent
 // does, would be misled.
 type newest struct {
-	mtx   sync.Mutex
-	byRef map[storage.SeriesRef]point
+	mtx    sync.Mutex
+	byRef  map[storage.SeriesRef]arrived
+	looked time.Time // when those of series that are gone were dropped
 }
+
+// arrived is a sample that was committed, and when.
+type arrived struct {
+	point
+
+	at int64 // seconds of the Unix time
+}
+
+const (
+	// goneAfter is when a series of which nothing came is not in the WAL's storage any more:
+	// it keeps one for an hour, and looks each hour at the least (agent.retention).
+	goneAfter = 2 * time.Hour
+	goneLook  = 10 * time.Minute
+)
 
 // point is a sample, its value as far as is needed to tell it from others of its time.
 type point struct {
@@ -41,20 +57,41 @@ func (n *newest) is(p point) bool {
 	n.mtx.Lock()
 	defer n.mtx.Unlock()
 	last, known := n.byRef[p.ref]
-	return known && last == p
+	return known && last.point == p
 }
 
-// note enters samples that were committed. When so many more series are known than there
-// are, most of which must be gone, it begins anew.
-func (n *newest) note(points []point, series uint64) {
+// series returns the number of series that are there because something was received, at the
+// most.
+func (n *newest) series() uint64 {
 	n.mtx.Lock()
 	defer n.mtx.Unlock()
-	if n.byRef == nil || uint64(len(n.byRef)) > 2*series+1000 {
-		n.byRef = map[storage.SeriesRef]point{}
+	return uint64(len(n.byRef))
+}
+
+// begin enters a series that has no sample yet.
+func (n *newest) begin(ref storage.SeriesRef, now time.Time) {
+	n.note([]point{{ref: ref, t: math.MinInt64}}, now)
+}
+
+// note enters samples that were committed.
+func (n *newest) note(points []point, now time.Time) {
+	n.mtx.Lock()
+	defer n.mtx.Unlock()
+	if n.byRef == nil {
+		n.byRef, n.looked = map[storage.SeriesRef]arrived{}, now
 	}
 	for _, p := range points {
-		if last, known := n.byRef[p.ref]; !known || p.t > last.t {
-			n.byRef[p.ref] = p
+		if last, known := n.byRef[p.ref]; !known || p.t >= last.t {
+			n.byRef[p.ref] = arrived{p, now.Unix()}
+		}
+	}
+	if now.Sub(n.looked) < goneLook {
+		return
+	}
+	n.looked = now
+	for ref, last := range n.byRef {
+		if now.Unix()-last.at > int64(goneAfter/time.Second) {
+			delete(n.byRef, ref)
 		}
 	}
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"math"
+	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
 )
 
 // Received is what becomes of one request that somebody has sent to this agent, and what
@@ -23,15 +26,47 @@ type Received struct {
 	// takes that away. An empty name: nothing is put in.
 	Set labels.Label
 
-	// Samples that were committed. First has the labels of the first series of the
-	// request, which tell whose it is; empty: it has none.
-	Samples uint64
-	First   labels.Labels
+	// Whole: upstream's handler takes all of a request or nothing, as with remote write 1.0
+	// and OTLP.
+	Whole bool
+
+	// Samples that were committed, and Repeated ones, which had been before. First has the
+	// labels of the first series of the request that may come into being, which tell whose
+	// it is; empty: it has none.
+	Samples, Repeated uint64
+	First             labels.Labels
+	// Failed is why a request that is taken as a whole was not; nil: it was, or may be later.
+	Failed error
+	// Undone is how many samples were appended and taken back, of which none is Rejected.
+	Undone uint64
 	// Rejected samples, by reason: what the storage does not take, today or tomorrow.
 	Rejected map[string]uint64
 	// Later is why nothing of the request was taken that may be taken later; empty: it
 	// was not so.
 	Later string
+
+	appender *receivedAppender // nil: upstream's handler has not asked for one
+}
+
+// End is called when upstream's handler has answered. What it has left open, in a panic,
+// would stay with upstream's pooled appender, and series that are in no WAL with it.
+func (r *Received) End() {
+	if a := r.appender; a != nil && !a.ended {
+		_ = a.Rollback()
+	}
+}
+
+// Reject counts samples of a request that the sender will not send again, and which no
+// appender has seen, or nobody but upstream's handler has refused.
+func (r *Received) Reject(reason string, n uint64) {
+	if r.appender == nil || n == 0 {
+		return
+	}
+	if r.Rejected == nil {
+		r.Rejected = map[string]uint64{}
+	}
+	r.Rejected[reason] += n
+	r.appender.in.book.Reject(reason, n)
 }
 
 // Reasons for Received.Later, beside those for which a series is not taken.
@@ -41,6 +76,15 @@ const (
 	LaterSenderRate   = "sender_rate"   // Admit
 	LaterMaxSeries    = reasonMaxSeries
 	LaterMemory       = reasonMemory
+)
+
+// Reasons for which received samples are rejected, beside those of a scrape.
+const (
+	RejectedTooFarAhead = tooFarAhead
+	// RejectedInvalid: labels or a histogram are not valid.
+	RejectedInvalid = "invalid"
+	// RejectedWithOthers: the sample is good, and was refused with one that is not.
+	RejectedWithOthers = "with_others"
 )
 
 type receivedKey struct{}
@@ -91,6 +135,12 @@ type receivedAppender struct {
 	request   *Received
 	points    []point // that were appended
 	set       labels.Builder
+	repeated  uint64
+	// failed is why a request that is taken as a whole is not; nil: it may be. others are
+	// samples that came behind the one it is for.
+	failed error
+	others uint64
+	ended  bool
 }
 
 // received is AppenderV2 for a request.
@@ -100,50 +150,102 @@ func (in *intake) received(ctx context.Context, request *Received) storage.Appen
 	}
 	next := in.next.AppenderV2(ctx)
 	exemplars, _ := next.(storage.ExemplarAppenderV2) // the fan-out is one
-	return &receivedAppender{appender: &appender{AppenderV2: next, in: in}, exemplars: exemplars, request: request}
+	request.appender = &receivedAppender{appender: &appender{AppenderV2: next, in: in}, exemplars: exemplars, request: request}
+	return request.appender
 }
 
-// Append implements storage.AppenderV2.
+// Append implements storage.AppenderV2. Where a request is taken as a whole, upstream's
+// handler would end at the first error: Commit returns it, when all that the sender drops
+// has been counted.
 func (a *receivedAppender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AppendV2Options) (got storage.SeriesRef, err error) {
 	defer recovered(&err)
 	ls = a.own(ls)
-	if a.request.First.IsEmpty() {
-		a.request.First = ls.Copy()
+	if a.failed != nil {
+		if !a.isThere(ls, t, v, h, fh) {
+			a.others++
+		}
+		return ref, nil
 	}
+	begins := false
 	if ref == 0 {
 		a.in.newcomers.mtx.Lock()
 		defer a.in.newcomers.mtx.Unlock()
-		// A request gets nothing of what is kept for small targets.
-		switch reason := a.in.newcomers.refuse(ls, math.MaxUint64, false); reason {
-		case "":
-		case reasonTooLong, reasonTooMany:
-			return 0, a.refuse(reason, ls)
-		default:
-			return 0, a.later(reason)
-		}
-		if a.in.newcomers.refOf(ls) == 0 && !a.request.Begin() {
-			return 0, a.later(LaterSenderSeries)
+		if begins, err = a.enter(ls); err != nil {
+			return 0, a.fail(err)
 		}
 	}
 	got, err = a.AppenderV2.Append(ref, ls, st, t, v, h, fh, opts)
 	switch {
 	case err == nil || errors.Is(err, &storage.AppendPartialError{}):
+		if begins { // it is there from here on, also if the request is taken back
+			a.in.newest.begin(got, time.Now())
+		}
 		a.n++
 		a.points = append(a.points, pointOf(got, t, v, h, fh))
-	case errors.Is(err, storage.ErrOutOfOrderSample):
-		if known := a.in.newcomers.refOf(ls); known != 0 && a.in.newest.is(pointOf(known, t, v, h, fh)) {
-			return known, nil // it has arrived before
-		}
-		fallthrough
-	default:
-		a.reject(err)
+		return got, err
+	case errors.Is(err, storage.ErrOutOfOrderSample) && a.isThere(ls, t, v, h, fh):
+		a.repeated++
+		return a.in.newcomers.refOf(ls), nil
 	}
-	return got, err
+	if _, invalid := errors.AsType[histogram.Error](err); invalid || errors.Is(err, tsdb.ErrInvalidSample) {
+		err = errors.Join(err, &refusal{RejectedInvalid}) // of OTLP, upstream would have it sent for ever
+	}
+	a.reject(err)
+	return got, a.fail(err)
+}
+
+// enter lets a series in that has no reference in this request yet, and reports whether it is
+// a new one.
+func (a *receivedAppender) enter(ls labels.Labels) (begins bool, err error) {
+	if !ls.IsValid(model.UTF8Validation) { // upstream's handler of OTLP does not look
+		err := &refusal{RejectedInvalid}
+		a.reject(err)
+		return false, err
+	}
+	// A request gets nothing of what is kept for small targets.
+	switch reason := a.in.newcomers.refuse(ls, math.MaxUint64, false); reason {
+	case "":
+	case reasonTooLong, reasonTooMany:
+		return false, a.refuse(reason, ls)
+	default:
+		return false, a.later(reason)
+	}
+	if a.request.First.IsEmpty() {
+		a.request.First = ls.Copy()
+	}
+	if a.in.newcomers.refOf(ls) != 0 {
+		return false, nil
+	}
+	if most := a.in.newcomers.limits.MaxSeries / 2; most > 0 && a.in.newest.series() >= most {
+		return false, a.later(reasonMaxSeries) // the other half is for what is scraped
+	}
+	if !a.request.Begin() {
+		return false, a.later(LaterSenderSeries)
+	}
+	return true, nil
+}
+
+// isThere reports whether a sample is the newest of its series: it has arrived before.
+func (a *receivedAppender) isThere(ls labels.Labels, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram) bool {
+	known := a.in.newcomers.refOf(ls)
+	return known != 0 && a.in.newest.is(pointOf(known, t, v, h, fh))
+}
+
+// fail returns the error of a sample; nil where Commit returns it.
+func (a *receivedAppender) fail(err error) error {
+	if a.request.Whole && len(a.rejected) > 0 && a.request.Later == "" {
+		a.failed = err
+		return nil
+	}
+	return err
 }
 
 // AppendExemplars implements storage.ExemplarAppenderV2.
 func (a *receivedAppender) AppendExemplars(ref storage.SeriesRef, ls labels.Labels, es []exemplar.Exemplar) (got storage.SeriesRef, err error) {
 	defer recovered(&err)
+	if a.failed != nil {
+		return ref, nil
+	}
 	return a.exemplars.AppendExemplars(ref, a.own(ls), es)
 }
 
@@ -163,6 +265,15 @@ func (a *receivedAppender) later(reason string) error {
 
 // Commit implements storage.AppenderV2.
 func (a *receivedAppender) Commit() error {
+	if a.failed != nil {
+		a.rejected[RejectedWithOthers] += a.n + a.others
+		if a.rejected[RejectedWithOthers] == 0 {
+			delete(a.rejected, RejectedWithOthers)
+		}
+		a.request.Failed = a.failed
+		return errors.Join(a.failed, a.Rollback())
+	}
+	a.ended = true
 	if !a.request.Admit(a.n) {
 		return errors.Join(a.later(LaterSenderRate), a.appender.Rollback())
 	}
@@ -182,26 +293,32 @@ func (a *receivedAppender) Commit() error {
 		a.in.failed(err)
 		return a.later(LaterStorage)
 	}
-	a.request.Samples = a.n
-	a.in.newest.note(a.points, a.in.newcomers.series())
+	a.request.Samples, a.request.Repeated = a.n, a.repeated
+	a.in.newest.note(a.points, time.Now())
 	return nil
 }
 
 // Rollback implements storage.AppenderV2. What the storage will never take is counted: the
 // sender drops the request for it.
 func (a *receivedAppender) Rollback() error {
+	a.ended = true
+	a.request.Repeated = a.repeated
+	if a.failed == nil {
+		a.request.Undone = a.n
+	}
 	if a.request.Later == "" {
 		a.countReceived()
 	}
 	return a.appender.Rollback()
 }
 
-// countReceived enters what the storage does not take of the request.
+// countReceived enters what the storage does not take of the request. That something was
+// received says nothing about scraping.
 func (a *receivedAppender) countReceived() {
 	a.request.Rejected = a.rejected
 	for reason, n := range a.rejected {
 		a.in.book.Reject(reason, n)
 	}
 	a.in.newcomers.dropped(a.rejected, a.offender)
-	a.in.committed()
+	a.in.ahead.enter(a.in.book)
 }

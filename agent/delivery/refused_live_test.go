@@ -172,6 +172,12 @@ func TestRefusedBehindBeforeAKill(t *testing.T) {
 			if l := r.awaitSettled("one"); l.Delivered > r.accepted("one")-1 {
 				t.Errorf("the endpoint holds %d of %+v", r.accepted("one")-1, l)
 			}
+			r.eventually("the refusal to be known to the next run", func() error { // nothing newer is sent before
+				if saved := r.saved().Destinations["one"]; saved.Refused.IsZero() {
+					return fmt.Errorf("%+v", saved)
+				}
+				return nil
+			})
 			r.crash()
 			r.open()
 			r.checkOlder(61)

@@ -1,7 +1,6 @@
 package receive
 
 import (
-	"net"
 	"sync"
 	"time"
 
@@ -41,11 +40,9 @@ func newAllowances(maxSeries uint64, maxRate float64) *allowances {
 	return &allowances{maxSeries: maxSeries, maxRate: maxRate, byAddress: map[string]*allowance{}}
 }
 
-// of returns the allowance of an address, all of this host being one. Callers hold mtx.
+// of returns the allowance of an address. Callers hold mtx.
 func (as *allowances) of(address string, now time.Time) *allowance {
-	if ip := net.ParseIP(address); ip != nil && ip.IsLoopback() {
-		address = local
-	}
+	address = accountOf(address)
 	a := as.byAddress[address]
 	if a == nil {
 		if len(as.byAddress) >= mostAddresses {
@@ -90,10 +87,21 @@ func (as *allowances) begin(address string, now time.Time) bool {
 }
 
 // admit reports whether an address may send so many samples more. One request that has
-// more than may come in rateSpan takes all of that: it could never pass.
+// more than may come in rateSpan could never pass: it does when nothing was sent for that
+// long, and the next one waits for all of it.
 func (as *allowances) admit(address string, now time.Time, n uint64) bool {
 	as.mtx.Lock()
 	defer as.mtx.Unlock()
 	limiter := as.of(address, now).samples
-	return limiter == nil || limiter.AllowN(now, int(min(n, uint64(limiter.Burst()))))
+	if limiter == nil {
+		return true
+	}
+	burst := uint64(limiter.Burst())
+	if !limiter.AllowN(now, int(min(n, burst))) {
+		return false
+	}
+	for n -= min(n, burst); n > 0; n -= min(n, burst) {
+		limiter.ReserveN(now, int(min(n, burst)))
+	}
+	return true
 }

@@ -24,8 +24,14 @@ func (a *answer) Header() http.Header { return a.header }
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(code int) { a.code = code }
 
+// mostWords of upstream's answer are kept: it names each series that is refused, at length.
+const mostWords = 64 << 10
+
 // Write implements http.ResponseWriter.
-func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
+func (a *answer) Write(b []byte) (int, error) {
+	a.body.Write(b[:min(len(b), mostWords-min(a.body.Len(), mostWords))])
+	return len(b), nil
+}
 
 func (a *answer) write(w http.ResponseWriter) {
 	maps.Copy(w.Header(), a.header)
@@ -58,6 +64,11 @@ func tooLarge(limit int64) *refusal {
 	return &refusal{"too_large", http.StatusRequestEntityTooLarge, 0, fmt.Sprintf("a request may have %d bytes, before decompression and after: send smaller ones", limit)}
 }
 
+// tooHeavy is for a request that is small, and would not be when it is decoded.
+func tooHeavy(limit int64) *refusal {
+	return &refusal{"too_large", http.StatusRequestEntityTooLarge, 0, fmt.Sprintf("the request takes more than %d bytes when it is decoded: send smaller ones", limit)}
+}
+
 func malformed(err error) *refusal {
 	return &refusal{"malformed", http.StatusBadRequest, 0, err.Error()}
 }
@@ -68,7 +79,7 @@ var later = map[string]*refusal{
 	delivery.LaterMemory:       {"memory", http.StatusServiceUnavailable, 30 * time.Second, "the agent takes no new series while its memory is short"},
 	delivery.LaterMaxSeries:    {"max_series", http.StatusTooManyRequests, time.Minute, "the agent has as many series as it may have: see --limits.max-series"},
 	delivery.LaterSenderSeries: {"sender_series", http.StatusTooManyRequests, time.Minute, "this sender has begun as many series as it may within two hours: see --receive.max-series"},
-	delivery.LaterSenderRate:   {"sender_rate", http.StatusTooManyRequests, 5 * time.Second, "this sender sends more samples than it may: see --receive.max-rate"},
+	delivery.LaterSenderRate:   {"sender_rate", http.StatusServiceUnavailable, 5 * time.Second, "this sender sends more samples than it may: see --receive.max-rate"},
 }
 
 // result is what became of a request.

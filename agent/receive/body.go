@@ -10,16 +10,16 @@ import (
 	"net/http"
 
 	"github.com/golang/snappy"
-	"golang.org/x/sync/semaphore"
 )
 
-// body of a request, in memory that is reserved as it comes: who sends slowly, or says that
-// much is to come, keeps no others out.
+// body of a request, in memory that is reserved as it comes: who says that much is to come
+// keeps no others out.
 type body struct {
-	limit  int64
-	memory *semaphore.Weighted
-	bytes  []byte
-	held   int64 // of memory
+	limit   int64
+	memory  *pool
+	address string // whose part of memory it is
+	bytes   []byte
+	held    int64 // of memory
 }
 
 // As much is reserved, and read, at first, and twice as much each time, up to mostChunk.
@@ -29,7 +29,7 @@ const (
 )
 
 func (b *body) reserve(n int64) *refusal {
-	if !b.memory.TryAcquire(n) {
+	if !b.memory.take(b.address, b.held, n) {
 		return busy
 	}
 	b.held += n
@@ -37,7 +37,7 @@ func (b *body) reserve(n int64) *refusal {
 }
 
 func (b *body) release() {
-	b.memory.Release(b.held)
+	b.memory.giveBack(b.address, b.held)
 	b.held = 0
 }
 
@@ -106,4 +106,13 @@ func addressOf(req *http.Request) string {
 		return host
 	}
 	return local
+}
+
+// accountOf is under which address what comes from one is accounted: all of this host is
+// one.
+func accountOf(address string) string {
+	if ip := net.ParseIP(address); ip != nil && ip.IsLoopback() {
+		return local
+	}
+	return address
 }

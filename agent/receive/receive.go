@@ -4,10 +4,14 @@
 package receive
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,9 +19,9 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
+	"github.com/opstrace/opstrace-agent/agent/seldom"
 )
 
 // Options of New. Storage is needed, and Config for OTLP.
@@ -36,8 +40,8 @@ type Options struct {
 	Messages remoteapi.MessageTypes
 	// BodySize is what a request may have, in bytes, before decompression and after.
 	BodySize int64
-	// Memory that the bodies of all requests at once may take, in bytes, compressed and not;
-	// at least twice BodySize.
+	// Memory that the bodies of all requests at once may take, in bytes, compressed and not,
+	// at least twice BodySize; and as much again the request that is being decoded.
 	Memory int64
 	// MaxSeries is how many series may be begun from one address within an hour, and no more
 	// than so many within two; 0: any number. All of this host is one address.
@@ -56,9 +60,14 @@ type Options struct {
 // Receiver answers what senders send.
 type Receiver struct {
 	opts    Options
-	memory  *semaphore.Weighted
+	memory  *pool
 	syncs   groupSync
 	senders *senders
+	// taking is held while upstream's handler has a request. With two at once, one could be
+	// answered whose samples are in the WAL in front of the record of their series, which
+	// the other one is still to write, and which upstream reads as those of no series.
+	taking  sync.Mutex // guards taken
+	taken   taken
 	allowed *allowances
 	metrics *metrics
 
@@ -71,9 +80,10 @@ func New(o Options) (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.Logger = slog.New(seldom.New(o.Logger.Handler(), often...))
 	r := &Receiver{
 		opts:    o,
-		memory:  semaphore.NewWeighted(max(o.Memory, 2*(o.BodySize+mostChunk))),
+		memory:  newPool(max(o.Memory, 2*(o.BodySize+mostChunk))),
 		senders: newSenders(),
 		allowed: newAllowances(o.MaxSeries, o.MaxRate),
 		metrics: m,
@@ -90,11 +100,50 @@ func New(o Options) (*Receiver, error) {
 // is repeated: nobody sets it for an agent.
 const lookback = 5 * time.Minute
 
+// often is what upstream's handlers log of each series or request, and notTaken what we do:
+// a sender would fill the log with it.
+var often = []string{
+	notTaken,
+	"Error appending remote write",
+	"Error decoding OTLP write request",
+	"Error decoding remote write request",
+	"Error decoding v1 remote write request",
+	"Error decoding v2 remote write request",
+	"Error on ingesting out-of-order exemplars",
+	"Error while storing the remote write request",
+	"Invalid histogram received",
+	"Invalid labels for series.",
+	"Invalid metric names or labels",
+	"Out of order histogram from remote write",
+	"Out of order sample from remote write",
+	"Unaccepted message type",
+	"Warnings translating OTLP metrics to Prometheus write request",
+	"failed to ingest exemplars, emitting error log, but no error for PRW caller",
+}
+
+const notTaken = "Not taken what was sent"
+
+const otlpName = "otlp"
+
+// protocol is one that senders speak.
+type protocol struct {
+	name string
+	open func(b *body, req *http.Request) *refusal
+	// weigh returns how much memory a request takes when it is decoded, at the most, and how
+	// many samples it has; 0: that is not known.
+	weigh func(b *body, req *http.Request) (weight int64, samples uint64)
+	next  http.Handler // upstream's
+}
+
 // RemoteWrite serves POST /api/v1/write.
-func (r *Receiver) RemoteWrite() http.Handler { return r.serve("remote_write", snappyBody, r.write) }
+func (r *Receiver) RemoteWrite() http.Handler {
+	return r.serve(protocol{"remote_write", snappyBody, weighWrite, r.write})
+}
 
 // OTLP serves POST /api/v1/otlp/v1/metrics.
-func (r *Receiver) OTLP() http.Handler { return r.serve("otlp", gzipBody, r.otlp) }
+func (r *Receiver) OTLP() http.Handler {
+	return r.serve(protocol{otlpName, gzipBody, weighOTLP, r.otlp})
+}
 
 // Senders returns who has sent something, and what became of it.
 func (r *Receiver) Senders() []Sender { return r.senders.all() }
@@ -106,49 +155,63 @@ const tenantHeader = "X-Scope-OrgID"
 const bodyTimeout = 30 * time.Second
 
 // serve answers a request by one of upstream's handlers, when all of its body is there.
-func (r *Receiver) serve(protocol string, open func(b *body, req *http.Request) *refusal, next http.Handler) http.Handler {
+func (r *Receiver) serve(p protocol) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer can
-		b := &body{limit: r.opts.BodySize, memory: r.memory}
-		defer b.release()
 		address := addressOf(req)
-		if req.ContentLength > r.opts.BodySize {
-			r.decline(w, protocol, address, tooLarge(r.opts.BodySize))
-			return
-		}
-		refusal := b.read(http.MaxBytesReader(w, req.Body, r.opts.BodySize))
-		if refusal == nil {
-			refusal = open(b, req)
-		}
+		b := &body{limit: r.opts.BodySize, memory: r.memory, address: accountOf(address)}
+		defer b.release()
+		refusal := r.read(b, p, w, req)
 		if refusal != nil {
-			r.decline(w, protocol, address, refusal)
+			r.metrics.requests.WithLabelValues(p.name, refusal.name).Inc()
+			r.senders.declined(time.Now(), address, p.name, refusal)
+			r.opts.Logger.Warn(notTaken, "address", address, "protocol", p.name, "reason", refusal.words)
+			// What is left of the body is not read.
+			w.Header().Set("Connection", "close")
+			refusal.write(w)
 			return
 		}
-		r.take(w, req, protocol, address, next)
+		r.answer(w, req, p, address, b)
 	})
 }
 
-// take hands a request to upstream's handler, and answers it.
-func (r *Receiver) take(w http.ResponseWriter, req *http.Request, protocol, address string, next http.Handler) {
+// read takes the body of a request; a refusal is why upstream's handler must not see it.
+func (r *Receiver) read(b *body, p protocol, w http.ResponseWriter, req *http.Request) *refusal {
+	if r.opts.TenantLabel != "" && !utf8.ValidString(req.Header.Get(tenantHeader)) {
+		return malformed(fmt.Errorf("the header %s is not valid UTF-8", tenantHeader))
+	}
+	if req.ContentLength > r.opts.BodySize {
+		return tooLarge(r.opts.BodySize)
+	}
+	if refusal := b.read(http.MaxBytesReader(w, req.Body, r.opts.BodySize)); refusal != nil {
+		return refusal
+	}
+	return p.open(b, req)
+}
+
+// answer hands a request to upstream's handler, and answers it.
+func (r *Receiver) answer(w http.ResponseWriter, req *http.Request, p protocol, address string, b *body) {
 	received := &delivery.Received{
 		Begin: func() bool { return r.allowed.begin(address, time.Now()) },
 		Admit: func(n uint64) bool { return r.allowed.admit(address, time.Now(), n) },
 		Set:   labels.Label{Name: r.opts.TenantLabel, Value: req.Header.Get(tenantHeader)},
+		Whole: p.name == otlpName || !isV2(req),
 	}
-	// Not cut off when who sends has gone: half of it would be taken.
-	ctx := delivery.WithReceived(context.WithoutCancel(req.Context()), received)
-	a := &answer{header: http.Header{}, code: http.StatusOK}
-	next.ServeHTTP(a, req.WithContext(ctx))
-	if received.Samples > 0 && r.opts.Sync != nil {
+	result, a := r.take(req, p, b, received)
+	// What had come before may be in a sync that goes on, or that has failed.
+	if result.refusal == nil && received.Samples+received.Repeated > 0 && r.opts.Sync != nil {
 		if err := r.syncs.do(r.opts.Sync); err != nil {
 			r.opts.Logger.Error("Cannot sync what was received", "err", err)
 			received.Later = delivery.LaterStorage
+			result = resultOf(received, a)
 		}
 	}
-	result := resultOf(received, a)
-	r.senders.of(address, received.First).note(time.Now(), protocol, received, result)
-	r.metrics.requests.WithLabelValues(protocol, result.name).Inc()
-	r.metrics.samples.WithLabelValues(protocol).Add(float64(received.Samples))
+	r.senders.of(address, received.First).note(time.Now(), p.name, received, result)
+	r.metrics.requests.WithLabelValues(p.name, result.name).Inc()
+	r.metrics.samples.WithLabelValues(p.name).Add(float64(received.Samples))
+	if result.words != "" {
+		r.opts.Logger.Warn(notTaken, "address", address, "protocol", p.name, "reason", result.words)
+	}
 	if result.refusal != nil {
 		result.refusal.write(w)
 		return
@@ -156,11 +219,63 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request, protocol, addr
 	a.write(w)
 }
 
-// decline answers a request that upstream's handler does not see.
-func (r *Receiver) decline(w http.ResponseWriter, protocol, address string, refusal *refusal) {
-	r.metrics.requests.WithLabelValues(protocol, refusal.name).Inc()
-	r.senders.declined(time.Now(), address, protocol, refusal)
-	// What is left of the body is not read.
-	w.Header().Set("Connection", "close")
-	refusal.write(w)
+// take has upstream's handler take a request.
+func (r *Receiver) take(req *http.Request, p protocol, b *body, received *delivery.Received) (result, *answer) {
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	d := digestOf(p.name, req, b.bytes)
+	if a := r.taken.again(d, received); a != nil {
+		return resultOf(received, a), a
+	}
+	weight, samples := p.weigh(b, req)
+	if weight > r.memory.size {
+		refusal := tooHeavy(r.memory.size)
+		return result{refusal.name, refusal, refusal.words}, nil
+	}
+	// Not cut off when who sends has gone: half of it would be taken.
+	ctx := delivery.WithReceived(context.WithoutCancel(req.Context()), received)
+	a := &answer{header: http.Header{}, code: http.StatusOK}
+	defer received.End()
+	p.next.ServeHTTP(a, req.WithContext(ctx))
+	if p.name == otlpName && a.code == http.StatusInternalServerError && received.Later == "" {
+		// Upstream's translator cannot take it, today or tomorrow: a sender would try again.
+		a.code = http.StatusBadRequest
+	}
+	if received.Failed != nil && a.code/100 == 2 {
+		// Upstream's handler of OTLP does not look at what a commit returns.
+		a = &answer{header: http.Header{}}
+		http.Error(a, received.Failed.Error(), http.StatusBadRequest)
+	}
+	if p.name == otlpName && a.code == http.StatusBadRequest && len(received.Rejected) == 0 {
+		samples = received.Undone + received.Repeated + 1 // how many it has is not known, but that
+	}
+	rejectRest(received, a, samples)
+	if received.Later == "" && a.code/100 == 2 && len(received.Rejected) == 0 {
+		r.taken.note(d, received, a)
+	}
+	return resultOf(received, a), a
+}
+
+// rejectRest enters samples that the sender will not send again, and that upstream's handler
+// has not handed on: all of a request's that is answered with 2xx or 4xx, but those that were
+// taken or refused already.
+func rejectRest(received *delivery.Received, a *answer, samples uint64) {
+	if received.Later != "" || a.code/100 == 5 {
+		return
+	}
+	accounted := received.Samples + received.Repeated
+	for _, n := range received.Rejected {
+		accounted += n
+	}
+	reason := delivery.RejectedInvalid
+	if bytes.Contains(a.body.Bytes(), []byte(storage.ErrOutOfBounds.Error())) {
+		reason = delivery.RejectedTooFarAhead
+	}
+	received.Reject(reason, samples-min(samples, accounted))
+}
+
+// isV2 reports whether a request is of remote write 2.0.
+func isV2(req *http.Request) bool {
+	message, err := remoteapi.ParseProtoMsg(req.Header.Get("Content-Type"))
+	return err == nil && message == remoteapi.WriteV2MessageType
 }

@@ -3,6 +3,7 @@ package receive
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,11 +41,18 @@ type senders struct {
 
 type senderKey struct{ address, job, instance string }
 
+// nameOf is a label's value, as much of it as tells senders apart: what they call themselves
+// is theirs to say, and is kept. It is a copy, or the whole series would be.
+func nameOf(value string) string {
+	const most = 200
+	return strings.Clone(strings.ToValidUTF8(value[:min(len(value), most)], "?"))
+}
+
 func newSenders() *senders { return &senders{byKey: map[senderKey]*sender{}} }
 
 // of returns the sender with an address whose series has some labels.
 func (s *senders) of(address string, ls labels.Labels) *sender {
-	key := senderKey{address, ls.Get(model.JobLabel), ls.Get(model.InstanceLabel)}
+	key := senderKey{address, nameOf(ls.Get(model.JobLabel)), nameOf(ls.Get(model.InstanceLabel))}
 	s.mtx.Lock()
 	defer s.mtx.Unlock()
 	if known := s.byKey[key]; known != nil {

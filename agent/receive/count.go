@@ -1,0 +1,78 @@
+package receive
+
+import (
+	"net/http"
+
+	"github.com/golang/snappy"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Numbers of fields in requests of remote write: series in a request, samples and histograms
+// in a series (prompb/remote.proto, prompb/types.proto;
+// prompb/io/prometheus/write/v2/types.proto).
+var (
+	fieldsV1 = fields{series: 1, samples: 2, histograms: 4}
+	fieldsV2 = fields{series: 5, samples: 2, histograms: 3}
+)
+
+type fields struct{ series, samples, histograms protowire.Number }
+
+// weighWrite is protocol.weigh for remote write.
+func weighWrite(b *body, req *http.Request) (weight int64, samples uint64) {
+	decoded, err := snappy.Decode(nil, b.bytes)
+	if err != nil {
+		return 0, 0 // upstream refuses it
+	}
+	if isV2(req) {
+		return weightOfWriteV2(decoded), samplesOf(decoded, fieldsV2)
+	}
+	return weightOfWrite(decoded), samplesOf(decoded, fieldsV1)
+}
+
+// weighOTLP is protocol.weigh for OTLP: a data point becomes one sample, or many.
+func weighOTLP(b *body, req *http.Request) (weight int64, samples uint64) {
+	if req.Header.Get("Content-Type") == "application/json" {
+		return weightOfOTLPJSON(b.bytes), 0
+	}
+	return weightOfOTLP(b.bytes), 0
+}
+
+// samplesOf counts the samples of a request, histograms as one each. Where it is malformed,
+// it ends.
+func samplesOf(request []byte, f fields) (n uint64) {
+	messages(request, func(number protowire.Number, series []byte) {
+		if number != f.series {
+			return
+		}
+		messages(series, func(number protowire.Number, _ []byte) {
+			if number == f.samples || number == f.histograms {
+				n++
+			}
+		})
+	})
+	return n
+}
+
+// messages calls f for each field of a message that is one itself, or as long as it says.
+func messages(b []byte, f func(protowire.Number, []byte)) {
+	for len(b) > 0 {
+		number, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return
+		}
+		b = b[n:]
+		if kind != protowire.BytesType {
+			if n = protowire.ConsumeFieldValue(number, kind, b); n < 0 {
+				return
+			}
+			b = b[n:]
+			continue
+		}
+		value, n := protowire.ConsumeBytes(b)
+		if n < 0 {
+			return
+		}
+		f(number, value)
+		b = b[n:]
+	}
+}
