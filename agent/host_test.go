@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/opstrace/opstrace-agent/agent/agenttest"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
 
 // nodeQueries are of the dashboard "Node Exporter Full" (grafana.com/dashboards/1860), with
@@ -77,6 +79,12 @@ func TestHostMetrics(t *testing.T) {
 		}
 		return nil
 	})
+	needsRestart := func() bool {
+		return slices.ContainsFunc(r.status().Verdict.Problems, func(p verdict.Problem) bool { return p.Kind == verdict.RestartNeeded })
+	}
+	if !needsRestart() {
+		t.Error("the verdict does not tell of the collectors")
+	}
 	r.eventually("the rule of the new file", func() error {
 		found, err := r.endpoint.Snapshot().Query(t.Context(), "node_load1", time.Now())
 		if err == nil && len(found) > 0 {
@@ -84,6 +92,13 @@ func TestHostMetrics(t *testing.T) {
 		}
 		return err
 	})
+	r.jobs = strings.Replace(r.jobs, "textfile: false", "textfile: {directory: "+text+"}", 1)
+	if err := r.reload(); err != nil {
+		t.Fatal(err)
+	}
+	if needsRestart() {
+		t.Error("the verdict tells of collectors that are those of the file again")
+	}
 	r.stop()
 	r.checkNothingLost(r.endpoint)
 }

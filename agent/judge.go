@@ -61,6 +61,13 @@ func (a *Agent) NoteFile(differs bool) {
 	a.judge.reload.Differs = differs
 }
 
+// noteRestart remembers whether a part of the configuration waits for a restart.
+func (j *judge) noteRestart(needed bool) {
+	j.mtx.Lock()
+	defer j.mtx.Unlock()
+	j.reload.Restart = needed
+}
+
 // NoteStalled tells the agent what made no progress when the watchdog was to be fed;
 // empty: all did.
 func (a *Agent) NoteStalled(what string) {

@@ -121,4 +121,7 @@ type Reload struct {
 	Err, Hint string
 	// Differs: the file is not what is in force, and has been so for a while.
 	Differs bool
+	// Restart: the collectors of this host are not those of the configuration, and change
+	// at a restart only.
+	Restart bool
 }

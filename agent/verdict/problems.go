@@ -80,6 +80,10 @@ func (c *collector) configuration(f Facts, titles map[string]string) {
 	} else if f.Reload.Differs {
 		c.add(FileDiffers, Warn, "", "put it in force by 'opstrace-agent reload'", "The configuration file is not the one in force")
 	}
+	if f.Reload.Restart {
+		c.add(RestartNeeded, Warn, "", "restart the agent: sudo systemctl restart opstrace-agent",
+			"The collectors of this host are not those of the configuration: they change at a restart only")
+	}
 	if f.Ready && len(f.Destinations) == 0 {
 		c.add(NoDestination, Warn, "", "add an opstrace or remote_write block", "No destination is configured: nothing is sent")
 	}

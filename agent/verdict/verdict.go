@@ -135,6 +135,7 @@ const (
 	JobStopped      Kind = "job_stopped"
 	ReloadRefused   Kind = "reload_refused"
 	FileDiffers     Kind = "file_differs"
+	RestartNeeded   Kind = "restart_needed"
 	TargetsDown     Kind = "targets_down"
 	NoTargets       Kind = "no_targets"
 )
@@ -144,6 +145,6 @@ func Kinds() []Kind {
 	return []Kind{
 		NotReady, Unwritable, DiskFull, Unproven, NotDelivering, CatchingUp, Evicting, SeriesRefused, Refused, Uncertain, LostSamples, NotAppended,
 		Rejected, LimitReached, ShortOfMemory, ClockStep, LogMissing, Stalled, UncleanEnd, NoDestination, DestinationGone, JobStopped,
-		ReloadRefused, FileDiffers, TargetsDown, NoTargets,
+		ReloadRefused, FileDiffers, RestartNeeded, TargetsDown, NoTargets,
 	}
 }

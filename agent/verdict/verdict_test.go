@@ -192,6 +192,11 @@ func judgements() map[string]judgement {
 		}, Warn,
 			"The last reload was refused: f.yml:3: unknown key", "mend it"},
 		"file differs": {func(f *Facts, _ *Destination) { f.Reload.Differs = true }, Warn, "The configuration file is not the one in force", "put it in force"},
+		"restart needed": {func(f *Facts, _ *Destination) { f.Reload.Restart = true }, Warn,
+			"The collectors of this host are not those of the configuration: they change at a restart only", "systemctl restart"},
+		"restart needed, and the next file refused": {func(f *Facts, _ *Destination) {
+			f.Reload = Reload{Err: "f.yml:3: unknown key", Restart: true}
+		}, Warn, "The last reload was refused: f.yml:3: unknown key (and 1 more)", "check config"},
 		"target down": {func(f *Facts, _ *Destination) {
 			f.Targets = Targets{Up: 2, Down: 1, Failing: "http://t/metrics", FailingErr: "refused"}
 		}, Warn,

@@ -16,6 +16,7 @@ import (
 	"github.com/opstrace/opstrace-agent/agent"
 	"github.com/opstrace/opstrace-agent/agent/delivery"
 	"github.com/opstrace/opstrace-agent/agent/number"
+	"github.com/opstrace/opstrace-agent/agent/verdict"
 )
 
 func (s *Server) lifecycleRoutes(mux *http.ServeMux) {
@@ -61,10 +62,18 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, msg, http.StatusServiceUnavailable)
 }
 
+// reload says what of the configuration waits for a restart; else its answer is empty, as
+// that of Prometheus.
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	if err := s.opts.Reload(r.Context()); err != nil {
 		level.Debug(s.logger).Log("msg", "Answered a reload with an error", "remote", r.RemoteAddr)
 		http.Error(w, fmt.Sprintf("failed to reload config: %s", err), http.StatusInternalServerError)
+		return
+	}
+	for _, p := range s.opts.Agent.Status().Verdict.Problems {
+		if p.Kind == verdict.RestartNeeded {
+			fmt.Fprintf(w, "%s\nhint: %s\n", p.Text, p.Hint)
+		}
 	}
 }
 

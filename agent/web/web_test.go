@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -201,6 +202,29 @@ func TestReload(t *testing.T) {
 		if code, body, _ := (request{method: http.MethodPost, url: reload, host: host}).do(t); code != 200 {
 			t.Errorf("Host %s: %d %q", host, code, body)
 		}
+	}
+}
+
+// TestReloadWaits: the answer says what waits for a restart, and is empty once nothing does.
+func TestReloadWaits(t *testing.T) {
+	const yaml = "scrape_configs: [{job_name: node, host_sd_configs: [{collectors: {cpu: %t}}]}]\n"
+	a := startAgent(t, fmt.Sprintf(yaml, true))
+	cpu := false
+	s := serve(t, Options{Agent: a, Reload: func(context.Context) error {
+		cfg, err := config.Load(fmt.Sprintf(yaml, cpu), nil)
+		if err != nil {
+			return err
+		}
+		return a.Apply(cfg)
+	}})
+	reload := request{method: http.MethodPost, url: "http://" + s.Addrs()[0].String() + "/-/reload"}
+	const want = "The collectors of this host are not those of the configuration: they change at a restart only\nhint: restart the agent: "
+	if code, body, _ := reload.do(t); code != 200 || !strings.HasPrefix(body, want) {
+		t.Errorf("other collectors: %d %q", code, body)
+	}
+	cpu = true
+	if code, body, _ := reload.do(t); code != 200 || body != "" {
+		t.Errorf("the collectors of the start: %d %q", code, body)
 	}
 }
 

@@ -21,7 +21,7 @@ type addressFlags struct {
 
 func (f *addressFlags) registerAddress(c *cli, clause *kingpin.CmdClause) {
 	listen := c.app.GetCommand("run").GetFlag("web.listen-address").Model().Default[0]
-	clause.Flag("url", "Where the agent answers. Default: as the flags of the installed service tell, or http://"+listen+".").
+	clause.Flag("url", "Where the agent answers, or unix:PATH for a socket. Default: as the flags of the installed service tell, or http://"+listen+".").
 		PlaceHolder("URL").StringVar(&f.url)
 	clause.Flag("http.config.file", "File with password or TLS settings for that address, in promtool's format.").
 		PlaceHolder("FILE").StringVar(&f.httpConfigFile)
@@ -34,11 +34,14 @@ func (f *addressFlags) open() (*url.URL, *http.Client, error) {
 		f.url = serviceAddress(installRoot)
 	}
 	if path, isSocket := strings.CutPrefix(f.url, socketPrefix); isSocket {
+		if path == "" {
+			return nil, nil, &usageError{"--url=" + socketPrefix + " names no socket", socketHint}
+		}
 		return &url.URL{Scheme: "http", Host: "localhost", Path: "/"}, socketClient(path), nil
 	}
 	base, err := url.Parse(f.url)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return nil, nil, &usageError{fmt.Sprintf("--url=%s is not an http or https URL", f.url), "write it like http://127.0.0.1:9095"}
+		return nil, nil, &usageError{fmt.Sprintf("--url=%s is not an http or https URL", f.url), "write it like http://127.0.0.1:9095, or like unix:/run/opstrace-agent/agent.sock for a socket"}
 	}
 	client, err := f.client()
 	if err != nil {
@@ -49,6 +52,8 @@ func (f *addressFlags) open() (*url.URL, *http.Client, error) {
 
 // socketPrefix is of the address of a socket, as --web.listen-address has it.
 const socketPrefix = "unix:"
+
+const socketHint = "write it like unix:/run/opstrace-agent/agent.sock"
 
 // socketClient asks through the socket with a path.
 func socketClient(path string) *http.Client {

@@ -51,13 +51,19 @@ var ignoredFeatures = map[string]string{
 	"utf8-names":                    "UTF-8 names are always allowed",
 }
 
+// flagFeatures have a flag each in Prometheus as well as here.
+var flagFeatures = map[string]string{
+	"otlp-write-receiver":   "web.enable-otlp-receiver",
+	"remote-write-receiver": "web.enable-remote-write-receiver",
+}
+
 // serverFeatures concern what an agent does not have.
 var serverFeatures = []string{
 	"concurrent-rule-eval", "delayed-compaction", "fast-startup", "histograms-st-encoding",
-	"memory-snapshot-on-shutdown", "old-ui", "ooo-native-histograms", "otlp-write-receiver", "promql-at-modifier", "promql-binop-fill-modifiers",
+	"memory-snapshot-on-shutdown", "old-ui", "ooo-native-histograms", "promql-at-modifier", "promql-binop-fill-modifiers",
 	"promql-delayed-name-removal", "promql-duration-expr", "promql-experimental-functions",
 	"promql-extended-range-selectors", "promql-negative-offset", "promql-per-step-stats",
-	"promql-unquoted-utf8-names", "query-cost", "remote-write-receiver", "search-api", "use-start-timestamps", "use-uncached-io", "xor2-encoding",
+	"promql-unquoted-utf8-names", "query-cost", "search-api", "use-start-timestamps", "use-uncached-io", "xor2-encoding",
 }
 
 func featureNames() []string {
@@ -100,6 +106,8 @@ func refuseFeature(name string) error {
 			"feature \"created-timestamp-zero-ingestion\" is not supported: after every restart it would send one old zero sample per counter, which the endpoint refuses as out of order",
 			"use st-storage, which sends start timestamps by remote write 2.0",
 		}
+	case flagFeatures[name] != "":
+		return &usageError{fmt.Sprintf("feature %q is a flag of its own", name), fmt.Sprintf("give --%s in its place", flagFeatures[name])}
 	case slices.Contains(serverFeatures, name):
 		return &usageError{fmt.Sprintf("feature %q belongs to a Prometheus server", name), "remove it: an agent neither queries nor evaluates rules"}
 	default:

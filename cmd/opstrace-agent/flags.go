@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -201,6 +202,8 @@ func (f *runFlags) validate() error {
 		return &usageError{"--delivery.max-catch-up-rate cannot be negative", "0 means no bound"}
 	case f.autoReloadInterval < model.Duration(time.Second):
 		return &usageError{fmt.Sprintf("--config.auto-reload-interval=%s is shorter than a second", f.autoReloadInterval), "leave it out for 30s"}
+	case slices.Contains(f.web.listenAddresses, socketPrefix):
+		return &usageError{"--web.listen-address=" + socketPrefix + " names no socket", socketHint}
 	case f.web.maxConnections < 1:
 		return &usageError{"--web.max-connections must be at least 1", "leave it out for 512"}
 	}

@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
@@ -23,6 +26,9 @@ type receiveFlags struct {
 	maxSeries         uint64
 	maxRate           float64
 	tenantLabel       string
+
+	// given: a flag with a value, which is for receivers alone, is on the command line.
+	given map[string]*bool
 }
 
 func (f *receiveFlags) register(cmd *kingpin.CmdClause) {
@@ -33,13 +39,18 @@ func (f *receiveFlags) register(cmd *kingpin.CmdClause) {
 		PlaceHolder("MESSAGE").Default(all...).EnumsVar(&f.messages, all...)
 	cmd.Flag("web.enable-otlp-receiver", "Take what programs send by OTLP to /api/v1/otlp/v1/metrics.").
 		BoolVar(&f.otlp)
+	f.given = map[string]*bool{}
+	own := func(name, help string) *kingpin.FlagClause {
+		f.given[name] = new(bool)
+		return cmd.Flag(name, help).IsSetByUser(f.given[name])
+	}
 	cmd.Flag("receive.sync", "Answer a program only when what it has sent is on the disk, and survives a power cut.").
 		BoolVar(&f.sync)
-	cmd.Flag("receive.max-series", "Number of series that programs at one address may begin in an hour or two; all of this host are one. 0: a quarter of --limits.max-series.").
+	own("receive.max-series", "Number of series that programs at one address may begin in an hour or two; all of this host are one. 0: a quarter of --limits.max-series.").
 		Default("0").Uint64Var(&f.maxSeries)
-	cmd.Flag("receive.max-rate", "Number of samples a second that may come from one address. 0: any number.").
+	own("receive.max-rate", "Number of samples a second that may come from one address. 0: any number.").
 		Default("10000").Float64Var(&f.maxRate)
-	cmd.Flag("receive.tenant-label", "Label that gets the tenant which a program names in the header X-Scope-OrgID, in each series that it sends: write_relabel_configs can choose a destination by it. Empty: the header is not looked at.").
+	own("receive.tenant-label", "Label that gets the tenant which a program names in the header X-Scope-OrgID, in each series that it sends: write_relabel_configs can choose a destination by it. Empty: the header is not looked at.").
 		PlaceHolder("LABEL").StringVar(&f.tenantLabel)
 }
 
@@ -50,7 +61,32 @@ func (f *receiveFlags) validate() error {
 	if f.tenantLabel != "" && (!model.LegacyValidation.IsValidLabelName(f.tenantLabel) || f.tenantLabel == model.MetricNameLabel) {
 		return &usageError{fmt.Sprintf("--receive.tenant-label=%s is no name of a label for that", f.tenantLabel), "letters, digits and _ only, such as __tenant__"}
 	}
-	return nil
+	return f.validateGiven()
+}
+
+// validateGiven refuses flags of receivers where none is enabled: whoever gives them
+// believes that samples are taken. What Prometheus takes alone is taken alone here too.
+func (f *receiveFlags) validateGiven() error {
+	if f.remoteWrite || f.otlp {
+		return nil
+	}
+	var names []string
+	if f.sync {
+		names = append(names, "--receive.sync")
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.given)) {
+		if *f.given[name] {
+			names = append(names, "--"+name)
+		}
+	}
+	const enable = "enable one by --web.enable-remote-write-receiver or --web.enable-otlp-receiver, or leave "
+	switch len(names) {
+	case 0:
+		return nil
+	case 1:
+		return &usageError{names[0] + " is for receivers, and none is enabled", enable + "it out"}
+	}
+	return &usageError{strings.Join(names, ", ") + " are for receivers, and none is enabled", enable + "them out"}
 }
 
 // bodiesShare of the memory is what requests may take that are being received.

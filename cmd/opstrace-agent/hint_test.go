@@ -49,6 +49,7 @@ var wrongInput = []struct {
 	{"run --limits.labels=many", "--limits.labels=many is not a number", "write it like 0"},
 	{"--limits.labels=many", "--limits.labels=many is not a number", "write it like 0"},
 	{"run --storage.agent.pat=x", "unknown long flag", "did you mean --storage.agent.path?"},
+	{"run --web.remote-write-receiver.accepted-protobuf-messages=v2", "enum value must be one of", "write it like prometheus.WriteRequest or io.prometheus.write.v2.Request; "},
 	{"run --config.file=missing.yml", "missing.yml: cannot read the configuration: no such file or directory", "--config.file"},
 	{"run --config.file=folder", "folder: cannot read the configuration: is a directory", "file in that folder"},
 	{"run --config.file=typo.yml", "typo.yml:1: field scrape_confgs not found", "did you mean scrape_configs"},

@@ -191,7 +191,12 @@ func TestOneVerdict(t *testing.T) {
 			w.file()
 			w.reload()
 		}, well, 0},
-		"file differs":     {nil, func(w *world) { w.jobs += "  # a comment\n"; w.file() }, "The configuration file is not the one in force", 1},
+		"file differs": {nil, func(w *world) { w.jobs += "  # a comment\n"; w.file() }, "The configuration file is not the one in force", 1},
+		"restart needed": {func(w *world) { w.jobs += hostJob }, func(w *world) {
+			w.jobs = strings.Replace(w.jobs, "cpu: true", "cpu: false", 1)
+			w.file()
+			w.reload()
+		}, "The collectors of this host are not those of the configuration", 1},
 		"no destination":   {func(w *world) { w.url = "" }, nil, "No destination is configured", 1},
 		"destination gone": {nil, func(w *world) { w.url = ""; w.file(); w.reload() }, "(No destination is configured|one is gone)", 1},
 		"job left out":     {func(w *world) { w.jobs += jobWith("tls_config: {ca_file: /no/ca.pem}") }, nil, "The scrape job other is left out: .*/no/ca.pem", 1},
@@ -254,6 +259,9 @@ func (w *world) refuseSeries() {
 		return nil
 	})
 }
+
+// hostJob is about this host.
+const hostJob = "  - job_name: node\n    scrape_interval: 1s\n    host_sd_configs: [{instance: edge, collectors: {cpu: true}}]\n"
 
 // jobWith is a job of its own with a target that nothing listens for.
 func jobWith(settings string) string {

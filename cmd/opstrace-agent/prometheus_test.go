@@ -48,6 +48,7 @@ func TestPrometheusFlags(t *testing.T) {
 func TestPrometheusFeatures(t *testing.T) {
 	known := append(featureNames(), serverFeatures...)
 	known = append(known, slices.Collect(maps.Keys(ignoredFeatures))...)
+	known = append(known, slices.Collect(maps.Keys(flagFeatures))...)
 	known = append(known, autoReloadFeature, "created-timestamp-zero-ingestion")
 	names := upstreamFeatures(parseUpstreamMain(t))
 	if len(names) < 25 {

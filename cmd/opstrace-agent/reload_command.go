@@ -26,7 +26,7 @@ func (c *cli) addReload() {
 	clause := c.app.Command("reload", "Make a running agent read its configuration again, and wait for its answer.")
 	pid := clause.Flag("pid", "Process to send SIGHUP to where its address does not take a reload.").Int()
 	address := &addressFlags{}
-	clause.Flag("url", "Where the agent answers. Default: what the flags behind -- tell.").
+	clause.Flag("url", "Where the agent answers, or unix:PATH for a socket. Default: what the flags behind -- tell.").
 		PlaceHolder("URL").StringVar(&address.url)
 	clause.Flag("http.config.file", "File with password or TLS settings for that address, in promtool's format.").
 		PlaceHolder("FILE").StringVar(&address.httpConfigFile)
@@ -42,10 +42,14 @@ func (c *cli) addReload() {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), reloadTimeout)
 		defer cancel()
-		err = target.post(ctx)
+		words, err := target.post(ctx)
 		switch {
 		case err == nil:
-			_, err := fmt.Fprintf(c.stdout, "The agent at %s has read its configuration again, which is in force now.\n", strings.TrimSuffix(redact.URL(target.base), "/"))
+			outcome := ", which is in force now."
+			if strings.Contains(words, "\nhint: ") { // the agent's own
+				outcome = ". " + words
+			}
+			_, err := fmt.Fprintf(c.stdout, "The agent at %s has read its configuration again%s\n", strings.TrimSuffix(redact.URL(target.base), "/"), outcome)
 			return err
 		case !errors.Is(err, errNoAnswer):
 			return err
@@ -68,36 +72,36 @@ func (c *cli) reloadBySignal(pid int, configFile string) error {
 	return err
 }
 
-// post returns errNoAnswer where the agent's listener does not take a reload,
-// and the agent's own words where the reload failed.
-func (t reloadTarget) post(ctx context.Context) error {
+// post returns what the agent says of a reload, and errors: errNoAnswer where its listener
+// does not take one, and the agent's own words where the reload failed.
+func (t reloadTarget) post(ctx context.Context) (words string, err error) {
 	if t.base == "" {
-		return fmt.Errorf("%w: --web.config.file is set", errNoAnswer)
+		return "", fmt.Errorf("%w: --web.config.file is set", errNoAnswer)
 	}
 	where, err := url.JoinPath(t.base, "-", "reload")
 	if err != nil {
-		return fmt.Errorf("cannot ask the agent: %w", err)
+		return "", fmt.Errorf("cannot ask the agent: %w", err)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, where, nil)
 	if err != nil {
-		return fmt.Errorf("cannot ask the agent: %w", err)
+		return "", fmt.Errorf("cannot ask the agent: %w", err)
 	}
 	resp, err := t.client.Do(req)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the agent has not answered within %s: %w", reloadTimeout, context.DeadlineExceeded)
+		return "", fmt.Errorf("the agent has not answered within %s: %w", reloadTimeout, context.DeadlineExceeded)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNoAnswer, err)
+		return "", fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	defer resp.Body.Close()
-	words := wordsOf(resp)
+	words = wordsOf(resp)
 	switch resp.StatusCode {
 	case http.StatusOK:
-		return nil
+		return words, nil
 	case http.StatusInternalServerError:
-		return &failure{errors.New(words), "correct that, and reload again: the old configuration goes on"}
+		return "", &failure{errors.New(words), "correct that, and reload again: the old configuration goes on"}
 	default:
-		return fmt.Errorf("%w: %s: %s", errNoAnswer, resp.Status, words)
+		return "", fmt.Errorf("%w: %s: %s", errNoAnswer, resp.Status, words)
 	}
 }
 

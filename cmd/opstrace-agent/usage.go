@@ -124,7 +124,7 @@ func wrongValue(args []string, flags []*kingpin.FlagModel, err error) (flag *kin
 
 // hintOfValue tells how a value of the flag is written, by one that it can have.
 func hintOfValue(flag *kingpin.FlagModel, command string) string {
-	like := strings.Join(flag.Default, "")
+	like := strings.Join(flag.Default, " or ")
 	if _, isDuration := flag.Value.(*model.Duration); isDuration {
 		like = "30s, 5m or 1d"
 	}
