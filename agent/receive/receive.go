@@ -202,6 +202,7 @@ func (r *Receiver) answer(w http.ResponseWriter, req *http.Request, p protocol, 
 	if result.refusal == nil && received.Samples+received.Repeated > 0 && r.opts.Sync != nil {
 		if err := r.syncs.do(r.opts.Sync); err != nil {
 			r.opts.Logger.Error("Cannot sync what was received", "err", err)
+			r.forget()
 			received.Later = delivery.LaterStorage
 			result = resultOf(received, a)
 		}
@@ -217,6 +218,14 @@ func (r *Receiver) answer(w http.ResponseWriter, req *http.Request, p protocol, 
 		return
 	}
 	a.write(w)
+}
+
+// forget forgets what was taken, of which some may not be on the disk, and never be: the next
+// run is to take it once more.
+func (r *Receiver) forget() {
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	r.taken = taken{}
 }
 
 // take has upstream's handler take a request.

@@ -1,11 +1,16 @@
 package receive
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/opstrace/opstrace-agent/agent/delivery"
@@ -140,5 +145,26 @@ func TestDigestOf(t *testing.T) {
 	}
 	if len(seen) != 16 {
 		t.Errorf("%d of 16 differ", len(seen))
+	}
+}
+
+// TestUnsyncedIsNotTaken: what could not be synced is taken once more in the next run, where it
+// can be.
+func TestUnsyncedIsNotTaken(t *testing.T) {
+	t.Parallel()
+	r, err := New(Options{
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), BodySize: 1 << 20,
+		Sync: func() error { return errors.New("no disk") },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := []byte("what a sender sends")
+	req := httptest.NewRequest(http.MethodPost, "/api/v1/write", bytes.NewReader(body))
+	r.taken.note(digestOf("remote_write", req, body), &delivery.Received{Samples: 1}, &answer{header: http.Header{}, code: http.StatusNoContent})
+	w := httptest.NewRecorder()
+	r.RemoteWrite().ServeHTTP(w, req)
+	if w.Code != http.StatusServiceUnavailable || len(r.taken.byDigest) != 0 {
+		t.Errorf("%d, and %d are remembered", w.Code, len(r.taken.byDigest))
 	}
 }
