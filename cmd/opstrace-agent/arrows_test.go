@@ -44,7 +44,7 @@ var arrows = map[string][]string{
 	"agent": {"agent/backlog", "agent/delivery/...", "agent/hostmetrics", "agent/limits", "agent/pulse", "agent/redact", "agent/regular", "agent/seldom", "agent/switching", "agent/verdict"},
 
 	// Where samples go to is handed to it.
-	"agent/receive": {"agent/delivery"},
+	"agent/receive": {"agent/delivery", "agent/seldom"},
 
 	// A judgement of facts, without looking for any.
 	"agent/verdict": {"agent/delivery/...", "agent/number", "agent/redact"},

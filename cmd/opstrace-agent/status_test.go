@@ -79,7 +79,7 @@ func TestStatusErrors(t *testing.T) {
 	defer other.Close()
 	absent := filepath.Join(t.TempDir(), "absent.yml")
 	for _, tc := range []struct{ args, want string }{
-		{"--url=localhost:9095", "error: --url=localhost:9095 is not an http or https URL\nhint: write it like http://127.0.0.1:9095\n"},
+		{"--url=localhost:9095", "error: --url=localhost:9095 is not an http or https URL\nhint: write it like http://127.0.0.1:9095, or like unix:/run/opstrace-agent/agent.sock for a socket\n"},
 		{"--http.config.file=" + absent, "error: --http.config.file: open " + absent + ": no such file or directory\nhint: create what is missing, or correct the path\n"},
 		{"--url=" + other.URL, "error: cannot ask the agent at " + other.URL + ": HTTP 404 Not Found: 404 page not found\nhint: something else answers there, or the agent runs with --web.route-prefix: put that into --url\n"},
 	} {
