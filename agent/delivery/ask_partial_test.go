@@ -187,13 +187,15 @@ func TestForeignSeriesAfterAKill(t *testing.T) {
 					l := r.awaitSettled("one")
 					whole := 0
 					for _, s := range r.one().Snapshot().Series() {
-						if s.Count == 4 {
+						if s.Count >= 4 {
 							whole++
 						}
 					}
-					// The last has three of ours and the foreign one.
-					if whole != n || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended || l.Delivered < l.Appended-1 {
-						t.Errorf("%d of %d series are whole: %+v", whole, n, l)
+					// The last has three of ours and the foreign one; or all of ours, where the endpoint
+					// comes to a request of the killed run late.
+					held := r.accepted("one") - 1
+					if whole != n || l.Delivered+ledger.Total(l.Refused)+ledger.Total(l.Uncertain) != l.Appended || l.Delivered < l.Appended-1 || l.Delivered > held+1 {
+						t.Errorf("%d of %d series are whole, %d samples are held: %+v", whole, n, held, l)
 					}
 				})
 			}
