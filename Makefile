@@ -50,7 +50,7 @@ COLD := k8s.io sigs.k8s.io github.com/aws github.com/Azure github.com/AzureAD go
 	text/template html/template encoding/json math/big runtime/pprof regexp/syntax crypto/x509 internal/profile \
 	github.com/prometheus/exporter-toolkit github.com/prometheus/prometheus/discovery github.com/prometheus/prometheus/config \
 	github.com/opstrace/opstrace-agent/scrapeconfig github.com/prometheus/node_exporter github.com/prometheus/procfs \
-	github.com/mdlayher github.com/jsimonetti github.com/josharian github.com/opstrace/opstrace-agent/agent/hostmetrics
+	github.com/mdlayher github.com/jsimonetti github.com/josharian github.com/open-telemetry github.com/opstrace/opstrace-agent/agent/hostmetrics
 GCFLAGS := $(foreach module,$(COLD),-gcflags=$(module)/...=-l)
 LDFLAGS := -s -w -X $(version_pkg).Version=$(VERSION) -X $(version_pkg).Revision=$(REVISION) -X $(version_pkg).Branch=$(BRANCH)
 
