@@ -139,7 +139,7 @@ func TestPrometheusSends(t *testing.T) {
 						t.Fatal(err)
 					}
 					sent = append(sent, at...)
-					time.Sleep(20 * time.Millisecond) // each scrape has a time of its own
+					time.Sleep(20 * time.Millisecond) // a scrape interval
 				}
 			}
 			// What was there before its queue has begun, Prometheus does not send.

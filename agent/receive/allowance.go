@@ -18,7 +18,8 @@ const (
 	mostAddresses = 500
 )
 
-// allowances are what may come from each address: labels are what a sender likes.
+// allowances are what may come from each address, as accountOf has it: labels are what a sender
+// likes.
 type allowances struct {
 	maxSeries uint64  // 0: any number
 	maxRate   float64 // 0: any number
@@ -42,7 +43,6 @@ func newAllowances(maxSeries uint64, maxRate float64) *allowances {
 
 // of returns the allowance of an address. Callers hold mtx.
 func (as *allowances) of(address string, now time.Time) *allowance {
-	address = accountOf(address)
 	a := as.byAddress[address]
 	if a == nil {
 		if len(as.byAddress) >= mostAddresses {

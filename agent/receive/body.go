@@ -17,7 +17,7 @@ import (
 type body struct {
 	limit   int64
 	memory  *pool
-	address string // whose part of memory it is
+	account string // whose part of memory it is; see accountOf
 	bytes   []byte
 	held    int64 // of memory
 }
@@ -29,7 +29,7 @@ const (
 )
 
 func (b *body) reserve(n int64) *refusal {
-	if !b.memory.take(b.address, b.held, n) {
+	if !b.memory.take(b.account, b.held, n) {
 		return busy
 	}
 	b.held += n
@@ -37,7 +37,7 @@ func (b *body) reserve(n int64) *refusal {
 }
 
 func (b *body) release() {
-	b.memory.giveBack(b.address, b.held)
+	b.memory.giveBack(b.account, b.held)
 	b.held = 0
 }
 

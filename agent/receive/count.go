@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/golang/snappy"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Numbers of fields in requests of remote write: series in a request, samples and histograms
@@ -15,7 +14,7 @@ var (
 	fieldsV2 = fields{series: 5, samples: 2, histograms: 3}
 )
 
-type fields struct{ series, samples, histograms protowire.Number }
+type fields struct{ series, samples, histograms uint32 }
 
 // weighWrite is protocol.weigh for remote write.
 func weighWrite(b *body, req *http.Request) (weight int64, samples uint64) {
@@ -39,40 +38,16 @@ func weighOTLP(b *body, req *http.Request) (weight int64, samples uint64) {
 
 // samplesOf counts the samples of a request, histograms as one each. Where it is malformed,
 // it ends.
-func samplesOf(request []byte, f fields) (n uint64) {
-	messages(request, func(number protowire.Number, series []byte) {
-		if number != f.series {
-			return
-		}
-		messages(series, func(number protowire.Number, _ []byte) {
-			if number == f.samples || number == f.histograms {
-				n++
-			}
-		})
-	})
-	return n
-}
-
-// messages calls f for each field of a message that is one itself, or as long as it says.
-func messages(b []byte, f func(protowire.Number, []byte)) {
-	for len(b) > 0 {
-		number, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return
-		}
-		b = b[n:]
-		if kind != protowire.BytesType {
-			if n = protowire.ConsumeFieldValue(number, kind, b); n < 0 {
-				return
-			}
-			b = b[n:]
+func samplesOf(request []byte, of fields) (n uint64) {
+	for series, rest := next(request); series.ok; series, rest = next(rest) {
+		if series.num != of.series {
 			continue
 		}
-		value, n := protowire.ConsumeBytes(b)
-		if n < 0 {
-			return
+		for f, left := next(series.bytes); f.ok; f, left = next(left) {
+			if f.typ == lengthDelimited && (f.num == of.samples || f.num == of.histograms) {
+				n++
+			}
 		}
-		f(number, value)
-		b = b[n:]
 	}
+	return n
 }

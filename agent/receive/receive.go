@@ -159,7 +159,7 @@ func (r *Receiver) serve(p protocol) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer can
 		address := addressOf(req)
-		b := &body{limit: r.opts.BodySize, memory: r.memory, address: accountOf(address)}
+		b := &body{limit: r.opts.BodySize, memory: r.memory, account: accountOf(address)}
 		defer b.release()
 		refusal := r.read(b, p, w, req)
 		if refusal != nil {
@@ -192,8 +192,8 @@ func (r *Receiver) read(b *body, p protocol, w http.ResponseWriter, req *http.Re
 // answer hands a request to upstream's handler, and answers it.
 func (r *Receiver) answer(w http.ResponseWriter, req *http.Request, p protocol, address string, b *body) {
 	received := &delivery.Received{
-		Begin: func() bool { return r.allowed.begin(address, time.Now()) },
-		Admit: func(n uint64) bool { return r.allowed.admit(address, time.Now(), n) },
+		Begin: func() bool { return r.allowed.begin(b.account, time.Now()) },
+		Admit: func(n uint64) bool { return r.allowed.admit(b.account, time.Now(), n) },
 		Set:   labels.Label{Name: r.opts.TenantLabel, Value: req.Header.Get(tenantHeader)},
 		Whole: p.name == otlpName || !isV2(req),
 	}

@@ -2,6 +2,7 @@ package receive
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -101,14 +102,15 @@ func TestSamplesOf(t *testing.T) {
 		f       fields
 		want    uint64
 	}{
-		"nothing":         {nil, fieldsV1, 0},
-		"a series":        {[]byte{0x0a, 0}, fieldsV1, 0},
-		"three samples":   {[]byte{0x0a, 4, 0x12, 0, 0x12, 0, 0x0a, 4, 0x12, 0, 0x1a, 0}, fieldsV1, 3},
-		"a histogram":     {[]byte{0x0a, 2, 0x22, 0}, fieldsV1, 1},
-		"2.0, of each":    {[]byte{0x22, 0, 0x2a, 6, 0x12, 0, 0x1a, 0, 0x22, 0}, fieldsV2, 2},
-		"other fields":    {[]byte{0x08, 1, 0x0a, 4, 0x30, 1, 0x12, 0}, fieldsV1, 1},
-		"broken off":      {[]byte{0x0a, 2, 0x12, 0, 0x0a, 9}, fieldsV1, 1},
-		"broken off deep": {[]byte{0x0a, 3, 0x12, 0, 0x12}, fieldsV1, 1},
+		"nothing":                    {nil, fieldsV1, 0},
+		"a series":                   {[]byte{0x0a, 0}, fieldsV1, 0},
+		"three samples":              {[]byte{0x0a, 4, 0x12, 0, 0x12, 0, 0x0a, 4, 0x12, 0, 0x1a, 0}, fieldsV1, 3},
+		"a histogram":                {[]byte{0x0a, 2, 0x22, 0}, fieldsV1, 1},
+		"2.0, of each":               {[]byte{0x22, 0, 0x2a, 6, 0x12, 0, 0x1a, 0, 0x22, 0}, fieldsV2, 2},
+		"other fields":               {[]byte{0x08, 1, 0x0a, 4, 0x30, 1, 0x12, 0}, fieldsV1, 1},
+		"broken off":                 {[]byte{0x0a, 2, 0x12, 0, 0x0a, 9}, fieldsV1, 1},
+		"behind a number of 35 bits": {append(binary.AppendUvarint(nil, (1<<32|7)<<3), 1, 0x0a, 2, 0x12, 0), fieldsV1, 1},
+		"broken off deep":            {[]byte{0x0a, 3, 0x12, 0, 0x12}, fieldsV1, 1},
 	} {
 		if got := samplesOf(tc.request, tc.f); got != tc.want {
 			t.Errorf("%s: %d, want %d", name, got, tc.want)

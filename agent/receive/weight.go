@@ -211,7 +211,7 @@ func (on *scale) message(b []byte, s *shape, depth int) load {
 		}
 		field := s.fields[f.num]
 		switch {
-		case field.number != 0 && f.typ == 2:
+		case field.number != 0 && f.typ == lengthDelimited:
 			// Upstream reads the last number to its end, though it be beyond the field's.
 			n := 0
 			for left := len(f.bytes); left > 0; n++ {
@@ -282,6 +282,9 @@ func quoted(b []byte) int {
 	return n
 }
 
+// lengthDelimited is the type of fields that are a string or a message.
+const lengthDelimited = 2
+
 // field of a message, on the wire.
 type field struct {
 	ok    bool
@@ -307,7 +310,7 @@ func next(b []byte) (f field, rest []byte) {
 		f.ok = size > 0
 	case 1:
 		size, f.ok = 8, len(rest) >= 8
-	case 2:
+	case lengthDelimited:
 		f.value, n = varint(rest)
 		if f.ok = n > 0 && f.value <= uint64(len(rest)-n); f.ok {
 			f.after = rest[n:]

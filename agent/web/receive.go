@@ -56,12 +56,12 @@ func isReceive(path string) bool {
 // say who that is, as systemd sets them (RuntimeDirectoryMode).
 const socketMode = 0o666
 
-// socketPrefix is of the address of a socket.
-const socketPrefix = "unix:"
+// SocketPrefix is of the address of a socket.
+const SocketPrefix = "unix:"
 
 // listen opens an address: host:port, or unix: and the path of a socket.
 func listen(address string) (net.Listener, error) {
-	path, isUnix := strings.CutPrefix(address, socketPrefix)
+	path, isUnix := strings.CutPrefix(address, SocketPrefix)
 	if !isUnix {
 		return net.Listen("tcp", address)
 	}

@@ -168,7 +168,7 @@ func servedScheme(configFile string) (string, error) {
 // reachableHost is the first listen address, with the name of the host where
 // the address means all interfaces.
 func reachableHost(listenAddresses []string) string {
-	listenAddresses = slices.DeleteFunc(slices.Clone(listenAddresses), func(a string) bool { return strings.HasPrefix(a, socketPrefix) })
+	listenAddresses = slices.DeleteFunc(slices.Clone(listenAddresses), func(a string) bool { return strings.HasPrefix(a, SocketPrefix) })
 	if len(listenAddresses) == 0 {
 		return ""
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	commonconfig "github.com/prometheus/common/config"
+
+	"github.com/opstrace/opstrace-agent/agent/web"
 )
 
 // addressFlags say where a running agent answers.
@@ -33,9 +35,9 @@ func (f *addressFlags) open() (*url.URL, *http.Client, error) {
 	if f.url == "" {
 		f.url = serviceAddress(installRoot)
 	}
-	if path, isSocket := strings.CutPrefix(f.url, socketPrefix); isSocket {
+	if path, isSocket := strings.CutPrefix(f.url, web.SocketPrefix); isSocket {
 		if path == "" {
-			return nil, nil, &usageError{"--url=" + socketPrefix + " names no socket", socketHint}
+			return nil, nil, &usageError{"--url=" + web.SocketPrefix + " names no socket", socketHint}
 		}
 		return &url.URL{Scheme: "http", Host: "localhost", Path: "/"}, socketClient(path), nil
 	}
@@ -49,9 +51,6 @@ func (f *addressFlags) open() (*url.URL, *http.Client, error) {
 	}
 	return base, client, nil
 }
-
-// socketPrefix is of the address of a socket, as --web.listen-address has it.
-const socketPrefix = "unix:"
 
 const socketHint = "write it like unix:/run/opstrace-agent/agent.sock"
 
@@ -89,7 +88,7 @@ func serviceAddress(root string) string {
 		t, _ = parseReloadTarget(nil, &addressFlags{})
 	}
 	if t.socket != "" {
-		return socketPrefix + t.socket
+		return web.SocketPrefix + t.socket
 	}
 	return t.base
 }
@@ -141,7 +140,7 @@ func parseReloadTarget(flags []string, address *addressFlags) (reloadTarget, err
 // It prefers a loopback address: only there a reload needs no flag.
 func pickAddress(addresses []string) (port, socket string) {
 	for _, a := range addresses {
-		if path, isSocket := strings.CutPrefix(a, socketPrefix); isSocket {
+		if path, isSocket := strings.CutPrefix(a, web.SocketPrefix); isSocket {
 			socket = cmp.Or(socket, path)
 			continue
 		}

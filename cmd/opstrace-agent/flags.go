@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/util/compression"
 
 	"github.com/opstrace/opstrace-agent/agent/limits"
+	"github.com/opstrace/opstrace-agent/agent/web"
 )
 
 // runFlags are what cannot be reloaded; everything else is in the
@@ -202,8 +203,8 @@ func (f *runFlags) validate() error {
 		return &usageError{"--delivery.max-catch-up-rate cannot be negative", "0 means no bound"}
 	case f.autoReloadInterval < model.Duration(time.Second):
 		return &usageError{fmt.Sprintf("--config.auto-reload-interval=%s is shorter than a second", f.autoReloadInterval), "leave it out for 30s"}
-	case slices.Contains(f.web.listenAddresses, socketPrefix):
-		return &usageError{"--web.listen-address=" + socketPrefix + " names no socket", socketHint}
+	case slices.Contains(f.web.listenAddresses, web.SocketPrefix):
+		return &usageError{"--web.listen-address=" + web.SocketPrefix + " names no socket", socketHint}
 	case f.web.maxConnections < 1:
 		return &usageError{"--web.max-connections must be at least 1", "leave it out for 512"}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -43,9 +42,6 @@ func TestAsInFile(t *testing.T) {
 // TestUnmapProgram: what a process has of its program leaves it, and it goes on.
 func TestUnmapProgram(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("no /proc")
-	}
 	r, _ := startWith(t, nil, "--log.level=debug")
 	before := r.filePages()
 	const left = `msg="Pages of the start left to the page cache"`
